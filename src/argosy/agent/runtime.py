@@ -1,0 +1,94 @@
+"""What an agent needs of whatever runs units: the contract of `systemd` and `supervisor`.
+
+`tests/contracts/runtime_contract.py` is this page as a test suite. The runtime owns everything that systemd owns (dependencies,
+restarts, timeouts, process groups); the agent only loads, starts, stops, unloads and watches. What a runtime runs goes on when the agent
+dies, and a new agent finds it again through `units`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A loaded unit as the runtime sees it. The words are systemd's; see model.UnitState for the fields they share.
+
+    `launch` is what the latest `start` was told (0: never started since it was loaded); it survives the agent, not a reboot of the
+    machine. `restarts` counts restarts by the runtime itself since that start.
+    """
+
+    name: str
+    hash: str
+    launch: int = 0
+    load: str = "loaded"
+    active: str = "inactive"
+    sub: str = "dead"
+    since: float = 0.0
+    pid: int = 0
+    code: int | None = None
+    result: str = "success"
+    restarts: int = 0
+
+
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `status` shows beyond Observed. `processes` are (pid, command line) of all its processes; `memory` in bytes and `cpu` in
+    seconds where the runtime knows them (0: it does not)."""
+
+    observed: Observed
+    description: str = ""
+    path: str = ""
+    main_command: str = ""
+    processes: tuple[tuple[int, str], ...] = ()
+    memory: int = 0
+    cpu: float = 0.0
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One line of a unit's output: Unix time, text without its newline, and who wrote it (program name and pid, 0 if unknown)."""
+
+    time: float
+    text: str
+    source: str = ""
+    pid: int = 0
+
+
+class Runtime(Protocol):
+    """Every method raises RuntimeFailed when the engine behind it refuses or cannot be reached."""
+
+    kind: str
+    """systemd, systemd-user or supervisor."""
+
+    async def units(self) -> dict[str, Observed]:
+        """All units loaded through this runtime and not unloaded since, by any agent of this machine."""
+
+    async def load(self, units: Sequence[tuple[str, str]]) -> None:
+        """Make (name, text) pairs known, many at once. A name that is loaded already gets the new text; what runs goes on running."""
+
+    async def unload(self, names: Sequence[str]) -> None:
+        """Forget units. They are stopped first if they still run. Unknown names are no error."""
+
+    async def start(self, launches: Sequence[tuple[str, int]]) -> None:
+        """Start units, many at once, remembering each one's launch; one that runs is restarted. Returns when the runtime has accepted the
+        jobs: how they end is seen in `units`. A failed unit is started afresh (its start limit is reset)."""
+
+    async def stop(self, names: Sequence[str]) -> None:
+        """Stop units; returns when the jobs are accepted. Units that do not run are no error."""
+
+    async def kill(self, names: Sequence[str]) -> None:
+        """SIGKILL to every process of the units, at once; they do not restart."""
+
+    def changes(self) -> AsyncIterator[frozenset[str]]:
+        """Names of units whose Observed changed, pushed as it happens; the first item comes at once and names all units. Never ends by
+        itself; raises RuntimeFailed when the engine is lost (call it again to reconnect)."""
+
+    async def detail(self, name: str) -> Detail:
+        """Raises NotFound for a unit that is not loaded here."""
+
+    def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        """The last `lines` lines, oldest first; with `follow` then every new one until closed."""
+
+    async def close(self) -> None:
+        """Let go of connections; nothing that runs is touched."""

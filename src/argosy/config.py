@@ -1,0 +1,216 @@
+"""What an operator may set: one schema, read from a TOML file, then ARGOSY_* variables, then flags.
+
+Each field of the file's [section] is also the variable ARGOSY_SECTION_FIELD. An unknown section, field or a value of the wrong type is an
+InvalidInput that names it, what was expected and the fields that exist.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from argosy.errors import InvalidInput
+
+PREFIX = "ARGOSY_"
+LISTS = ("listen", "include")
+
+
+class MachineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[machine] who this machine is. `id`: empty = /etc/machine-id, or one made once and kept in the state folder. `address`: where others
+    reach it (empty = the address of the default route). `ttl`: seconds until a silent machine counts as lost."""
+
+    id: str = ""
+    name: str = ""
+    address: str = ""
+    metadata: dict[str, str] = {}
+    ttl: float = 5.0
+
+
+class PathsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[paths] `state` is kept over reboots, `run` is not. Empty: /var/lib/argosy and /run/argosy as root, the user's own otherwise."""
+
+    state: str = ""
+    run: str = ""
+
+
+class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[store] `url`: sqlite:PATH (one host) or etcd:HOST:PORT,HOST:PORT,... Empty: sqlite in the state folder. etcd speaks mutual TLS with
+    the certificates of [tls] unless `plain` (loopback only)."""
+
+    url: str = ""
+    plain: bool = False
+
+
+class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[tls] PEM files: the cluster's authority, this machine's certificate and its key. Empty: nothing listens beyond loopback."""
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+class RuntimeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[runtime] `kind`: auto, systemd, systemd-user or supervisor."""
+
+    kind: str = "auto"
+
+
+class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[api] `socket`: empty = argosy.sock in the run folder. `fleet_socket`: a second socket, such as /var/run/fleet.sock. `listen`: plain
+    HTTP, loopback only. `door`: HOST:PORT of the mutual TLS API for other machines (empty = the machine's address, 8700, if [tls] is set;
+    "none" = none). `exec`: other machines and clients of the socket may run commands here (the lab's machines set it)."""
+
+    socket: str = ""
+    fleet_socket: str = ""
+    listen: tuple[str, ...] = ("127.0.0.1:8700",)
+    door: str = ""
+    exec: bool = False
+
+
+class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[keys] the etcd v2 keys door: loopback, and the container bridge's address where the operator names it."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:4001",)
+
+
+class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[engine] `enabled`: this machine may lead."""
+
+    enabled: bool = True
+
+
+class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>; empty =
+    <app>.anything. `templates`: a folder whose nginx.conf.j2 replaces ours. `include`: extra nginx files. `nginx`: the program."""
+
+    enabled: str = "auto"
+    listen: tuple[str, ...] = ("0.0.0.0:80",)
+    domain: str = ""
+    templates: str = ""
+    include: tuple[str, ...] = ()
+    nginx: str = "nginx"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All of it. Use `load`; the paths in it are then absolute and nothing is empty that has a default."""
+
+    machine: MachineSection = MachineSection()
+    paths: PathsSection = PathsSection()
+    store: StoreSection = StoreSection()
+    tls: TlsSection = TlsSection()
+    runtime: RuntimeSection = RuntimeSection()
+    api: ApiSection = ApiSection()
+    keys: KeysSection = KeysSection()
+    engine: EngineSection = EngineSection()
+    router: RouterSection = RouterSection()
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.paths.state)
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.paths.run)
+
+    @property
+    def socket(self) -> Path:
+        return Path(self.api.socket)
+
+
+def default_dirs(environ: Mapping[str, str], uid: int) -> tuple[str, str]:
+    """(state, run) folders: the system's for root, the user's own otherwise (XDG base directories)."""
+    if uid == 0:
+        return "/var/lib/argosy", "/run/argosy"
+    home = environ.get("HOME") or f"/tmp/argosy-{uid}"
+    state = environ.get("XDG_STATE_HOME") or f"{home}/.local/state"
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    return f"{state}/argosy", f"{runtime}/argosy" if runtime else f"{state}/argosy/run"
+
+
+def load(
+    path: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+    uid: int | None = None,
+) -> Config:
+    """The configuration: `path` (TOML; None: none), over it `environ`, over it `flags` ({"section.field": value}; None values are left out)."""
+    environ = os.environ if environ is None else environ
+    tree: dict[str, dict[str, Any]] = {}
+    if path is not None:
+        tree = _read(path)
+    for name, value in environ.items():
+        if name.startswith(PREFIX):
+            section, _, field = name[len(PREFIX) :].lower().partition("_")
+            if section in _SECTIONS and field in _SECTIONS[section]:
+                tree.setdefault(section, {})[field] = _from_text(f"{name}", field, value)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            section, _, field = name.partition(".")
+            tree.setdefault(section, {})[field] = value
+    try:
+        config = msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        known = "; ".join(f"[{section}] {', '.join(fields)}" for section, fields in _SECTIONS.items())
+        raise InvalidInput(
+            f"configuration {path or 'from flags and variables'}: {error}", remedy=f"there are {known}"
+        ) from error
+    return _complete(config, environ, os.getuid() if uid is None else uid)
+
+
+def _read(path: str) -> dict[str, dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise InvalidInput(f"cannot read configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"configuration {path} is not valid TOML: {error}") from error
+
+
+def _from_text(name: str, field: str, value: str) -> Any:
+    if field in LISTS:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if field == "metadata":
+        return parse_metadata(value, name)
+    return value
+
+
+def parse_metadata(text: str, where: str) -> dict[str, str]:
+    """`k=v,k=v` as fleetd reads it (the last of a repeated key wins). Raises InvalidInput."""
+    metadata = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise InvalidInput(f"{where}: {pair!r} is not metadata", remedy="write key=value,key=value")
+        metadata[key.strip()] = value.strip()
+    return metadata
+
+
+def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
+    state, run = default_dirs(environ, uid)
+    replace = msgspec.structs.replace
+    paths = PathsSection(os.path.abspath(config.paths.state or state), os.path.abspath(config.paths.run or run))
+    store = config.store if config.store.url else replace(config.store, url=f"sqlite:{paths.state}/store.sqlite")
+    api = config.api if config.api.socket else replace(config.api, socket=f"{paths.run}/argosy.sock")
+    if config.machine.ttl < 1:
+        raise InvalidInput(f"[machine] ttl is {config.machine.ttl}", remedy="give at least 1 second")
+    if config.runtime.kind not in ("auto", "systemd", "systemd-user", "supervisor"):
+        raise InvalidInput(
+            f"[runtime] kind is {config.runtime.kind!r}", remedy="auto, systemd, systemd-user or supervisor"
+        )
+    if config.router.enabled not in ("auto", "yes", "no"):
+        raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
+    if not store.url.startswith(("sqlite:", "etcd:")):
+        raise InvalidInput(f"[store] url is {store.url!r}", remedy="sqlite:PATH or etcd:HOST:PORT,HOST:PORT")
+    return replace(config, paths=paths, store=store, api=api)
+
+
+_SECTIONS = {
+    section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
+    for section in msgspec.structs.fields(Config)
+}

@@ -1,0 +1,83 @@
+"""The error tree. Every error that reaches a person names the input, the rule and the remedy.
+
+ArgosyError                     anything Argosy itself refuses or fails at
+├── InvalidInput        (400)   what was sent breaks a rule
+│   └── InvalidUnit     (400)   ... and it is a unit file or a unit name
+├── NotFound            (404)   no such unit, machine, key, ...
+├── Conflict            (409)   a condition of a commit did not hold; somebody was faster
+├── Refused             (403)   the asker may not do that
+├── Unsuitable          (500)   this host cannot do that (no root, no nginx, ...)
+├── RuntimeFailed       (500)   systemd, the supervisor or nginx refused or failed
+├── LeaseLost           (503)   the lease has ended; its keys are gone
+├── HistoryGone         (503)   the store no longer has the events asked for: list again
+└── StoreUnavailable    (503)   the store cannot be reached, or has no quorum
+"""
+
+from __future__ import annotations
+
+
+class ArgosyError(Exception):
+    """Base of all errors that Argosy raises on purpose.
+
+    `message` says which input broke which rule; `remedy`, where there is one, says what to do next.
+    """
+
+    status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class InvalidInput(ArgosyError):
+    status = 400
+    exit_code = 2
+
+
+class InvalidUnit(InvalidInput):
+    pass
+
+
+class NotFound(ArgosyError):
+    status = 404
+
+
+class Conflict(ArgosyError):
+    """A condition of a commit did not hold. `key` is the first one that failed, if the store can tell."""
+
+    status = 409
+
+    def __init__(self, message: str, *, key: str = "", remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.key = key
+
+
+class Refused(ArgosyError):
+    status = 403
+
+
+class Unsuitable(ArgosyError):
+    pass
+
+
+class RuntimeFailed(ArgosyError):
+    pass
+
+
+class LeaseLost(ArgosyError):
+    status = 503
+
+
+class HistoryGone(ArgosyError):
+    """The store has forgotten the events after the asked revision (compaction): list again, then watch."""
+
+    status = 503
+
+
+class StoreUnavailable(ArgosyError):
+    status = 503

@@ -1,0 +1,175 @@
+"""The vocabulary: what the rooms say to each other, as frozen values.
+
+Everything here is a record: typed, validated when it is read from the store, plain JSON there. Times are Unix time in
+seconds; sizes are bytes. Fields may be added with a default; none may change its meaning.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from argosy.unit.options import Requirements
+
+
+class Target(str, Enum):
+    """What a unit should come to (fleet's three states): known, loaded on a machine, or running there."""
+
+    INACTIVE = "inactive"
+    LOADED = "loaded"
+    LAUNCHED = "launched"
+
+
+class Unit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit as its user wants it. Written by the api only.
+
+    `launch` counts how often it was told to start: agents start a unit once per launch, so a restart is a launch more.
+    """
+
+    name: str
+    text: str
+    target: Target = Target.INACTIVE
+    launch: int = 0
+    submitted: float = 0.0
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a machine is made of. `load` is the one-minute load average when the agent last looked."""
+
+    cores: int = 0
+    memory: int = 0
+    memory_available: int = 0
+    disk: int = 0
+    disk_free: int = 0
+    load: float = 0.0
+    kernel: str = ""
+    os: str = ""
+
+
+class Machine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A machine whose agent is alive. Written by that agent only, under its lease.
+
+    `id` is 32 lower-case hexadecimal digits (the format of /etc/machine-id). `address` is where it is reached by others (no
+    port). `door` is "host:port" of its mutual TLS API, "" where there is none. `runtime` is systemd, systemd-user or supervisor.
+    """
+
+    id: str
+    address: str = ""
+    name: str = ""
+    metadata: dict[str, str] = {}
+    facts: Facts = Facts()
+    version: str = ""
+    door: str = ""
+    runtime: str = ""
+    ttl: float = 0.0
+    since: float = 0.0
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the operator ordered about a machine; outlives the machine's lease. Written by the api only.
+
+    `metadata` overrides the agent's own, key by key; a value of None removes the key.
+    """
+
+    cordoned: bool = False
+    draining: bool = False
+    metadata: dict[str, str | None] = {}
+
+
+class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit's place, with all that the machine's agent must know. Written by the engine leader only.
+
+    `finished`: a oneshot that has ended well in this launch; it is neither started again nor moved.
+    """
+
+    unit: str
+    machine: str
+    text: str
+    target: Target
+    launch: int = 0
+    reason: str = ""
+    placed: float = 0.0
+    finished: bool = False
+
+
+class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a unit is doing on a machine. Written by that machine's agent only, under its lease.
+
+    `load`, `active` and `sub` are systemd's words. `code` is the main process's exit status if it exited by itself, `result` is
+    systemd's (success, exit-code, signal, timeout, ...). `failures` counts failed attempts of this launch in a row;
+    `retry_at` is when the agent tries next, 0 if it does not. `note` says what is in the way, in words.
+    """
+
+    unit: str
+    machine: str
+    hash: str = ""
+    launch: int = 0
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    since: float = 0.0
+    pid: int = 0
+    code: int | None = None
+    result: str = "success"
+    failures: int = 0
+    retry_at: float = 0.0
+    note: str = ""
+
+
+class Leader(msgspec.Struct, frozen=True):
+    """Who leads the engine, under its lease."""
+
+    machine: str
+    since: float
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A user's key (etcd v2 keys door, later Consul's KV). A value that is not UTF-8 is kept as base64 (`binary`).
+
+    `expires` is when it ends if nobody refreshes it (Unix time, 0: never): for answers to clients; the end itself is the lease's work.
+    """
+
+    value: str = ""
+    directory: bool = False
+    binary: bool = False
+    ttl: int = 0
+    expires: float = 0.0
+    flags: int = 0
+
+
+class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One backend of an app that a router serves: where, under which instance's name, since when."""
+
+    app: str
+    instance: str
+    address: str
+    since: float = 0.0
+
+
+class RefusedRoute(msgspec.Struct, frozen=True):
+    """A key that a router will not serve, and the rule it breaks."""
+
+    key: str
+    reason: str
+
+
+class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one machine's router serves now. Written by that router only, under its machine's lease.
+
+    `error` is nginx's word when it refused the newest configuration, "" when the newest is being served.
+    """
+
+    machine: str
+    upstreams: tuple[Upstream, ...] = ()
+    refused: tuple[RefusedRoute, ...] = ()
+    hosts: dict[str, str] = {}
+    since: float = 0.0
+    error: str = ""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What placement must know of a unit: its name and requirements, without its text."""
+
+    name: str
+    requirements: Requirements

@@ -1,0 +1,109 @@
+"""The one loop: on an event or a tick, do a round; after a failure, wait a growing while and do it again.
+
+A round observes, plans and applies; it keeps no decision state between rounds, so doing one too many harms nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from argosy.errors import ArgosyError
+
+log = logging.getLogger(__name__)
+
+
+class Clock(Protocol):
+    """Time as an argument. `now` is Unix time in seconds (for people and records), `monotonic` only ever grows, and
+    keeps counting while the machine is suspended."""
+
+    def now(self) -> float: ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The host's clocks."""
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Backoff:
+    """Growing delays: 0.1 s, doubled after each failure up to `most` seconds; `reset` after a success."""
+
+    def __init__(self, least: float = 0.1, most: float = 5.0) -> None:
+        self.least = least
+        self.most = most
+        self.failures = 0
+
+    def next(self) -> float:
+        delay = min(self.most, self.least * 2.0 ** min(self.failures, 20))
+        self.failures += 1
+        return delay
+
+    def reset(self) -> None:
+        self.failures = 0
+
+
+class Wake:
+    """An event that says "something changed": setting it twice before a round is one round."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    async def wait(self, clock: Clock, timeout: float | None) -> bool:
+        """True when it was set, False when `timeout` seconds passed first. Clears it."""
+        if timeout is None or self._event.is_set():
+            await self._event.wait()
+            self._event.clear()
+            return True
+        waiter = asyncio.ensure_future(self._event.wait())
+        timer = asyncio.ensure_future(clock.sleep(timeout))
+        try:
+            await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
+            return self._event.is_set()
+        finally:
+            self._event.clear()
+            for task in (waiter, timer):
+                task.cancel()
+            await asyncio.gather(waiter, timer, return_exceptions=True)
+
+
+async def reconcile(
+    name: str,
+    round: Callable[[], Awaitable[float | None]],
+    wake: Wake,
+    clock: Clock,
+    *,
+    backoff: Backoff | None = None,
+) -> None:
+    """Runs `round` for ever: at once, then whenever `wake` is set, and after as many seconds as the round returned
+    (None: only when woken). An ArgosyError is logged and the round repeated with growing delays; anything else is a
+    defect and ends the loop.
+    """
+    backoff = backoff or Backoff()
+    while True:
+        try:
+            pause = await round()
+        except ArgosyError as error:
+            pause = backoff.next()
+            log.warning("%s: %s; trying again in %.1f s", name, error, pause)
+            await clock.sleep(pause)
+            continue
+        backoff.reset()
+        await wake.wait(clock, pause)

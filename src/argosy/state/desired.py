@@ -1,0 +1,88 @@
+"""What users and the operator want: /units and /orders. Only the api writes here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from argosy.errors import Conflict, NotFound
+from argosy.model import Order, Unit
+from argosy.state import keys
+from argosy.state.records import decode, encode
+from argosy.state.view import decoded
+from argosy.store.base import Condition, Delete, Put, Store
+
+ATTEMPTS = 16
+"""How often a read-modify-write is tried again when somebody else was faster."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A unit and the revision it was last written at."""
+
+    unit: Unit
+    revision: int
+
+
+async def units(store: Store) -> dict[str, Unit]:
+    listing = await store.list(keys.UNITS)
+    found = ((record.key[len(keys.UNITS) :], decoded(Unit, record)) for record in listing.records)
+    return {name: unit for name, unit in found if unit is not None}
+
+
+async def unit(store: Store, name: str) -> Stored | None:
+    record = await store.get(keys.unit(name))
+    if record is None:
+        return None
+    return Stored(decode(Unit, record.value, record.key), record.modified)
+
+
+async def write_unit(store: Store, unit: Unit, revision: int) -> int:
+    """Creates (revision 0) or replaces the unit last written at `revision`. Raises Conflict if somebody was faster."""
+    key = keys.unit(unit.name)
+    return await store.commit([Condition(key, revision)], [Put(key, encode(unit))])
+
+
+async def delete_unit(store: Store, name: str) -> int:
+    """Raises NotFound."""
+    for _ in range(ATTEMPTS):
+        record = await store.get(keys.unit(name))
+        if record is None:
+            raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
+        try:
+            return await store.commit([Condition(record.key, record.modified)], [Delete(record.key)])
+        except Conflict:
+            continue
+    raise Conflict(f"unit {name} is being changed by others all the time", key=keys.unit(name), remedy="try again")
+
+
+async def orders(store: Store) -> dict[str, Order]:
+    listing = await store.list(keys.ORDERS)
+    found = ((record.key[len(keys.ORDERS) :], decoded(Order, record)) for record in listing.records)
+    return {name: order for name, order in found if order is not None}
+
+
+async def change_order(
+    store: Store,
+    machine_id: str,
+    *,
+    cordoned: bool | None = None,
+    draining: bool | None = None,
+    metadata: dict[str, str | None] | None = None,
+) -> Order:
+    """Changes what is given and leaves the rest; `metadata` is merged in key by key (None hides the agent's own key)."""
+    key = keys.order(machine_id)
+    for _ in range(ATTEMPTS):
+        record = await store.get(key)
+        order = decode(Order, record.value, key) if record else Order()
+        changed = Order(
+            cordoned=order.cordoned if cordoned is None else cordoned,
+            draining=order.draining if draining is None else draining,
+            metadata={**order.metadata, **(metadata or {})},
+        )
+        try:
+            await store.commit([Condition(key, record.modified if record else 0)], [Put(key, encode(changed))])
+        except Conflict:
+            continue
+        return changed
+    raise Conflict(
+        f"orders for machine {machine_id} are being changed by others all the time", key=key, remedy="try again"
+    )

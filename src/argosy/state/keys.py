@@ -1,0 +1,58 @@
+"""Every key of the store, named in one place. Each prefix has exactly one writer.
+
+prefix                              sole writer                                 life
+/argosy/units/<name>                api                                         kept
+/argosy/machines/<id>               that machine's agent                        lease
+/argosy/orders/<id>                 api                                         kept
+/argosy/placements/<machine>/<unit> the engine leader                           kept
+/argosy/states/<machine>/<unit>     that machine's agent                        lease
+/argosy/routers/<machine>           that machine's router                       lease
+/argosy/kv/<path>                   api (users' keys)                           kept or lease
+/argosy/leaders/engine              its holder                                  lease
+"""
+
+from __future__ import annotations
+
+ROOT = "/argosy/"
+UNITS = "/argosy/units/"
+MACHINES = "/argosy/machines/"
+ORDERS = "/argosy/orders/"
+PLACEMENTS = "/argosy/placements/"
+STATES = "/argosy/states/"
+ROUTERS = "/argosy/routers/"
+KV = "/argosy/kv/"
+ENGINE_LEADER = "/argosy/leaders/engine"
+WEB = KV + "services/web/"
+"""Users' keys that the router serves: <app>/<instance> = host:port."""
+
+
+def unit(name: str) -> str:
+    return UNITS + name
+
+
+def machine(machine_id: str) -> str:
+    return MACHINES + machine_id
+
+
+def order(machine_id: str) -> str:
+    return ORDERS + machine_id
+
+
+def placement(machine_id: str, unit_name: str) -> str:
+    return f"{PLACEMENTS}{machine_id}/{unit_name}"
+
+
+def placements_on(machine_id: str) -> str:
+    return f"{PLACEMENTS}{machine_id}/"
+
+
+def state(machine_id: str, unit_name: str) -> str:
+    return f"{STATES}{machine_id}/{unit_name}"
+
+
+def states_on(machine_id: str) -> str:
+    return f"{STATES}{machine_id}/"
+
+
+def router(machine_id: str) -> str:
+    return ROUTERS + machine_id

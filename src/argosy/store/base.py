@@ -1,0 +1,145 @@
+"""The store's contract: the useful part of etcd v3's API, kept small enough for two complete implementations.
+
+Keys are UTF-8 strings, values are bytes. The store has one revision, an integer above zero that grows by one with every
+commit that writes. `tests/contracts/store_contract.py` is this page as a test suite; both implementations pass it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+MAX_OPERATIONS = 128
+"""Conditions plus writes that one commit may hold (etcd's own default for one transaction)."""
+
+MAX_VALUE = 1_000_000
+"""Bytes that one value may hold (etcd refuses requests above 1.5 MB)."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One key as it stands. `created` and `modified` are the revisions of its first and its latest write since it
+    last came into being; `lease` is 0 for a key that is kept."""
+
+    key: str
+    value: bytes
+    created: int
+    modified: int
+    lease: int = 0
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All records under a prefix, sorted by key, and the revision at which they were read (watch `after` it)."""
+
+    records: tuple[Record, ...]
+    revision: int
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """`key` was last modified exactly at `revision`; revision 0: it does not exist."""
+
+    key: str
+    revision: int
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Write a key. With a lease, the key is deleted when the lease ends; a Put without one detaches the key."""
+
+    key: str
+    value: bytes
+    lease: int = 0
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Delete a key; deleting one that does not exist is allowed, writes nothing and makes no event."""
+
+    key: str
+
+
+Write = Put | Delete
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A key was written (`record`) or deleted (`record` is None). `previous` is what stood before, None if nothing did."""
+
+    key: str
+    record: Record | None
+    previous: Record | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The events of one revision, in the order of the commit's writes."""
+
+    revision: int
+    events: tuple[Event, ...]
+
+
+class Store(Protocol):
+    """The contract. Every method may raise StoreUnavailable; none blocks the event loop; calls may run concurrently.
+
+    When a commit raises StoreUnavailable it may or may not have been applied: read before repeating it.
+    """
+
+    async def get(self, key: str) -> Record | None:
+        """The record of a key, as of the latest acknowledged commit (linearizable)."""
+
+    async def list(self, prefix: str) -> Listing:
+        """All records whose key starts with `prefix`, in key order, from one revision. "" lists everything."""
+
+    async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
+        """Apply all writes atomically if all conditions hold; returns the revision after it.
+
+        A commit that writes nothing (no writes, or only deletions of missing keys) returns the current revision.
+        Raises Conflict when a condition does not hold (nothing is written), InvalidInput for more than MAX_OPERATIONS
+        conditions and writes, for one key written twice, an empty key or a value above MAX_VALUE, and LeaseLost when
+        a Put names a lease that does not exist.
+        """
+
+    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+        """Every batch with a revision above `after` that touches the prefix (events outside it left out), in order,
+        none left out and none twice, for ever. What has piled up is delivered together, as one non-empty sequence.
+
+        Survives reconnects and changes of leader by itself: while the store is away it simply yields nothing... but a
+        watch that can no longer be continued raises HistoryGone when `after` (or where it stood) has been compacted.
+        Closing the iterator (aclose) ends it.
+        """
+
+    async def grant(self, ttl: float) -> int:
+        """A new lease that ends `ttl` seconds after its last keep-alive, plus at most two seconds and rounding up to
+        whole seconds (etcd grants whole seconds, and no less than its election allows). Raises InvalidInput for ttl <= 0."""
+
+    async def keep_alive(self, lease: int) -> float:
+        """Starts the lease's time anew; returns its granted TTL in seconds. Raises LeaseLost when it has ended."""
+
+    async def revoke(self, lease: int) -> None:
+        """Ends the lease and deletes its keys, in one revision. An unknown lease is no error."""
+
+    async def compact(self, revision: int) -> None:
+        """Forget the history up to and including `revision`; records stay. Watches after an earlier one raise HistoryGone."""
+
+    async def close(self) -> None:
+        """Ends all watches (they stop iterating) and lets go of every resource. Leases stay. Idempotent."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def check_commit(conditions: Sequence[Condition], writes: Sequence[Write]) -> str:
+    """The rule that a commit breaks, in words, or "" for a good one. Both implementations ask here."""
+    if len(conditions) + len(writes) > MAX_OPERATIONS:
+        return f"a commit of {len(conditions) + len(writes)} conditions and writes; at most {MAX_OPERATIONS} fit in one"
+    seen: set[str] = set()
+    for write in writes:
+        if not write.key or "\0" in write.key:
+            return f"{write.key!r} is not a key: keys are not empty and hold no NUL"
+        if write.key in seen:
+            return f"key {write.key!r} is written twice in one commit"
+        seen.add(write.key)
+        if isinstance(write, Put) and len(write.value) > MAX_VALUE:
+            return f"the value of {write.key!r} has {len(write.value)} bytes; at most {MAX_VALUE} fit"
+    return ""

@@ -1,0 +1,1 @@
+"""Unit files: text in, meaning out; nothing here touches the outside world."""
