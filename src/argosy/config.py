@@ -156,9 +156,7 @@ def load(
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         known = "; ".join(f"[{section}] {', '.join(fields)}" for section, fields in _SECTIONS.items())
-        raise InvalidInput(
-            f"configuration {path or 'from flags and variables'}: {error}", remedy=f"there are {known}"
-        ) from error
+        raise InvalidInput(f"configuration {path or 'from flags and variables'}: {error}", remedy=f"there are {known}") from error
     return _complete(config, environ, os.getuid() if uid is None else uid)
 
 
@@ -200,9 +198,7 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
     if config.machine.ttl < 1:
         raise InvalidInput(f"[machine] ttl is {config.machine.ttl}", remedy="give at least 1 second")
     if config.runtime.kind not in ("auto", "systemd", "systemd-user", "supervisor"):
-        raise InvalidInput(
-            f"[runtime] kind is {config.runtime.kind!r}", remedy="auto, systemd, systemd-user or supervisor"
-        )
+        raise InvalidInput(f"[runtime] kind is {config.runtime.kind!r}", remedy="auto, systemd, systemd-user or supervisor")
     if config.router.enabled not in ("auto", "yes", "no"):
         raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
     if not store.url.startswith(("sqlite:", "etcd:")):
@@ -211,6 +207,5 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
 
 
 _SECTIONS = {
-    section.name: tuple(field.name for field in msgspec.structs.fields(section.type))
-    for section in msgspec.structs.fields(Config)
+    section.name: tuple(field.name for field in msgspec.structs.fields(section.type)) for section in msgspec.structs.fields(Config)
 }

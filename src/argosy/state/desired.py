@@ -83,6 +83,4 @@ async def change_order(
         except Conflict:
             continue
         return changed
-    raise Conflict(
-        f"orders for machine {machine_id} are being changed by others all the time", key=key, remedy="try again"
-    )
+    raise Conflict(f"orders for machine {machine_id} are being changed by others all the time", key=key, remedy="try again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,9 +13,7 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 
 
-@lru_cache(maxsize=64)
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(kind)
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
 def encode(record: Any) -> bytes:
@@ -25,9 +22,9 @@ def encode(record: Any) -> bytes:
 
 def decode(kind: type[T], value: bytes, key: str) -> T:
     """Raises InvalidInput, naming the key and what is wrong with its value."""
+    decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
-        return _decoder(kind).decode(value)
+        record: T = decoder.decode(value)
+        return record
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(
-            f"key {key} does not hold a valid {kind.__name__}: {error}", remedy="delete or correct the key"
-        ) from error
+        raise InvalidInput(f"key {key} does not hold a valid {kind.__name__}: {error}", remedy="delete or correct the key") from error
