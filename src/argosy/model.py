@@ -6,14 +6,14 @@ seconds; sizes are bytes. Fields may be added with a default; none may change it
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 from argosy.unit.options import Requirements
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     """What a unit should come to (fleet's three states): known, loaded on a machine, or running there."""
 
     INACTIVE = "inactive"
