@@ -85,7 +85,7 @@ class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>; empty =
+    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>; empty:
     <app>.anything. `templates`: a folder whose nginx.conf.j2 replaces ours. `include`: extra nginx files. `nginx`: the program."""
 
     enabled: str = "auto"

@@ -1,0 +1,53 @@
+"""argosy ca: the cluster's authority and each machine's certificate."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from argosy.errors import InvalidInput
+from argosy.trust.authority import MACHINE_DAYS, Pair, create_authority, issue
+
+
+@click.group()
+def ca() -> None:
+    """Make the cluster's authority, and a certificate for each machine."""
+
+
+@ca.command("init")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="ca")
+@click.option("--cluster", default="argosy", show_default=True, help="The cluster's name, for people.")
+def init(folder: Path, cluster: str) -> None:
+    """Make an authority in FOLDER: ca.pem goes to every machine, ca.key stays with you."""
+    if (folder / "ca.key").exists():
+        raise InvalidInput(f"{folder / 'ca.key'} exists", remedy="an authority is made once; name another folder for another cluster")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write(folder, "ca", create_authority(cluster, time.time()), cert="ca.pem")
+    click.echo(f"Made the authority of {cluster}: {folder / 'ca.pem'} for every machine, {folder / 'ca.key'} to keep.")
+    click.echo(f"Next: argosy ca issue MACHINE --folder {folder} --address ADDRESS")
+
+
+@ca.command("issue")
+@click.argument("machine")
+@click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), default="ca", show_default=True)
+@click.option("--address", "addresses", multiple=True, help="An address that the machine is reached at; may be repeated.")
+@click.option("--dns", "names", multiple=True, help="A further DNS name; may be repeated.")
+@click.option("--days", type=click.IntRange(1, 36500), default=MACHINE_DAYS, show_default=True)
+def issue_(machine: str, folder: Path, addresses: tuple[str, ...], names: tuple[str, ...], days: int) -> None:
+    """Make MACHINE's certificate (MACHINE is its id; see `argosy list-machines -l`): MACHINE.pem and MACHINE.key in the folder."""
+    try:
+        authority = Pair((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"no authority in {folder}: {error.strerror}", remedy=f"argosy ca init {folder}") from error
+    _write(folder, machine, issue(authority, machine, time.time(), names=names, addresses=addresses, days=days))
+    click.echo(f"Made {folder / machine}.pem and {folder / machine}.key; with ca.pem they belong in that machine's [tls] section.")
+
+
+def _write(folder: Path, name: str, pair: Pair, cert: str = "") -> None:
+    descriptor = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pair.key)
+    (folder / (cert or f"{name}.pem")).write_bytes(pair.cert)
