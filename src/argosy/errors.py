@@ -15,6 +15,8 @@ ArgosyError                     anything Argosy itself refuses or fails at
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ArgosyError(Exception):
     """Base of all errors that Argosy raises on purpose.
@@ -66,7 +68,11 @@ class Unsuitable(ArgosyError):
 
 
 class RuntimeFailed(ArgosyError):
-    pass
+    """`refused`: of a call that named several units, those that were refused and why; the others were accepted."""
+
+    def __init__(self, message: str, *, remedy: str = "", refused: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.refused = dict(refused or {})
 
 
 class LeaseLost(ArgosyError):
