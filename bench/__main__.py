@@ -36,16 +36,14 @@ def measure(name: str) -> dict[str, Any]:
     return result
 
 
+def shown(value: Any) -> str:
+    if isinstance(value, float) and abs(value) < 100:
+        return f"{value:,.3g}"
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
+
+
 def row(name: str, figure: dict[str, Any]) -> str:
-    value = figure["value"]
-    shown = (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:,.0f}"
-        if isinstance(value, int | float)
-        else str(value)
-    )
-    return f"{name:<58} {shown:>14} {figure['unit']:<16} {figure.get('reach') or '-'}"
+    return f"{name:<58} {shown(figure['value']):>14} {figure['unit']:<16} {figure.get('reach') or '-'}"
 
 
 def main() -> None:
