@@ -2,7 +2,8 @@
 
 ArgosyError                     anything Argosy itself refuses or fails at
 ├── InvalidInput        (400)   what was sent breaks a rule
-│   └── InvalidUnit     (400)   ... and it is a unit file or a unit name
+│   ├── InvalidUnit     (400)   ... and it is a unit file or a unit name
+│   └── TooLarge        (413)   ... and it is larger than what is taken
 ├── NotFound            (404)   no such unit, machine, key, ...
 ├── Conflict            (409)   a condition of a commit did not hold; somebody was faster
 ├── Refused             (403)   the asker may not do that
@@ -43,6 +44,10 @@ class InvalidInput(ArgosyError):
 
 class InvalidUnit(InvalidInput):
     pass
+
+
+class TooLarge(InvalidInput):
+    status = 413
 
 
 class NotFound(ArgosyError):

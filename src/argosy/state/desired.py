@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from argosy.errors import Conflict, NotFound
@@ -9,10 +11,13 @@ from argosy.model import Order, Unit
 from argosy.state import keys
 from argosy.state.records import decode, encode
 from argosy.state.view import decoded
-from argosy.store.base import Condition, Delete, Put, Store
+from argosy.store.base import MAX_OPERATIONS, Condition, Delete, Put, Store
 
 ATTEMPTS = 16
 """How often a read-modify-write is tried again when somebody else was faster."""
+
+UNITS_AT_ONCE = MAX_OPERATIONS // 2
+"""Units that `write_units` takes: each is one condition and one write."""
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -41,12 +46,21 @@ async def write_unit(store: Store, unit: Unit, revision: int) -> int:
     return await store.commit([Condition(key, revision)], [Put(key, encode(unit))])
 
 
-async def delete_unit(store: Store, name: str) -> int:
-    """Raises NotFound."""
+async def write_units(store: Store, units: Sequence[Stored]) -> int:
+    """Creates or replaces several units, all of them or, when somebody was faster with one, none (Conflict names its key). At most
+    UNITS_AT_ONCE; each `revision` as in `write_unit`."""
+    conditions = [Condition(keys.unit(stored.unit.name), stored.revision) for stored in units]
+    return await store.commit(conditions, [Put(keys.unit(stored.unit.name), encode(stored.unit)) for stored in units])
+
+
+async def delete_unit(store: Store, name: str, revision: int | None = None) -> int:
+    """Deletes the unit; with `revision` only if it was last written at that one. Raises NotFound, and Conflict if it was not."""
     for _ in range(ATTEMPTS):
         record = await store.get(keys.unit(name))
         if record is None:
             raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
+        if revision is not None and record.modified != revision:
+            raise Conflict(f"unit {name} stands at revision {record.modified}, not {revision}", key=record.key, remedy="read it again")
         try:
             return await store.commit([Condition(record.key, record.modified)], [Delete(record.key)])
         except Conflict:
