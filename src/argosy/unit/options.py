@@ -2,7 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import msgspec
+
+from argosy.errors import InvalidUnit
+from argosy.unit.globs import check_glob, matches
+from argosy.unit.names import expand_fleet, instance_of, prefix_of, stem_of
+from argosy.unit.parse import UnitFile
+
+FLEET_KEYS = (
+    "MachineID",
+    "X-ConditionMachineID",
+    "X-ConditionMachineBootID",
+    "MachineOf",
+    "X-ConditionMachineOf",
+    "MachineMetadata",
+    "X-ConditionMachineMetadata",
+    "Conflicts",
+    "X-Conflicts",
+    "Global",
+    "Replaces",
+)
+ARGOSY_KEYS = ("OnDisconnect",)
+BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
+
+_TRUE = frozenset({"true", "yes", "1", "on", "t"})
+_NAME_SPECIFIER = re.compile(r"%[nNpi%]")
 
 
 class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -21,3 +48,161 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
     everywhere: bool = False
     stop_on_disconnect: bool = False
     binds_to: tuple[str, ...] = ()
+
+
+NOTHING = Requirements()
+
+
+def requirements(name: str, file: UnitFile) -> Requirements:
+    """What this unit asks for, with specifiers replaced. Raises InvalidUnit for unknown keys, combinations that fleet refuses (in fleet's
+    words), malformed globs and a unit that must run beside itself."""
+    fleet: dict[str, list[str]] = {}
+    argosy: dict[str, str] = {}
+    binds: list[str] = []
+    for option in file.options:
+        section = option.section
+        if section == "X-Fleet":
+            _collect(fleet, option.name, option.joined)
+        elif section == "X-Argosy":
+            argosy[option.name] = option.joined
+        elif section == "Unit" and option.name in BINDING_KEYS:
+            binds = [*binds, *option.joined.split()] if option.value else []
+    if not (fleet or argosy or binds):
+        return NOTHING
+    wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
+    return msgspec.structs.replace(
+        wanted,
+        stop_on_disconnect=_stop_on_disconnect(argosy),
+        binds_to=tuple(dict.fromkeys(expand_name(unit, name) for unit in binds)),
+    )
+
+
+def expand_name(text: str, name: str) -> str:
+    """systemd's specifiers in the name of another unit, as far as they come from this unit's name: %n %N %p %i and %%."""
+    if "%" not in text:
+        return text
+    meanings = {"%n": name, "%N": stem_of(name), "%p": prefix_of(name), "%i": instance_of(name), "%%": "%"}
+    return _NAME_SPECIFIER.sub(lambda found: meanings[found[0]], text)
+
+
+def fleet_values(value: str) -> list[str]:
+    """A line of [X-Fleet] that begins and ends with a double quote holds several quoted values; any other line is one."""
+    if not (value.startswith('"') and value.endswith('"')):
+        return [value]
+    values = [""]
+    quoted = False
+    for character in value:
+        if character == '"':
+            quoted = not quoted
+        elif character == " " and not quoted:
+            values.append("")
+        else:
+            values[-1] += character
+    return [value for value in values if value]
+
+
+def metadata_pair(value: str) -> tuple[str, str] | None:
+    """`key=value`; None, so that it is ignored as fleet ignores it, unless it is exactly two parts and neither is empty."""
+    parts = value.split("=")
+    return (parts[0], parts[1]) if len(parts) == 2 and parts[0] and parts[1] else None
+
+
+def restart_setting(file: UnitFile) -> str | None:
+    """What Restart= says, None where the file does not say."""
+    return file.last("Service", "Restart")
+
+
+def is_oneshot(file: UnitFile) -> bool:
+    return file.last("Service", "Type") == "oneshot"
+
+
+def remains_after_exit(file: UnitFile) -> bool:
+    return is_true(file.last("Service", "RemainAfterExit") or "")
+
+
+def is_true(value: str) -> bool:
+    """systemd's booleans."""
+    return value.lower() in ("1", "yes", "y", "true", "t", "on")
+
+
+def _collect(fleet: dict[str, list[str]], key: str, value: str) -> None:
+    if key not in FLEET_KEYS:
+        raise InvalidUnit(f"unrecognized requirement in [X-Fleet] section: {json.dumps(key, ensure_ascii=False)}")
+    if not value:
+        fleet[key] = []
+    elif key in fleet:
+        fleet[key] += fleet_values(value)
+    else:
+        fleet[key] = fleet_values(value)
+
+
+def _fleet_requirements(fleet: dict[str, list[str]], name: str) -> Requirements:
+    def of(*keys: str) -> list[str]:
+        return [value for key in keys for value in fleet.get(key, ())]
+
+    machines = of("MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID")
+    peers = of("X-ConditionMachineOf", "MachineOf")
+    conflicts = [glob for value in of("X-Conflicts", "Conflicts") for glob in value.split()]
+    replaces = of("Replaces")
+    switch = of("Global")
+    everywhere = bool(switch) and expand_fleet(switch[-1], name).lower() in _TRUE
+    _check_combination(bool(machines), peers, conflicts, replaces, everywhere)
+    wanted = Requirements(
+        machine_id=expand_fleet(machines[0], name) if machines else "",
+        metadata=_metadata([expand_fleet(value, name) for value in of("X-ConditionMachineMetadata", "MachineMetadata")]),
+        peers=tuple([expand_fleet(peer, name) for peer in peers]),
+        conflicts=tuple([expand_fleet(glob, name) for glob in conflicts]),
+        replaces=tuple([expand_fleet(glob, name) for glob in replaces]),
+        everywhere=everywhere,
+    )
+    _check_peers(wanted.peers, wanted.conflicts, wanted.replaces)
+    if name in wanted.peers:
+        raise InvalidUnit(f"MachineOf={name} in {name} itself: a unit cannot follow itself", remedy="name the unit it shall run beside")
+    return wanted
+
+
+def _metadata(values: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    pairs: dict[str, dict[str, None]] = {}
+    for value in values:
+        pair = metadata_pair(value)
+        if pair:
+            pairs.setdefault(pair[0], {})[pair[1]] = None
+    return tuple([(key, tuple(accepted)) for key, accepted in pairs.items()])
+
+
+def _check_combination(machine: bool, peers: list[str], conflicts: list[str], replaces: list[str], everywhere: bool) -> None:
+    """fleet's rules in fleet's order and words; clients show them as they are."""
+    for glob in (*conflicts, *replaces):
+        check_glob(glob)
+    _check_peers(peers, conflicts, replaces)
+    refused = (
+        (machine and peers, "MachineID cannot be used with Peers"),
+        (machine and conflicts, "MachineID cannot be used with Conflicts"),
+        (machine and everywhere, "MachineID cannot be used with Global"),
+        (machine and replaces, "MachineID cannot be used with Replaces"),
+        (everywhere and peers, "Global cannot be used with Peers"),
+        (everywhere and replaces, "Global cannot be used with Replaces"),
+        (conflicts and replaces, "Conflicts cannot be used with Replaces"),
+    )
+    for holds, message in refused:
+        if holds:
+            raise InvalidUnit(message)
+
+
+def _check_peers(peers: list[str] | tuple[str, ...], conflicts: list[str] | tuple[str, ...], replaces: list[str] | tuple[str, ...]) -> None:
+    for peer in peers:
+        for kind, globs in (("conflict", conflicts), ("replace", replaces)):
+            for glob in globs:
+                if matches(glob, peer):
+                    shown, against = json.dumps(peer, ensure_ascii=False), json.dumps(glob, ensure_ascii=False)
+                    raise InvalidUnit(f"unresolvable requirements: peer {shown} matches {kind} {against}")
+
+
+def _stop_on_disconnect(argosy: dict[str, str]) -> bool:
+    for key in argosy:
+        if key not in ARGOSY_KEYS:
+            raise InvalidUnit(f"unknown key {key!r} in [X-Argosy]", remedy=f"it knows {', '.join(ARGOSY_KEYS)}")
+    choice = argosy.get("OnDisconnect", "")
+    if choice not in ("", "stop", "keep"):
+        raise InvalidUnit(f"OnDisconnect={choice} in [X-Argosy] is neither stop nor keep")
+    return choice == "stop"
