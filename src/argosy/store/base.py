@@ -18,6 +18,12 @@ MAX_OPERATIONS = 128
 MAX_VALUE = 1_000_000
 """Bytes that one value may hold (etcd refuses requests above 1.5 MB)."""
 
+MAX_COMMIT = 1_400_000
+"""Bytes that the keys and values of one commit may hold together, for the same reason."""
+
+MAX_TTL = 9_000_000_000.0
+"""Seconds that a lease may last (etcd's own limit)."""
+
 
 class Record(msgspec.Struct, frozen=True):
     """One key as it stands. `created` and `modified` are the revisions of its first and its latest write since it
@@ -93,8 +99,8 @@ class Store(Protocol):
 
         A commit that writes nothing (no writes, or only deletions of missing keys) returns the current revision.
         Raises Conflict when a condition does not hold (nothing is written), InvalidInput for more than MAX_OPERATIONS
-        conditions and writes, for one key written twice, an empty key or a value above MAX_VALUE, and LeaseLost when
-        a Put names a lease that does not exist.
+        conditions and writes, for one key written twice, an empty key, a value above MAX_VALUE or more than MAX_COMMIT
+        in all, and LeaseLost when a Put names a lease that does not exist.
         """
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
@@ -131,13 +137,46 @@ def check_commit(conditions: Sequence[Condition], writes: Sequence[Write]) -> st
     """The rule that a commit breaks, in words, or "" for a good one. Both implementations ask here."""
     if len(conditions) + len(writes) > MAX_OPERATIONS:
         return f"a commit of {len(conditions) + len(writes)} conditions and writes; at most {MAX_OPERATIONS} fit in one"
+    total = 0
+    for condition in conditions:
+        if not is_key(condition.key):
+            return f"{condition.key!r} is not a key: keys are not empty, hold no NUL and are valid Unicode"
+        if condition.revision < 0:
+            return f"{condition.revision} is not a revision: a condition on {condition.key!r} names one, or 0"
+        total += len(condition.key)
     seen: set[str] = set()
     for write in writes:
-        if not write.key or "\0" in write.key:
-            return f"{write.key!r} is not a key: keys are not empty and hold no NUL"
+        if not is_key(write.key):
+            return f"{write.key!r} is not a key: keys are not empty, hold no NUL and are valid Unicode"
         if write.key in seen:
             return f"key {write.key!r} is written twice in one commit"
         seen.add(write.key)
-        if isinstance(write, Put) and len(write.value) > MAX_VALUE:
-            return f"the value of {write.key!r} has {len(write.value)} bytes; at most {MAX_VALUE} fit"
+        total += len(write.key)
+        if isinstance(write, Put):
+            if len(write.value) > MAX_VALUE:
+                return f"the value of {write.key!r} has {len(write.value)} bytes; at most {MAX_VALUE} fit"
+            total += len(write.value)
+    if total > MAX_COMMIT:
+        return f"a commit of {total} bytes; at most {MAX_COMMIT} fit in one"
+    return ""
+
+
+def is_key(key: str) -> bool:
+    """Whether a record may have this key."""
+    if not key or "\0" in key:
+        return False
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def prefix_end(prefix: str) -> str:
+    """The first string after all that start with `prefix`, in the order of their UTF-8 bytes; "" if there is none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
+        prefix = prefix[:-1]
     return ""

@@ -1,0 +1,195 @@
+"""One SQLite file, opened, watched over and closed: everything that can go wrong with a file becomes StoreUnavailable.
+
+Used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from argosy.errors import ArgosyError, StoreUnavailable
+from argosy.store.tables import Tables
+
+MEMORY = ":memory:"
+
+LOCK_TIMEOUT = 3.0
+"""Seconds to wait for another process that is writing."""
+
+Work = Callable[[Tables], Any]
+
+_opening = threading.Lock()
+"""Within one process, files are opened one after the other: who makes the tables, makes them alone."""
+
+_REMEDIES = {
+    "SQLITE_FULL": "make room on its disk; it goes on by itself",
+    "SQLITE_BUSY": "see which process holds it: fuser FILE",
+    "SQLITE_READONLY": "let this user write the file and its folder",
+    "SQLITE_CANTOPEN": "let this user write the file and its folder",
+    "SQLITE_CORRUPT": "stop all that use it and put a backup in its place",
+    "SQLITE_NOTADB": "stop all that use it and put a backup in its place",
+    "SQLITE_IOERR": "look at the disk it is on; it goes on by itself",
+}
+_CONNECTION_STAYS = {"SQLITE_FULL", "SQLITE_BUSY", "SQLITE_CONSTRAINT"}
+
+
+class Database:
+    """`apply` runs pieces of work in one transaction. Opens the file when first needed, and anew after a failure that calls for it."""
+
+    def __init__(self, path: str, *, writes: bool, create: bool) -> None:
+        self.path = path
+        self.real = path
+        self._writes = writes
+        self._create = create and writes
+        self._connection: sqlite3.Connection | None = None
+        self._tables: Tables | None = None
+        self._inode: tuple[int, int] | None = None
+        self._durable = True
+
+    def apply(self, works: Sequence[Work], durable: bool) -> Sequence[Any]:
+        """The result of each piece of work, or the exception it raised (then it changed nothing).
+
+        Raises StoreUnavailable when none of them is known to have happened. `durable`: on the disk when this returns, not only safe
+        from the end of this process.
+        """
+        try:
+            tables, connection = self._open()
+            if self._writes and durable != self._durable:
+                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            connection.execute("BEGIN IMMEDIATE" if self._writes else "BEGIN")
+            results = [self._do(work, tables, connection) for work in works]
+            if self._writes:
+                self.check()
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except StoreUnavailable:
+            self._rollback()
+            raise
+        return results
+
+    def check(self) -> None:
+        """Raises StoreUnavailable unless the path still leads to the file that is open."""
+        if self.path == MEMORY:
+            return
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"store {self.path} is not there: {error.strerror}", remedy="put it back; it goes on by itself"
+            ) from error
+        if self._inode is not None and (found.st_dev, found.st_ino) != self._inode:
+            self.close()
+            raise StoreUnavailable(f"store {self.path} has been replaced by another file")
+
+    def close(self) -> None:
+        connection, self._connection, self._tables, self._inode = self._connection, None, None, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _do(self, work: Work, tables: Tables, connection: sqlite3.Connection) -> Any:
+        if not self._writes:
+            try:
+                return work(tables)
+            except ArgosyError as error:
+                return error
+        connection.execute("SAVEPOINT piece")
+        try:
+            result = work(tables)
+        except sqlite3.Error as error:
+            if not isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError | sqlite3.DataError):
+                raise
+            result = error
+            connection.execute("ROLLBACK TO piece")
+        except Exception as error:
+            result = error
+            connection.execute("ROLLBACK TO piece")
+        connection.execute("RELEASE piece")
+        return result
+
+    def _open(self) -> tuple[Tables, sqlite3.Connection]:
+        if self._tables is not None and self._connection is not None:
+            self.check()
+            return self._tables, self._connection
+        if self.path == MEMORY:
+            connection = sqlite3.connect(MEMORY, isolation_level=None, check_same_thread=False)
+            tables = Tables(connection)
+            tables.prepare()
+        else:
+            with _opening:
+                connection, tables = self._open_file()
+        self._connection, self._tables, self._durable = connection, tables, True
+        return tables, connection
+
+    def _open_file(self) -> tuple[sqlite3.Connection, Tables]:
+        if self._create:
+            self._make_file()
+        self.check()
+        self._create = False  # from here on a missing file is a fault, never a new beginning
+        self.real = os.path.realpath(self.path)
+        found = os.stat(self.real)
+        connection = sqlite3.connect(
+            f"{Path(self.real).as_uri()}?mode={'rw' if self._writes else 'ro'}",
+            uri=True,
+            timeout=LOCK_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            if self._writes:
+                _set_wal(connection)
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("BEGIN IMMEDIATE")
+                fault = Tables(connection).prepare()
+                connection.execute("COMMIT")
+                if fault:
+                    raise StoreUnavailable(f"store {self.path} {fault}", remedy="name another file, or use the program that made it")
+        except BaseException:
+            connection.close()
+            raise
+        self._inode = (found.st_dev, found.st_ino)
+        return connection, Tables(connection)
+
+    def _make_file(self) -> None:
+        """An empty file that only this user may read. Never opened here: closing it would drop SQLite's locks on it."""
+        try:
+            os.makedirs(os.path.dirname(os.path.realpath(self.path)), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mknod(os.path.realpath(self.path), 0o600 | stat.S_IFREG)
+        except OSError as error:
+            raise StoreUnavailable(f"store {self.path} cannot be made: {error.strerror}") from error
+
+    def _rollback(self) -> None:
+        if self._connection is not None and self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
+    def _failed(self, error: sqlite3.Error) -> StoreUnavailable:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        kind = "_".join(name.split("_")[:2])
+        self._rollback()
+        if kind not in _CONNECTION_STAYS:
+            self.close()
+        return StoreUnavailable(f"store {self.path}: {error}{f' [{name}]' if name else ''}", remedy=_REMEDIES.get(kind, ""))
+
+
+def _set_wal(connection: sqlite3.Connection) -> None:
+    """Changing the mode needs the file alone for a moment, and SQLite does not wait for that by itself."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
