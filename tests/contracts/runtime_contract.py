@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.errors import ArgosyError, NotFound, RuntimeFailed
+from argosy.errors import NotFound, RuntimeFailed
 from tests.contracts.runtime_ground import DEADLINE, SLEEPER, Check, Ground, alive, close, eventually, is_running, said, shell
 
 NOTIFIER = """
@@ -104,11 +104,17 @@ class RuntimeContract:
         before = await ground.running(name)
         await ground.load(app="[Service]\nExecStart=/bin/sleep 2000\n")
         after = await ground.running(name)
-        assert (after.pid, after.launch) == (before.pid, 1)
+        assert (after.pid, after.launch) == (before.pid, 0)
         assert after.hash != before.hash
         await ground.runtime.start([(name, 2)])
         again = await ground.until(name, lambda seen: is_running(seen) and seen.pid != before.pid, "running anew")
         assert Path(f"/proc/{again.pid}/cmdline").read_bytes() == b"/bin/sleep\x002000\x00"
+
+    async def test_loading_the_same_text_again_changes_nothing(self, ground: Ground) -> None:
+        name = await ground.run(SLEEPER, launch=2)
+        before = await ground.running(name)
+        await ground.load(app=SLEEPER)
+        assert await ground.see(name) == before
 
     async def test_unloading_stops_what_runs_and_forgets_it(self, ground: Ground) -> None:
         name = await ground.run(SLEEPER)
@@ -133,19 +139,23 @@ class RuntimeContract:
     )
     async def test_a_name_that_is_no_unit_name_is_refused_and_its_neighbours_are_loaded(self, ground: Ground, bad: str) -> None:
         good = ground.name("good")
-        with pytest.raises(ArgosyError):
+        with pytest.raises(RuntimeFailed) as caught:
             await ground.runtime.load([(bad, SLEEPER), (good, SLEEPER)])
+        assert set(caught.value.refused) == {bad}
         assert good in await ground.runtime.units()
         assert bad not in await ground.runtime.units()
 
     async def test_text_that_holds_a_nul_is_refused(self, ground: Ground) -> None:
-        with pytest.raises(ArgosyError):
+        with pytest.raises(RuntimeFailed) as caught:
             await ground.load(app="[Service]\nExecStart=/bin/sleep 1\0000\n")
+        assert set(caught.value.refused) == {ground.name("app")}
         assert ground.name("app") not in await ground.runtime.units()
 
     async def test_a_unit_that_cannot_be_run_says_so_and_harms_no_other(self, ground: Ground) -> None:
         names = await ground.load(app="[Service]\nRestart=no\n", first=SLEEPER)
-        assert (await ground.see(names[0])).load != "loaded"
+        bad = await ground.see(names[0])
+        assert bad.load != "loaded"
+        assert bad.error
         with pytest.raises(RuntimeFailed) as caught:
             await ground.runtime.start([(names[0], 1), (names[1], 1)])
         assert set(caught.value.refused) == {names[0]}
@@ -160,7 +170,7 @@ class RuntimeContract:
         seen = await ground.running(name)
         assert (seen.launch, seen.restarts, seen.result, seen.code) == (5, 0, "success", None)
         assert Path(f"/proc/{seen.pid}/cmdline").read_bytes() == b"/bin/sleep\x001000\x00"
-        assert began - 1 <= seen.since <= time.time() + 1
+        assert began - 1 <= seen.started <= seen.since <= time.time() + 1
 
     async def test_starting_again_restarts(self, ground: Ground) -> None:
         name = await ground.run(SLEEPER, launch=1)
@@ -315,6 +325,19 @@ class RuntimeContract:
         await ground.runtime.start([(needy, 1)])
         await ground.running(needy)
         await ground.running(app)
+
+    async def test_what_requires_a_unit_that_fails_is_not_run_and_says_dependency(self, ground: Ground) -> None:
+        app, needy = await ground.load(
+            app=shell("exit 1", "Type=oneshot"), first=shell("echo ran > @dir@/ran", "Requires=@app@", "After=@app@")
+        )
+        await ground.runtime.start([(app, 1), (needy, 1)])
+        seen = await ground.ended(needy)
+        assert (seen.active, seen.result, seen.launch, seen.pid) == ("inactive", "dependency", 1, 0)
+        assert (await ground.ended(app)).result == "exit-code"
+        assert not (ground.scratch / "ran").exists()
+        await ground.load(app=shell("exit 0", "Type=oneshot"))
+        await ground.runtime.start([(app, 2), (needy, 2)])
+        await ground.text("ran")
 
     async def test_after_waits_for_the_other_to_be_up(self, ground: Ground) -> None:
         app, late = await ground.load(

@@ -16,8 +16,11 @@ import msgspec
 class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A loaded unit as the runtime sees it. The words are systemd's; see model.UnitState for the fields they share.
 
-    `launch` is what the latest `start` was told (0: never started since it was loaded); it survives the agent, not a reboot of the
-    machine. `restarts` counts restarts by the runtime itself since that start.
+    `launch` is what the latest `start` was told (0: never started since this text was loaded); it survives the agent, not a reboot of
+    the machine. `restarts` counts restarts by the runtime itself since that start. `started` is when it last left inactive or failed (0:
+    never, or forgotten). A start that is accepted but has not begun is shown as activating, so that inactive and failed always tell
+    how the latest start ended; an accepted stop is shown as deactivating. A unit that was not run because one that it requires failed
+    is inactive with result "dependency". `error` says in words why `load` is not "loaded".
     """
 
     name: str
@@ -31,6 +34,8 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     code: int | None = None
     result: str = "success"
     restarts: int = 0
+    started: float = 0.0
+    error: str = ""
 
 
 class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,7 +61,11 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class Runtime(Protocol):
-    """Every method raises RuntimeFailed when the engine behind it refuses or cannot be reached."""
+    """Every method raises RuntimeFailed when the engine behind it refuses or cannot be reached.
+
+    A method that takes many units does its work for all of them but those that are refused, and then raises RuntimeFailed with `refused`
+    naming each of these and why. A name that is no unit name and text that holds a NUL are refused like that.
+    """
 
     kind: str
     """systemd, systemd-user or supervisor."""
@@ -65,7 +74,8 @@ class Runtime(Protocol):
         """All units loaded through this runtime and not unloaded since, by any agent of this machine."""
 
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
-        """Make (name, text) pairs known, many at once. A name that is loaded already gets the new text; what runs goes on running."""
+        """Make (name, text) pairs known, many at once. A name that is loaded already gets the new text, and its launch becomes 0 if that is
+        another text (by its hash); what runs goes on running. Text that the engine cannot run is no error here: `Observed.load` tells."""
 
     async def unload(self, names: Sequence[str]) -> None:
         """Forget units. They are stopped first if they still run. Unknown names are no error."""
