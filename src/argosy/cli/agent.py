@@ -1,0 +1,46 @@
+"""argosy agent: this machine's side of the cluster, in the foreground, until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import uvloop
+
+from argosy import daemon
+from argosy.config import load, parse_metadata
+
+
+@click.command()
+@click.option("--config", "path", type=click.Path(), envvar="ARGOSY_CONFIG", help="A TOML file; see docs/configuration.md.")
+@click.option("--name", help="What people call this machine.")
+@click.option("--address", help="Where others reach this machine.")
+@click.option("--metadata", help="What units may ask for: key=value,key=value.")
+@click.option("--store", help="sqlite:PATH or etcd:HOST:PORT,HOST:PORT.")
+@click.option("--runtime", help="auto, systemd, systemd-user or supervisor.")
+@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--print-service", is_flag=True, help="Print the systemd unit that runs this agent at boot, and exit.")
+def agent(
+    path: str | None,
+    name: str | None,
+    address: str | None,
+    metadata: str | None,
+    store: str | None,
+    runtime: str | None,
+    log_level: str,
+    print_service: bool,
+) -> None:
+    """Run this machine's agent: it keeps what is placed here running, and answers, plans and routes with the others."""
+    if print_service:
+        click.echo(daemon.service_file(sys.argv[0], path or "/etc/argosy/argosy.toml"), nl=False)
+        return
+    flags = {
+        "machine.name": name,
+        "machine.address": address,
+        "machine.metadata": parse_metadata(metadata, "--metadata") if metadata else None,
+        "store.url": store,
+        "runtime.kind": runtime,
+    }
+    config = load(path, flags=flags)
+    daemon.log_to_stderr(log_level)
+    uvloop.run(daemon.run(config))

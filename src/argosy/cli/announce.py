@@ -1,0 +1,1 @@
+"""argosy announce: the sidekick done right."""
