@@ -157,7 +157,8 @@ class RefusedRoute(msgspec.Struct, frozen=True):
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one machine's router serves now. Written by that router only, under its machine's lease.
 
-    `error` is nginx's word when it refused the newest configuration, "" when the newest is being served.
+    `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest is being
+    served. `omitted` counts upstreams and refused routes that did not fit in.
     """
 
     machine: str
@@ -166,6 +167,7 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     hosts: dict[str, str] = {}
     since: float = 0.0
     error: str = ""
+    omitted: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -173,3 +175,11 @@ class Job(msgspec.Struct, frozen=True):
 
     name: str
     requirements: Requirements
+
+
+def with_orders(machine: Machine, order: Order | None) -> Machine:
+    """The machine with the operator's metadata laid over its own: a value of None takes a key away."""
+    if order is None or not order.metadata:
+        return machine
+    merged: dict[str, str | None] = {**machine.metadata, **order.metadata}
+    return msgspec.structs.replace(machine, metadata={key: value for key, value in merged.items() if value is not None})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from argosy.model import Machine, Order, RouterReport, UnitState
+from argosy.model import Machine, RouterReport, UnitState
+from argosy.model import with_orders as with_orders
 from argosy.state import keys
 from argosy.state.view import decoded
 from argosy.store.base import Store
@@ -29,11 +28,3 @@ async def routers(store: Store) -> dict[str, RouterReport]:
     listing = await store.list(keys.ROUTERS)
     found = (decoded(RouterReport, record) for record in listing.records)
     return {report.machine: report for report in found if report is not None}
-
-
-def with_orders(machine: Machine, order: Order | None) -> Machine:
-    """The machine with the operator's metadata laid over its own: a value of None takes a key away."""
-    if order is None or not order.metadata:
-        return machine
-    merged: dict[str, str | None] = {**machine.metadata, **order.metadata}
-    return msgspec.structs.replace(machine, metadata={key: value for key, value in merged.items() if value is not None})

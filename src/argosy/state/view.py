@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 class Changes(msgspec.Struct, Generic[T], frozen=True):
     """What changed under a prefix. `reset`: `items` is all there is, forget what you knew. Otherwise each item is one key's new record,
-    None where it was deleted. Keys are without the prefix. `modified` holds the revision of each key that stands."""
+    None where it was deleted. Keys are without the prefix. `modified` holds the revision of each key that stands; a key that stands there
+    without an item (or with None) holds something that could not be decoded."""
 
     items: Mapping[str, T | None]
     modified: Mapping[str, int]
@@ -55,7 +56,7 @@ async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> Asyn
             value = decoded(kind, record)
             if value is not None:
                 items[record.key[len(prefix) :]] = value
-                modified[record.key[len(prefix) :]] = record.modified
+            modified[record.key[len(prefix) :]] = record.modified
         yield Changes(items, modified, listing.revision, reset=True)
         revision = listing.revision
         try:
@@ -67,7 +68,7 @@ async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> Asyn
                         name = event.key[len(prefix) :]
                         value = decoded(kind, event.record) if event.record is not None else None
                         items[name] = value
-                        if value is not None and event.record is not None:
+                        if event.record is not None:
                             modified[name] = event.record.modified
                         else:
                             modified.pop(name, None)

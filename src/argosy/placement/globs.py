@@ -1,0 +1,98 @@
+"""Which globs touch which units, kept so that a conflict is found by looking at one machine's entries and not at its units."""
+
+from __future__ import annotations
+
+from argosy.unit.globs import is_literal, literal_prefix, matches
+
+
+class Glob:
+    """One pattern of Conflicts= or Replaces=, and whom it concerns.
+
+    `conflicting` and `replacing` name the known units that hold it. By machine id: `matched` counts the placed units whose name it
+    matches, `held` names the placed units that hold it in Conflicts=, `pushing` those that hold it in Replaces=.
+    """
+
+    __slots__ = ("conflicting", "held", "matched", "pattern", "prefix", "pushing", "replacing")
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        self.prefix = literal_prefix(pattern)
+        self.conflicting: set[str] = set()
+        self.replacing: set[str] = set()
+        self.matched: dict[str, int] = {}
+        self.held: dict[str, set[str]] = {}
+        self.pushing: dict[str, set[str]] = {}
+
+    def match(self, name: str, machine: str, change: int) -> None:
+        """One unit more (change 1) or less (-1) on the machine that the pattern matches."""
+        count = self.matched.get(machine, 0) + change
+        if count:
+            self.matched[machine] = count
+        else:
+            self.matched.pop(machine, None)
+
+
+class Globs:
+    """All patterns that known units hold, found by pattern or by the names that they match."""
+
+    def __init__(self) -> None:
+        self._globs: dict[str, Glob] = {}
+        self._literal: dict[str, Glob] = {}
+        self._wild: dict[str, list[Glob]] = {}
+        self._lengths: dict[int, int] = {}
+        self._asked: tuple[str, tuple[Glob, ...]] = ("", ())
+
+    def __bool__(self) -> bool:
+        return bool(self._globs)
+
+    def get(self, pattern: str) -> Glob | None:
+        return self._globs.get(pattern)
+
+    def matching(self, name: str) -> tuple[Glob, ...]:
+        """The patterns that match the name, in order."""
+        if not self._globs:
+            return ()
+        if self._asked[0] == name:
+            return self._asked[1]
+        literal = self._literal.get(name)
+        found = [] if literal is None else [literal]
+        for length in self._lengths:
+            same = self._wild.get(name[:length], ())
+            found += [glob for glob in same if len(glob.prefix) == length and matches(glob.pattern, name)]
+        if len(found) > 1:
+            found.sort(key=_pattern)
+        answer = tuple(found)
+        self._asked = (name, answer)
+        return answer
+
+    def add(self, pattern: str) -> Glob:
+        """Makes a (well-formed) pattern known; the caller fills in whom it concerns."""
+        glob = self._globs[pattern] = Glob(pattern)
+        if is_literal(pattern):
+            self._literal[pattern] = glob
+        else:
+            length = len(glob.prefix)
+            self._wild.setdefault(glob.prefix, []).append(glob)
+            self._lengths[length] = self._lengths.get(length, 0) + 1
+        self._asked = ("", ())
+        return glob
+
+    def discard(self, glob: Glob) -> None:
+        """Forgets a pattern that no unit holds any more."""
+        del self._globs[glob.pattern]
+        self._asked = ("", ())
+        if self._literal.get(glob.pattern) is glob:
+            del self._literal[glob.pattern]
+            return
+        same = self._wild[glob.prefix]
+        same.remove(glob)
+        if not same:
+            del self._wild[glob.prefix]
+        length = len(glob.prefix)
+        self._lengths[length] -= 1
+        if not self._lengths[length]:
+            del self._lengths[length]
+
+
+def _pattern(glob: Glob) -> str:
+    return glob.pattern

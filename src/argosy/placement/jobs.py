@@ -1,0 +1,57 @@
+"""What a unit's text says to placement, read only as far as it says anything."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from argosy.errors import InvalidUnit
+from argosy.model import Job
+from argosy.placement.cluster import NOTHING
+from argosy.unit.names import is_template
+from argosy.unit.options import is_oneshot, remains_after_exit, requirements
+from argosy.unit.parse import UnitFile, parse
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A unit as placement and engine know it. `ends`: a oneshot that is finished when it has ended (no RemainAfterExit=). `error` says why
+    the unit cannot be placed anywhere; `job` is then without requirements."""
+
+    job: Job
+    ends: bool = False
+    error: str = ""
+
+
+def read(name: str, text: str) -> Reading:
+    """Never raises: a text that cannot be read is an `error`."""
+    if "X-" not in text and "neshot" not in text and "@." not in name:
+        return Reading(Job(name, NOTHING))  # nothing in it concerns placement; most units end here
+    if is_template(name):
+        return Reading(Job(name, NOTHING), error=f"{name} is a template: start an instance of it")
+    try:
+        ends = _ends(text) if "neshot" in text else False
+        wanted = requirements(name, _file(text)) if "X-" in text else NOTHING
+    except InvalidUnit as error:
+        return Reading(Job(name, NOTHING), error=str(error))
+    if wanted.binds_to:
+        wanted = msgspec.structs.replace(wanted, binds_to=())
+    return Reading(Job(name, NOTHING if wanted == NOTHING else wanted), ends)
+
+
+def text_hash(text: str) -> str:
+    """The hash that agents report for this text; "" for a text that cannot be read."""
+    try:
+        return _file(text).hash
+    except InvalidUnit:
+        return ""
+
+
+@lru_cache(maxsize=256)
+def _file(text: str) -> UnitFile:
+    return parse(text)
+
+
+def _ends(text: str) -> bool:
+    file = _file(text)
+    return is_oneshot(file) and not remains_after_exit(file)
