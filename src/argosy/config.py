@@ -17,7 +17,7 @@ import msgspec
 from argosy.errors import InvalidInput
 
 PREFIX = "ARGOSY_"
-LISTS = ("listen", "include")
+LISTS = ("listen", "include", "trusted")
 
 
 class MachineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,14 +85,17 @@ class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>; empty:
-    <app>.anything. `templates`: a folder whose nginx.conf.j2 replaces ours. `include`: extra nginx files. `nginx`: the program."""
+    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>;
+    empty: <app>.anything. `templates`: a folder whose nginx.conf.j2 replaces ours. `include`: extra nginx files. `trusted`: networks of
+    proxies in front whose X-Forwarded-For and -Proto are believed. `access_log`: one line a request. `nginx`: the program."""
 
     enabled: str = "auto"
     listen: tuple[str, ...] = ("0.0.0.0:80",)
     domain: str = ""
     templates: str = ""
     include: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    access_log: bool = False
     nginx: str = "nginx"
 
 
@@ -138,7 +141,8 @@ def load(
     flags: Mapping[str, Any] | None = None,
     uid: int | None = None,
 ) -> Config:
-    """The configuration: `path` (TOML; None: none), over it `environ`, over it `flags` ({"section.field": value}; None values are left out)."""
+    """The configuration: `path` (TOML; None: none), over it `environ`, over it `flags` ({"section.field": value}; None values are left
+    out)."""
     environ = os.environ if environ is None else environ
     tree: dict[str, dict[str, Any]] = {}
     if path is not None:

@@ -1,0 +1,249 @@
+"""From keys to an nginx configuration: what is served, what is refused and why, and the text. Pure and deterministic.
+
+Nothing that a user wrote reaches the text unless `naming` has let it through, and addresses reach it as IP addresses only: nginx
+resolves no names, so neither a hostile value nor a missing DNS entry can make it refuse the whole configuration.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Mapping, Sequence
+
+import jinja2
+import msgspec
+
+from argosy.errors import InvalidInput
+from argosy.model import Entry, RefusedRoute
+from argosy.router.naming import MAX_HOST, Address, check_app, check_domain, check_instance, parse_address, printable
+
+TEMPLATE = "nginx.conf.j2"
+ENTRY_TEMPLATE = "entry.conf.j2"
+OURS = "argosy/"
+"""Our own templates are always there under this name too, so that an operator's can extend them."""
+
+HEALTH = "/_argosy/health"
+HEALTH_HOST = "_argosy"
+"""A Host that no app can have, so that the health page is always the router's own."""
+
+MAX_APPS = 5_000
+MAX_INSTANCES = 500
+MAX_SERVERS = 20_000
+
+Names = Mapping[str, tuple[str, ...]]
+"""Host names and the IP addresses they resolve to, () for one that does not; one that is missing has not been asked yet: its key waits."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the operator decides. `include`: nginx files included in http{}. `trusted`: networks of proxies in front whose
+    X-Forwarded-For and -Proto are believed. `nofile`: open files per worker, not above the hard limit. `max_body`: largest request, in
+    nginx's words."""
+
+    listen: tuple[str, ...] = ("0.0.0.0:80",)
+    domain: str = ""
+    include: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    workers: str = "auto"
+    nofile: int = 16_384
+    max_body: str = "1g"
+    access_log: bool = False
+
+    @property
+    def connections(self) -> int:
+        return max(64, min(8192, self.nofile - 64))
+
+
+class Server(msgspec.Struct, frozen=True):
+    """One instance: `address` as its key says, `targets` as nginx is told (none: another instance of the app announces the same)."""
+
+    instance: str
+    address: str
+    targets: tuple[str, ...]
+
+
+class App(msgspec.Struct, frozen=True):
+    """One app: the upstream's name, the host names it answers to, and its instances (none: known, but nobody announces it now)."""
+
+    name: str
+    upstream: str
+    hosts: tuple[str, ...]
+    servers: tuple[Server, ...]
+
+
+class Routes(msgspec.Struct, frozen=True):
+    """Everything under /services/web/, sorted: what is served and what is not."""
+
+    apps: tuple[App, ...] = ()
+    refused: tuple[RefusedRoute, ...] = ()
+
+
+def check_settings(settings: Settings) -> Settings:
+    """The same settings, or InvalidInput that names the first wrong one."""
+    if not settings.listen:
+        raise InvalidInput("[router] listen is empty", remedy="name an address such as 0.0.0.0:80")
+    for listen in settings.listen:
+        check_listen(listen)
+    reason = check_domain(settings.domain)
+    if reason:
+        raise InvalidInput(f"[router] domain is {printable(settings.domain)!r}: {reason}", remedy="write it as example.com")
+    for path in settings.include:
+        if not path.startswith("/") or not path.isprintable():
+            raise InvalidInput(f"[router] include has {printable(path)!r}", remedy="give an absolute path on one line")
+    for network in settings.trusted:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise InvalidInput(f"[router] trusted has {printable(network)!r}: {error}", remedy="write 10.0.0.0/8 or 10.0.0.1") from error
+    return settings
+
+
+def check_listen(listen: str) -> str:
+    """IPV4:PORT, [IPV6]:PORT or *:PORT, as it is. Raises InvalidInput."""
+    host, _, port = listen.rpartition(":")
+    try:
+        if host != "*":
+            ipaddress.ip_address(host[1:-1]) if host.startswith("[") and host.endswith("]") else ipaddress.IPv4Address(host)
+        if not port.isdecimal() or not port.isascii() or not 1 <= int(port) <= 65535:
+            raise ValueError("the port is not a number from 1 to 65535")
+    except ValueError as error:
+        raise InvalidInput(
+            f"{printable(listen)!r} is no address to listen on: {error}", remedy="write 0.0.0.0:80, *:80 or [::]:80"
+        ) from error
+    return listen
+
+
+def hostnames(entries: Mapping[str, Entry]) -> frozenset[str]:
+    """The host names among the addresses: resolve these and hand them to `routes_of`. Keys are as the view gives them, <app>/<instance>."""
+    found = set()
+    for entry in entries.values():
+        if not entry.directory and not entry.binary:
+            try:
+                address = parse_address(entry.value)
+            except InvalidInput:
+                continue
+            if not address.literal:
+                found.add(address.host)
+    return frozenset(found)
+
+
+def routes_of(entries: Mapping[str, Entry], names: Names, domain: str = "") -> Routes:
+    """What to serve. `entries` are keyed by their path under /services/web/. One bad key never disturbs another."""
+    found: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {}
+    refused: list[RefusedRoute] = []
+    servers = 0
+    for key in sorted(entries):
+        app, _, instance = key.partition("/")
+        try:
+            route = _route(app, instance, entries[key], names, domain)
+            if app not in found and len(found) >= MAX_APPS:
+                raise InvalidInput(f"there are more than {MAX_APPS} apps: this router serves the first {MAX_APPS}, by name")
+            known = found.setdefault(app, [])
+            if route is None:
+                continue
+            if len(known) >= MAX_INSTANCES or servers >= MAX_SERVERS:
+                raise InvalidInput(f"a router serves at most {MAX_INSTANCES} instances of an app and {MAX_SERVERS} in all")
+        except InvalidInput as error:
+            if not check_app(app) and len(found) < MAX_APPS:
+                found.setdefault(app, [])
+            refused.append(RefusedRoute(printable(f"/services/web/{key}", 300), str(error)))
+            continue
+        servers += len(route)
+        known.append((instance, entries[key].value, route))
+    return Routes(tuple(_app(name, found[name], domain) for name in sorted(found)), tuple(refused))
+
+
+def _route(app: str, instance: str, entry: Entry, names: Names, domain: str) -> tuple[str, ...] | None:
+    """Where the instance is reached, None for an app's own directory and for a name not asked yet. Raises InvalidInput with the broken
+    rule."""
+    reason = check_app(app)
+    if reason:
+        raise InvalidInput(reason)
+    if domain and len(app) + 1 + len(domain) > MAX_HOST:
+        raise InvalidInput(f"{app}.{domain} has more than {MAX_HOST} characters, which no host name may have")
+    if entry.directory and not instance:
+        return None
+    reason = check_instance(instance)
+    if reason:
+        raise InvalidInput(reason)
+    if entry.directory:
+        raise InvalidInput("this is a directory where an address is expected")
+    if entry.binary:
+        raise InvalidInput("the value is not text")
+    address = parse_address(entry.value)
+    return _targets(address, names)
+
+
+def _targets(address: Address, names: Names) -> tuple[str, ...] | None:
+    if address.literal:
+        return (address.at(address.host),)
+    ips = names.get(address.host)
+    if ips is None:
+        return None
+    if not ips:
+        raise InvalidInput(f"host name {printable(address.host)} does not resolve here", remedy="announce an IP address")
+    return tuple(address.at(ip) for ip in sorted(ips))
+
+
+def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domain: str) -> App:
+    seen: set[str] = set()
+    servers = []
+    for instance, address, targets in instances:
+        fresh = tuple(target for target in targets if target not in seen)
+        seen.update(fresh)
+        servers.append(Server(instance, address, fresh))
+    hosts = (f"{name}.{domain}",) if domain else (name, f"{name}.*")
+    return App(name, f"argosy_{name}", hosts, tuple(servers))
+
+
+def render(routes: Routes, settings: Settings, sources: Mapping[str, str]) -> str:
+    """nginx.conf. `sources` are templates by name, TEMPLATE among them. Raises InvalidInput for a template that cannot be rendered."""
+    count = sum(len(server.targets) for app in routes.apps for server in app.servers)
+    zone = f"{256 + len(routes.apps) + 2 * count}k"
+    zoned = next((app.upstream for app in routes.apps if app.servers), "")
+    return _rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH, "zone": zone, "zoned": zoned})
+
+
+def render_entry(routers: Sequence[str], listen: Sequence[str], nofile: int, sources: Mapping[str, str]) -> str:
+    """The entry's nginx.conf: one upstream of the routers given (IP:PORT; others are left out), and a page that says so when there are
+    none."""
+    servers = sorted({str(parse_address(router)) for router in routers if is_router(router)})
+    settings = Settings(listen=tuple(check_listen(address) for address in listen), nofile=nofile)
+    return _rendered(ENTRY_TEMPLATE, sources, {"servers": servers, "settings": settings, "zone": f"{256 + 2 * len(servers)}k"})
+
+
+def is_router(address: str) -> bool:
+    """True for IP:PORT and [IPV6]:PORT, which an entry can be told to use."""
+    try:
+        return parse_address(address).literal
+    except InvalidInput:
+        return False
+
+
+def _quoted(text: str) -> str:
+    """A word of nginx's configuration language, whatever is in it (without line breaks, which `check_settings` refuses)."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _rendered(name: str, sources: Mapping[str, str], values: Mapping[str, object]) -> str:
+    try:
+        return _environment(tuple(sorted(sources.items()))).get_template(name).render(values)
+    except jinja2.TemplateNotFound as error:
+        raise InvalidInput(f"template {error} does not exist", remedy=f"there are {', '.join(sorted(sources))}") from error
+    except jinja2.TemplateError as error:
+        where = f" line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise InvalidInput(f"template {name}{where} cannot be rendered: {error}", remedy="correct the operator's template") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _environment(sources: tuple[tuple[str, str], ...]) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(sources)),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["quoted"] = _quoted
+    return environment

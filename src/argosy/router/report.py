@@ -1,0 +1,79 @@
+"""Telling the cluster what this router serves: one record under a lease of its own, written when it changes and never otherwise."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from argosy.errors import LeaseLost, StoreUnavailable
+from argosy.model import RouterReport
+from argosy.reconcile import Backoff, Clock, Wake
+from argosy.state import keys
+from argosy.state.records import encode
+from argosy.store.base import MAX_VALUE, Put, Store
+
+log = logging.getLogger(__name__)
+
+MOST_REFUSED = 500
+MOST_BYTES = MAX_VALUE * 9 // 10
+
+
+def bounded(report: RouterReport) -> RouterReport:
+    """The report cut to what one value of the store holds; `omitted` counts what was left out."""
+    omitted = max(0, len(report.refused) - MOST_REFUSED)
+    report = msgspec.structs.replace(report, refused=report.refused[:MOST_REFUSED], omitted=omitted)
+    while len(encode(report)) > MOST_BYTES:
+        upstreams = report.upstreams[: len(report.upstreams) * 3 // 4]
+        apps = {upstream.app for upstream in upstreams}
+        omitted += len(report.upstreams) - len(upstreams)
+        hosts = {app: host for app, host in report.hosts.items() if app in apps}
+        report = msgspec.structs.replace(report, upstreams=upstreams, hosts=hosts, refused=report.refused[:50], omitted=omitted)
+    return report
+
+
+class Reporter:
+    """Keeps the newest report that was published under /argosy/routers/<machine>, for as long as `run` runs and `ttl` seconds after."""
+
+    def __init__(self, store: Store, machine_id: str, clock: Clock, ttl: float) -> None:
+        self._store = store
+        self._key = keys.router(machine_id)
+        self._clock = clock
+        self._ttl = ttl
+        self._wake = Wake()
+        self._wanted: RouterReport | None = None
+        self._written: RouterReport | None = None
+        self._lease = 0
+
+    def publish(self, report: RouterReport) -> None:
+        if report != self._wanted:
+            self._wanted = report
+            self._wake.set()
+
+    async def run(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._step()
+            except LeaseLost:
+                log.warning("the lease of this router's report has ended: writing it anew")
+                self._lease = 0
+                continue
+            except StoreUnavailable as error:
+                pause = backoff.next()
+                log.warning("cannot report what this router serves: %s; trying again in %.1f s", error, pause)
+                await self._clock.sleep(pause)
+                continue
+            backoff.reset()
+            await self._wake.wait(self._clock, self._ttl / 3)
+
+    async def _step(self) -> None:
+        if not self._lease:
+            self._written = None
+            self._lease = await self._store.grant(self._ttl)
+        elif self._wanted is self._written:
+            await self._store.keep_alive(self._lease)
+        wanted = self._wanted
+        if wanted is not None and wanted is not self._written:
+            await self._store.commit([], [Put(self._key, encode(bounded(wanted)), self._lease)])
+            self._written = wanted
