@@ -1,0 +1,226 @@
+"""Argosy's own API under /argosy/v1: richer than fleet's, described by /argosy/v1/openapi.json, made of the table in `routes`."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from argosy import __version__
+from argosy.api import openapi, shapes, waiting
+from argosy.api import web as answers
+from argosy.api.machines import MachineService
+from argosy.api.metrics import Metrics
+from argosy.api.overview import by_name, chosen
+from argosy.api.remote import Remote
+from argosy.api.routes import PREFIX, ROUTES, JournalQuery, LocalJournalQuery, Route, StatusQuery, UnitsQuery, Waiting
+from argosy.api.units import UnitService, missing
+from argosy.api.why import explain
+from argosy.errors import ArgosyError, InvalidInput, Refused, StoreUnavailable
+from argosy.model import RouterReport
+from argosy.state import decided, keys
+from argosy.store.base import Store
+
+T = TypeVar("T")
+
+_line = msgspec.json.Encoder()
+
+HEALTH_SECONDS = 2.0
+
+
+class Asked:
+    """A request as a handler sees it: its path's words, its query and its body, all checked."""
+
+    def __init__(self, request: web.Request, query: Any, body: Any) -> None:
+        self.request = request
+        self.query = query
+        self.body = body
+
+    @property
+    def name(self) -> str:
+        return self.request.match_info["name"]
+
+    @property
+    def machine(self) -> str:
+        return self.request.match_info["machine"]
+
+
+class Own:
+    """The handlers, named by the table of routes. `may_exec`: the doors whose clients may run commands."""
+
+    def __init__(
+        self, store: Store, units: UnitService, machines: MachineService, remote: Remote, metrics: Metrics, machine_id: str, door: str
+    ) -> None:
+        self.store = store
+        self.units = units
+        self.machines = machines
+        self.remote = remote
+        self.metrics = metrics
+        self.machine_id = machine_id
+        self.door = door
+
+    def add_to(self, app: web.Application) -> None:
+        for route in ROUTES:
+            handler: Callable[[Asked], Awaitable[web.StreamResponse]] = getattr(self, route.name)
+            app.router.add_route(route.method, PREFIX + route.path, _serving(route, handler))
+        app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
+        app.router.add_get(f"{PREFIX}/metrics", self._metrics)
+        app.router.add_get("/metrics", self._metrics)
+
+    async def list_units(self, asked: Asked) -> web.StreamResponse:
+        query: UnitsQuery = asked.query
+        found = await self.units.read(query.name, query.index, query.wait)
+        names = chosen(found.units, query.name)
+        return answers.answer(shapes.UnitList([found.view(name, text=query.text) for name in names], found.index))
+
+    async def post_units(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(await self.units.wish_many(asked.body.units))
+
+    async def get_unit(self, asked: Asked) -> web.StreamResponse:
+        query: Waiting = asked.query
+        return answers.answer(shapes.UnitAnswer(*await self.units.view(asked.name, query.index, query.wait)))
+
+    async def put_unit(self, asked: Asked) -> web.StreamResponse:
+        written = await self.units.wish(asked.name, asked.body)
+        return answers.answer(written, 201 if written.created else 200)
+
+    async def delete_unit(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
+
+    async def why_unit(self, asked: Asked) -> web.StreamResponse:
+        await self.units.view(asked.name)
+        return answers.answer(await explain(self.store, asked.name))
+
+    async def unit_status(self, asked: Asked) -> web.StreamResponse:
+        query: StatusQuery = asked.query
+        view, index = await self.units.view(asked.name)
+        found = await self.units.read([asked.name])
+        machines = await self.remote.status(asked.name, found, query.lines)
+        return answers.answer(shapes.StatusAnswer(view, machines, index))
+
+    async def unit_journal(self, asked: Asked) -> web.StreamResponse:
+        query: JournalQuery = asked.query
+        await self.units.view(asked.name)
+        found = await self.units.read([asked.name])
+        machine = (await self.machines.find(query.machine)).id if query.machine else ""
+        return await _streamed(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
+
+    async def list_machines(self, asked: Asked) -> web.StreamResponse:
+        query: Waiting = asked.query
+        return answers.answer(shapes.MachineList(*await self.machines.views(query.index, query.wait)))
+
+    async def cordon(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(await self.machines.order(asked.machine, cordoned=True, draining=False))
+
+    async def uncordon(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(await self.machines.order(asked.machine, cordoned=False, draining=False))
+
+    async def drain(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(await self.machines.order(asked.machine, cordoned=True, draining=True))
+
+    async def exec_on(self, asked: Asked) -> web.StreamResponse:
+        self._check_exec()
+        machine = await self.machines.find(asked.machine)
+        return await _streamed(asked.request, self.remote.run(machine, asked.body), _broken_run)
+
+    async def list_routes(self, asked: Asked) -> web.StreamResponse:
+        query: Waiting = asked.query
+        if query.index > 0 and query.wait > 0:
+            await waiting.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
+        listing = await self.store.list(keys.ROUTERS)
+        reports = list(by_name(listing, keys.ROUTERS, RouterReport).values())
+        return answers.answer(shapes.RouteList(reports, listing.revision))
+
+    async def version(self, asked: Asked) -> web.StreamResponse:
+        return answers.answer(shapes.Version(__version__, self.machine_id, platform.python_version()))
+
+    async def health(self, asked: Asked) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                leader = await decided.leader(self.store)
+        except (ArgosyError, TimeoutError) as error:
+            said = str(error) or f"the store did not answer within {HEALTH_SECONDS:.0f} s"
+            return answers.answer(shapes.Health(False, self.machine_id, error=said), 503)
+        return answers.answer(shapes.Health(True, self.machine_id, leader.machine if leader else ""))
+
+    async def local_status(self, asked: Asked) -> web.StreamResponse:
+        query: StatusQuery = asked.query
+        return answers.answer(await self.remote.status_here(asked.name, query.lines))
+
+    async def local_journal(self, asked: Asked) -> web.StreamResponse:
+        query: LocalJournalQuery = asked.query
+        return await _streamed(asked.request, self.remote.logs_here(asked.name, query.lines, query.follow), _broken_log)
+
+    async def local_exec(self, asked: Asked) -> web.StreamResponse:
+        self._check_exec()
+        return await _streamed(asked.request, self.remote.run_here(asked.body), _broken_run)
+
+    def _check_exec(self) -> None:
+        if self.door not in ("socket", "tls"):
+            raise Refused("commands are not run for clients of plain TCP", remedy="ask through the socket")
+
+    async def _openapi(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(body=openapi.document(), content_type="application/json")
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        try:
+            units, machines = await asyncio.gather(self.units.read(), self.machines.all())
+            routers = by_name(await self.store.list(keys.ROUTERS), keys.ROUTERS, RouterReport)
+            self.metrics.seen(self.machine_id, units, machines, list(routers.values()))
+        except StoreUnavailable:
+            self.metrics.store_away()
+        return web.Response(body=self.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+
+def _serving(route: Route, handler: Callable[[Asked], Awaitable[web.StreamResponse]]) -> answers.Handler:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        query = answers.query_as(request, route.query)
+        body = await answers.body_as(request, route.body, route.limit) if route.body else None
+        return await handler(Asked(request, query, body))
+
+    return serve
+
+
+async def _streamed(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
+    """Newline-delimited JSON, each line sent as it comes. What fails before the first line is an ordinary answer, later it is the last
+    line."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "X-Content-Type-Options": "nosniff"})
+    async with aclosing(items) as stream:
+        first = asyncio.ensure_future(anext(stream, None))
+        try:
+            await asyncio.wait({first}, timeout=FIRST_LINE_SECONDS)
+            if first.done():
+                first.result()
+            await response.prepare(request)
+            try:
+                item = await first
+                while item is not None:
+                    await response.write(_line.encode(item) + b"\n")
+                    item = await anext(stream, None)
+            except ArgosyError as error:
+                await response.write(_line.encode(broken(error)) + b"\n")
+        finally:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+    await response.write_eof()
+    return response
+
+
+FIRST_LINE_SECONDS = 0.5
+"""How long an answer's head is held back to see whether the stream fails at once."""
+
+
+def _broken_log(error: ArgosyError) -> object:
+    return shapes.LogLine(error=str(error))
+
+
+def _broken_run(error: ArgosyError) -> object:
+    return shapes.Output(error=str(error))
+
+
+__all__ = ["Asked", "InvalidInput", "Own", "missing"]

@@ -1,0 +1,295 @@
+"""What our own API takes and answers. docs/api.md and the OpenAPI document are made of these.
+
+Fields of an answer are left out when they are empty, zero or false, unless said otherwise. Times are Unix time in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from argosy.model import Facts, RouterReport, Target, UnitState
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=600)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+BATCH = 1000
+"""Units that one batch may name."""
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: the HTTP status again, which input broke which rule, and what to do next."""
+
+    code: int
+    message: str
+    remedy: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: Fault
+
+
+class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a client wants of a unit; what is not said stays as it is.
+
+    `text`: the unit file; without it, a new instance takes its template's. A text that means something else than the stored one needs
+    `replace`. `restart`: start it anew even if it is launched. `revision`: only if the unit was last written at that one (0: only if
+    there is none yet), so that of several clients that changed it at once exactly one wins.
+    """
+
+    text: str | None = None
+    target: Target | None = None
+    replace: bool = False
+    restart: bool = False
+    revision: Revision | None = None
+
+
+class NamedWish(Wish, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A Wish in a batch."""
+
+    name: Name
+
+
+class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Many wishes at once; each succeeds or fails by itself."""
+
+    units: Annotated[list[NamedWish], msgspec.Meta(max_length=BATCH)]
+
+
+class Written(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a Wish. `changed` is false where everything already was as wished (nothing was written then). `index` is a revision
+    that includes it: wait for what comes of it with GET /units?index=..., `launch` is the unit's launch now. `error` in a batch only."""
+
+    name: str
+    created: bool = False
+    changed: bool = False
+    target: Target = Target.INACTIVE
+    launch: int = 0
+    revision: int = 0
+    index: int = 0
+    error: Fault | None = None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """In the order of the batch."""
+
+    results: list[Written]
+    index: int
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    name: str
+    index: int
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the engine put a unit, and why there. `finished`: a job that ended well and is not run again."""
+
+    machine: str
+    target: Target
+    launch: int = 0
+    reason: str = ""
+    placed: float = 0.0
+    finished: bool = False
+
+
+class UnitView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit: as wanted, as placed, as it is. `target` is wanted, `current` is what it came to (for a global unit: the least of its
+    machines). `hash` is fleet's SHA-1 of its options. `text` only where it was asked for. `error`: the stored text is not valid."""
+
+    name: str
+    target: Target
+    current: Target = Target.INACTIVE
+    launch: int = 0
+    hash: str = ""
+    description: str = ""
+    everywhere: bool = False
+    template: bool = False
+    submitted: float = 0.0
+    revision: int = 0
+    text: str = ""
+    error: str = ""
+    places: list[Place] = []
+    states: list[UnitState] = []
+
+
+class UnitAnswer(msgspec.Struct, frozen=True):
+    unit: UnitView
+    index: int
+
+
+class UnitList(msgspec.Struct, frozen=True):
+    """Sorted by name. `index`: wait for the next change with it."""
+
+    units: list[UnitView]
+    index: int
+
+
+class Process(msgspec.Struct, frozen=True):
+    pid: int
+    command: str
+
+
+class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit as its machine's runtime sees it now; the words are systemd's."""
+
+    name: str
+    hash: str = ""
+    launch: int = 0
+    load: str = "loaded"
+    active: str = "inactive"
+    sub: str = "dead"
+    since: float = 0.0
+    pid: int = 0
+    code: int | None = None
+    result: str = "success"
+    restarts: int = 0
+
+
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `systemctl status` would show beyond the state. `memory` in bytes, `cpu` in seconds, 0 where unknown; `processes` are pairs of
+    pid and command line."""
+
+    observed: Observed
+    description: str = ""
+    path: str = ""
+    main_command: str = ""
+    processes: list[tuple[int, str]] = []
+    memory: int = 0
+    cpu: float = 0.0
+
+
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a unit's output and who wrote it. `error`: the last line of a stream that broke off, and why."""
+
+    time: float = 0.0
+    text: str = ""
+    source: str = ""
+    pid: int = 0
+    error: str = ""
+
+
+class StatusOn(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A unit on one machine: `detail` and the last `lines` of its log, or `error`, why that machine could not be asked."""
+
+    machine: str
+    name: str = ""
+    address: str = ""
+    detail: Detail | None = None
+    lines: list[LogLine] = []
+    error: str = ""
+
+
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """`machines` is empty for a unit that is nowhere."""
+
+    unit: UnitView
+    machines: list[StatusOn]
+    index: int
+
+
+class LocalStatus(msgspec.Struct, frozen=True):
+    """What one machine says of a unit that is loaded there."""
+
+    detail: Detail
+    lines: list[LogLine]
+
+
+class MachineView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A machine that is alive: its own record, the operator's orders laid over it (`metadata` is the sum of both), how many units are
+    placed there and how many are in which of systemd's active states. `leader`: its engine decides for the cluster."""
+
+    id: str
+    name: str = ""
+    address: str = ""
+    metadata: dict[str, str] = {}
+    facts: Facts = Facts()
+    version: str = ""
+    door: str = ""
+    runtime: str = ""
+    ttl: float = 0.0
+    since: float = 0.0
+    cordoned: bool = False
+    draining: bool = False
+    leader: bool = False
+    units: int = 0
+    active: dict[str, int] = {}
+
+
+class MachineList(msgspec.Struct, frozen=True):
+    """Sorted by id."""
+
+    machines: list[MachineView]
+    index: int
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """The orders for a machine after a change."""
+
+    machine: str
+    cordoned: bool
+    draining: bool
+    index: int
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A command to run on a machine: its words (no shell), and when to give up."""
+
+    argv: Annotated[list[Annotated[str, msgspec.Meta(max_length=131_072)]], msgspec.Meta(min_length=1, max_length=1000)]
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+
+
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of a command's output (`stream` is stdout or stderr; bytes that are not UTF-8 are replaced) or, as the last line of the
+    stream, its exit `code` (128 + signal if it was killed) or `error`."""
+
+    stream: str = ""
+    data: str = ""
+    code: int | None = None
+    error: str = ""
+
+
+class Machinelet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `why` says of one machine: either the unit runs there, or `filter` refused it for `reason`."""
+
+    machine: str
+    name: str = ""
+    placed: bool = False
+    filter: str = ""
+    reason: str = ""
+
+
+class WhyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a unit is where it is, or nowhere."""
+
+    unit: str
+    reason: str
+    machines: list[Machinelet] = []
+    index: int = 0
+
+
+class RouteList(msgspec.Struct, frozen=True):
+    """What each machine's router serves and refuses, by machine id."""
+
+    routers: list[RouterReport]
+    index: int
+
+
+class Version(msgspec.Struct, frozen=True):
+    version: str
+    machine: str
+    python: str
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`healthy`: the store answers. `leader`: the machine whose engine decides, "" while there is none."""
+
+    healthy: bool
+    machine: str
+    leader: str = ""
+    error: str = ""

@@ -1,0 +1,175 @@
+"""What all doors do with a request before and after their own work: who may ask, how much may be sent, how errors are told, what is
+counted.
+
+A door that listens on plain TCP is within reach of every web page that a browser on this machine shows. It therefore serves no request
+whose Host is a foreign name (a page that rebinds its own name to 127.0.0.1) or whose Origin is another host's, and takes JSON only when
+it is called JSON, which makes a browser ask first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from argosy.api.metrics import Metrics
+from argosy.api.shapes import Failure, Fault
+from argosy.errors import ArgosyError, InvalidInput, Refused, TooLarge
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LARGEST_BODY = 8 * 1024 * 1024
+"""Bytes of a request's body, for a batch of units."""
+
+BODY_SECONDS = 30.0
+"""How long a client may take to send a request's body."""
+
+RETRY_AFTER = "1"
+"""Seconds, for clients that ask while the store is away."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer(value: object, status: int = 200) -> web.Response:
+    """JSON, UTF-8."""
+    return web.Response(body=_encoder.encode(value), status=status, content_type="application/json")
+
+
+def failure(status: int, message: str, remedy: str = "") -> web.Response:
+    response = answer(Failure(Fault(status, message, remedy)), status)
+    if status == 503:
+        response.headers["Retry-After"] = RETRY_AFTER
+    return response
+
+
+async def body(request: web.Request, limit: int = LARGEST_BODY) -> bytes:
+    """The request's body. Raises TooLarge above `limit` bytes and InvalidInput for a client that does not get it sent."""
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"the body has {request.content_length} bytes; at most {limit} are taken")
+    taken = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.content.iter_any():
+                taken += piece
+                if len(taken) > limit:
+                    raise TooLarge(f"the body has more than {limit} bytes")
+    except TimeoutError:
+        raise Slow(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+    return bytes(taken)
+
+
+class Slow(InvalidInput):
+    """408: a client that takes too long to say what it wants."""
+
+    status = 408
+
+
+class WrongType(InvalidInput):
+    """415: a body that is not called JSON."""
+
+    status = 415
+
+
+async def body_as(request: web.Request, kind: type[T], limit: int = LARGEST_BODY) -> T:
+    """The body as JSON of that shape. Raises WrongType, TooLarge and InvalidInput that names the field."""
+    if request.content_type != "application/json":
+        raise WrongType("the body must be JSON", remedy="send Content-Type: application/json")
+    content = await body(request, limit)
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the body is not valid: {error}", remedy="see /argosy/v1/openapi.json for its shape") from error
+
+
+def query_as(request: web.Request, kind: type[T]) -> T:
+    """The query string as that struct: each field at most once unless it is a list. Raises InvalidInput that names the parameter."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
+    given: dict[str, object] = {}
+    for name in request.query:
+        if name == "alt":
+            continue
+        if name not in fields:
+            raise InvalidInput(f"there is no parameter {name!r} here", remedy=f"there are: {', '.join(fields) or 'none'}")
+        values = request.query.getall(name)
+        if getattr(fields[name], "__origin__", None) is list:
+            given[name] = values
+        elif len(values) == 1:
+            given[name] = values[0]
+        else:
+            raise InvalidInput(f"parameter {name!r} is given {len(values)} times", remedy="give it once")
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"a parameter is not valid: {error}") from error
+
+
+def trusted_host(host: str) -> bool:
+    """A Host header that no web page can have: an address, localhost, or a name without dots (a container's or a machine's short name)."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost" or name.endswith((".localhost", ".internal")):
+        return True
+    if "." not in name and ":" not in name:
+        return name != ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_browser(request: web.Request, plain: bool) -> None:
+    """Raises Refused for what a foreign web page would send. `plain`: the door is plain TCP, so that the Host matters."""
+    host = request.headers.get("Host", "")
+    try:
+        if plain and host and not trusted_host(host):
+            raise Refused(f"Host {host!r} is not this machine", remedy="ask for it by its address, or through the socket")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            raise Refused(f"a page of {origin!r} may not ask here")
+    except ValueError:
+        raise Refused(f"Host {host!r} or Origin is not valid") from None
+
+
+def guarded(door: str, metrics: Metrics, plain: bool) -> Middleware:
+    """The outermost middleware of a door: refuses browsers' foreign pages, tells every error as JSON without a traceback, counts."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            check_browser(request, plain)
+            response = await handler(request)
+        except web.HTTPException as error:
+            response = failure(error.status, _said(error))
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        except ArgosyError as error:
+            response = failure(error.status, error.message, error.remedy)
+            if error.status >= 500:
+                log.warning("%s %s: %s", request.method, request.path, error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            response = failure(500, "this is a defect in argosy; its log says more")
+        metrics.counted(door, response.status)
+        return response
+
+    return guard
+
+
+def _said(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPNotFound):
+        return "there is nothing at this path"
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{error.method} is not possible here"
+    return error.reason
