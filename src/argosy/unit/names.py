@@ -1,4 +1,4 @@
-"""Unit names: what they may be, and what templates, instances and specifiers make of them.
+"""Unit names: what they may be, and what templates and instances make of them.
 
 A name is `prefix[@[instance]].type`: everything between the first `@` and the last `.` is the instance. `foo@.service` is a template,
 `foo@1.service` an instance of it. The rules are fleet's; where systemd is stricter (a leading dot), so are we.
@@ -44,7 +44,7 @@ def _broken_rule(stem: str, dot: str, kind: str) -> str:
     if not kind:
         return "cannot end in a dot; give it a type, such as .service"
     if kind not in UNIT_TYPES:
-        return f"ends in .{kind}, which is no unit type; the types are {', '.join(sorted(UNIT_TYPES))}"
+        return f"ends in {kind!r}, which is no unit type; the types are {', '.join(sorted(UNIT_TYPES))}"
     if not stem:
         return f"has nothing before .{kind}"
     if stem[0] in ".@":
@@ -92,11 +92,3 @@ def template_of(name: str) -> str:
     stem, dot, kind = name.rpartition(".")
     prefix, at, _ = stem.partition("@")
     return f"{prefix}@.{kind}" if dot and at else ""
-
-
-def expand_fleet(text: str, name: str) -> str:
-    """What [X-Fleet] replaces: %n, %N, %p and %i, one after the other, and nothing else (`%%` stays as it is)."""
-    if "%" not in text:
-        return text
-    text = text.replace("%n", name).replace("%N", stem_of(name))
-    return text.replace("%p", prefix_of(name)).replace("%i", instance_of(name))

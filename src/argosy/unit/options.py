@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 
 import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
-from argosy.unit.names import expand_fleet, instance_of, prefix_of, stem_of
 from argosy.unit.parse import UnitFile
+from argosy.unit.specifiers import expand_fleet, expand_name
 
 FLEET_KEYS = (
     "MachineID",
@@ -29,7 +28,6 @@ ARGOSY_KEYS = ("OnDisconnect",)
 BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
 
 _TRUE = frozenset({"true", "yes", "1", "on", "t"})
-_NAME_SPECIFIER = re.compile(r"%[nNpi%]")
 
 
 class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -66,7 +64,7 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         elif section == "X-Argosy":
             argosy[option.name] = option.joined
         elif section == "Unit" and option.name in BINDING_KEYS:
-            binds = [*binds, *option.joined.split()] if option.value else []
+            binds += option.joined.split()
     if not (fleet or argosy or binds):
         return NOTHING
     wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
@@ -75,14 +73,6 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         stop_on_disconnect=_stop_on_disconnect(argosy),
         binds_to=tuple(dict.fromkeys(expand_name(unit, name) for unit in binds)),
     )
-
-
-def expand_name(text: str, name: str) -> str:
-    """systemd's specifiers in the name of another unit, as far as they come from this unit's name: %n %N %p %i and %%."""
-    if "%" not in text:
-        return text
-    meanings = {"%n": name, "%N": stem_of(name), "%p": prefix_of(name), "%i": instance_of(name), "%%": "%"}
-    return _NAME_SPECIFIER.sub(lambda found: meanings[found[0]], text)
 
 
 def fleet_values(value: str) -> list[str]:
