@@ -1,4 +1,4 @@
-"""A small web application: answers with its instance and the machine that it runs on.
+"""A small web application: answers with its instance and where it runs.
 
     python3 hello.py INSTANCE ADDRESS PORT
 
@@ -16,16 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Hello(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    instance = ""
-    machine = socket.gethostname()
+    greeting = b""
 
     def do_GET(self) -> None:
-        body = f"Hello from instance {self.instance} on {self.machine}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(self.greeting)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(self.greeting)
 
     def log_message(self, format: str, *args: object) -> None:
         """Health checks and load would fill the journal."""
@@ -37,12 +35,11 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    Hello.instance, address, port = sys.argv[1:4]
-    if len(sys.argv) > 4:
-        Hello.machine = sys.argv[4]
+    instance, address, port = sys.argv[1:]
+    Hello.greeting = f"Hello from instance {instance} on {socket.gethostname()} ({address})\n".encode()
     server = Server((address, int(port)), Hello)
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"instance {Hello.instance} listens on {address}:{port}", flush=True)
+    print(f"instance {instance} listens on {address}:{port}", flush=True)
     server.serve_forever(poll_interval=0.1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from argosy.cli.client import Client, segment
@@ -17,4 +19,5 @@ def cat(client: Client, units: tuple[str, ...]) -> None:
     """Print UNITS' files as they were submitted."""
     for unit in known(units):
         text = client.ask("GET", f"{UNITS}/{segment(unit.name)}")["unit"].get("text", "")
-        click.get_binary_stream("stdout").write(text.encode())
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()

@@ -15,6 +15,7 @@ from argosy.cli.outcome import Outcome, View, by_id, reached, started, unplaced
 from argosy.errors import ArgosyError, InvalidInput
 from argosy.unit.parse import UnitFile, parse
 
+VERBS = {"launched": "start", "loaded": "load", "inactive": "unload"}
 UNITS = "/argosy/v1/units"
 BATCH = 1000
 ASK_WHY_AFTER = 1.5
@@ -43,7 +44,7 @@ def units(client: Client, names: Sequence[str] = (), index: int = 0, wait: float
 
 def wish(client: Client, wanted: Sequence[Given], *, replace: bool = False, **what: Any) -> dict[str, View]:
     """Tells the cluster; returns what was written by name. Units with a file here are submitted if the cluster does not know them, and
-    replaced if told to; a file that differs is warned of. Raises the first error of a unit that could not be changed, after telling of all."""
+    replaced if told to; a file that differs is warned of. Raises the first unit's error after telling of all."""
     known = {unit["name"]: unit for unit in units(client, [given.name for given in wanted])[0]} if any(g.text for g in wanted) else {}
     wishes = []
     for given in wanted:
@@ -143,9 +144,7 @@ def bring(
     names = [given.name for given in wanted]
     if no_block:
         for name in names:
-            click.echo(
-                f"Triggered unit {name} {'restart' if restart else {'launched': 'start', 'loaded': 'load', 'inactive': 'unload'}[target]}"
-            )
+            click.echo(f"Triggered unit {name} {'restart' if restart else VERBS[target]}")
         return True
     waiter = Waiter(client, attempts)
 
