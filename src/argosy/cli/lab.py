@@ -1,0 +1,218 @@
+"""argosy lab: a cluster of machines on this host, to try things and to break them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from argosy.cli.session import json_option
+from argosy.cli.table import show, show_json, size
+from argosy.config import parse_metadata
+from argosy.errors import InvalidInput
+from argosy.lab.lab import Lab, Status
+from argosy.lab.state import MachineRecord
+
+T = TypeVar("T")
+
+name_option = click.option("--name", default="lab", envvar="ARGOSY_LAB", show_default=True, help="Which lab; several fit on a host.")
+
+
+@click.group()
+def lab() -> None:
+    """Run a cluster of machines on this host, to try things and to break them.
+
+    Machines are named m1, m2, ... As root on a host that can, they are full ones: their own systemd, Docker and network, and an etcd across the first
+    three. Anywhere else they are groups of processes on loopback addresses.
+    """
+
+
+@lab.command()
+@click.option("--machines", type=int, default=3, show_default=True, help="How many.")
+@click.option("--metadata", "metadata", multiple=True, metavar="M=K=V,...", help="A machine's metadata, such as m1=role=web,region=eu.")
+@click.option("--light", is_flag=True, help="Process machines, even where full ones are possible.")
+@click.option("--entry", metavar="HOST:PORT", help="Where the entry listens; none for no entry.  [default: first free from 127.0.0.1:8080]")
+@click.option(
+    "--ttl", type=click.FloatRange(1, 3600), default=5.0, show_default=True, help="Seconds until a silent machine counts as lost."
+)
+@name_option
+@json_option
+def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None, ttl: float, name: str, as_json: bool) -> None:
+    """Bring a lab up, and wait until it is ready."""
+    started = time.monotonic()
+    chosen = _by_machine(metadata)
+    one = _lab(name)
+    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl))
+    if as_json:
+        show_json({"name": name, "kind": record.kind, "entry": record.entry, "machines": [_plain(machine) for machine in record.machines]})
+        return
+    click.echo(f"lab {name} is up: {len(record.machines)} machines in {time.monotonic() - started:.1f} s")
+    show([(machine.name, machine.address, _metadata(machine)) for machine in record.machines], ("machine", "address", "metadata"))
+    option = "" if name == "lab" else f" --name {name}"
+    click.echo(
+        f"look around: argosy lab ps{option}, argosy list-machines, argosy lab exec{option} m1 -- ps ax; remove it: argosy lab down{option}"
+    )
+
+
+@lab.command()
+@click.option("--metadata", default="", metavar="K=V,...", help="Its metadata.")
+@name_option
+@json_option
+def add(metadata: str, name: str, as_json: bool) -> None:
+    """Add a machine, and wait until it is ready."""
+    machine = _run(_lab(name).add(parse_metadata(metadata, "--metadata")))
+    if as_json:
+        show_json(_plain(machine))
+    else:
+        click.echo(f"{machine.name} has joined at {machine.address}")
+
+
+@lab.command()
+@click.argument("machines", nargs=-1, required=True)
+@name_option
+def kill(machines: tuple[str, ...], name: str) -> None:
+    """Cut the power of MACHINES."""
+    _each(machines, _lab(name).kill, "has lost its power")
+
+
+@lab.command()
+@click.argument("machines", nargs=-1, required=True)
+@name_option
+def start(machines: tuple[str, ...], name: str) -> None:
+    """Power MACHINES on again, with the disk they had; waits until they are ready."""
+    one = _lab(name)
+    _each(machines, one.start, "boots")
+    _run(one.wait_ready())
+
+
+@lab.command()
+@click.argument("machines", nargs=-1, required=True)
+@name_option
+def pause(machines: tuple[str, ...], name: str) -> None:
+    """Make everything on MACHINES stand still."""
+    _each(machines, _lab(name).pause, "stands still")
+
+
+@lab.command()
+@click.argument("machines", nargs=-1, required=True)
+@name_option
+def resume(machines: tuple[str, ...], name: str) -> None:
+    """Let paused MACHINES go on."""
+    _each(machines, _lab(name).resume, "goes on")
+
+
+@lab.command()
+@click.argument("sides", nargs=-1, required=True)
+@name_option
+@json_option
+def partition(sides: tuple[str, ...], name: str, as_json: bool) -> None:
+    """Cut the network between SIDES, such as: m1 / m2,m3. Machines that are not named stay together."""
+    found = _run(_lab(name).partition(_groups(sides)))
+    if as_json:
+        show_json([list(side) for side in found])
+    else:
+        click.echo(f"cut: {' / '.join(','.join(side) for side in found)}; whole again with argosy lab heal")
+
+
+@lab.command()
+@name_option
+def heal(name: str) -> None:
+    """Make the network whole again."""
+    _run(_lab(name).heal())
+    click.echo("the network is whole")
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@name_option
+@click.argument("machine")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(machine: str, command: tuple[str, ...], name: str) -> NoReturn:
+    """Run COMMAND inside a MACHINE: argosy lab exec m1 -- ps ax."""
+    inside = _run(_lab(name).command(machine, command))
+    os.chdir(inside.folder)
+    try:
+        os.execvpe(inside.argv[0], inside.argv, inside.environ)
+    except OSError as error:
+        raise InvalidInput(f"cannot run {inside.argv[0]}: {error.strerror}") from error
+
+
+@lab.command()
+@name_option
+@json_option
+def ps(name: str, as_json: bool) -> None:
+    """List the machines and what they are doing."""
+    found = _run(_lab(name).ps())
+    if as_json:
+        show_json([{**_plain(status.machine), "power": status.power.value, **_figures(status)} for status in found])
+        return
+    rows = [
+        (
+            status.machine.name,
+            status.power.value + (f", side {status.side}" if status.side else ""),
+            status.machine.address,
+            f"{status.machine.id[:8]}...",
+            _metadata(status.machine),
+            str(status.processes),
+            size(status.memory),
+        )
+        for status in found
+    ]
+    show(rows, ("machine", "power", "address", "id", "metadata", "processes", "memory"))
+
+
+@lab.command()
+@name_option
+def down(name: str) -> None:
+    """Remove a lab and every trace of it."""
+    there = _run(_lab(name).down())
+    click.echo(f"lab {name} is gone" if there else f"there was no lab {name}")
+
+
+def _lab(name: str) -> Lab:
+    started = time.monotonic()
+    return Lab(name, say=lambda text: click.echo(f"[{time.monotonic() - started:4.1f} s] {text}", err=True))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _each(machines: Sequence[str], work: Callable[[str], Coroutine[Any, Any, None]], what: str) -> None:
+    async def all_of_them() -> None:
+        for machine in machines:
+            await work(machine)
+            click.echo(f"{machine} {what}")
+            sys.stdout.flush()
+
+    asyncio.run(all_of_them())
+
+
+def _by_machine(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for text in texts:
+        machine, _, pairs = text.partition("=")
+        found.setdefault(machine.strip(), {}).update(parse_metadata(pairs, f"--metadata {text}"))
+    return found
+
+
+def _groups(words: Sequence[str]) -> list[list[str]]:
+    """`m1 / m2,m3` in any spacing: sides are separated by slashes, machines by commas or blanks."""
+    sides = " ".join(words).split("/")
+    return [[machine for machine in side.replace(",", " ").split() if machine] for side in sides]
+
+
+def _metadata(machine: MachineRecord) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(machine.metadata.items()))
+
+
+def _plain(machine: MachineRecord) -> dict[str, Any]:
+    return {"name": machine.name, "id": machine.id, "address": machine.address, "router": machine.router, "metadata": machine.metadata}
+
+
+def _figures(status: Status) -> dict[str, Any]:
+    return {"side": status.side, "processes": status.processes, "memory": status.memory}

@@ -1,0 +1,83 @@
+"""The entry of a lab as its commands see it: choosing a free port, starting the process that `entry` is, waiting until it listens."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+
+from argosy.errors import Conflict, InvalidInput, RuntimeFailed
+from argosy.lab.base import host
+from argosy.lab.state import MARK, LabRecord
+from argosy.reconcile import Clock
+
+HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
+DEADLINE = 15.0
+PLACE = "entry"
+"""The entry's folder in the lab's: nginx's files, its log, status.json."""
+
+
+async def choose(wanted: str | None) -> str:
+    """HOST:PORT for the entry: what is wanted, if it is free; otherwise the first free one; "" for none ("" wanted, or no nginx)."""
+    if wanted == "" or await asyncio.to_thread(shutil.which, "nginx") is None:
+        return ""
+    if wanted is None:
+        for port in range(FIRST_PORT, FIRST_PORT + PORTS):
+            if not await asyncio.to_thread(_why_taken, HOST, port):
+                return f"{HOST}:{port}"
+        raise Conflict(f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {HOST}", remedy="name one with --entry HOST:PORT")
+    address, _, port_text = wanted.rpartition(":")
+    if not address or not port_text.isascii() or not port_text.isdigit() or not 0 < int(port_text) < 65536:
+        raise InvalidInput(f"{wanted!r} is no address for the entry", remedy="write HOST:PORT, such as 127.0.0.1:8080, or none")
+    why = await asyncio.to_thread(_why_taken, address, int(port_text))
+    if why:
+        raise Conflict(
+            f"the entry cannot listen on {wanted}: {why}", remedy="name another with --entry, or leave it out to have one chosen"
+        )
+    return wanted
+
+
+async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> None:
+    """Starts the entry of a lab that has one; returns when it listens."""
+    if not lab.entry:
+        say("no entry: none is wanted, or there is no nginx")
+        return
+    place = lab.place(PLACE)
+    await asyncio.to_thread(place.mkdir, mode=0o711)
+    log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
+    argv = (sys.executable, "-m", "argosy.lab.entry", lab.folder)
+    await host(
+        "setsid",
+        "--fork",
+        "sh",
+        "-c",
+        log,
+        "sh",
+        *argv,
+        environ={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", MARK: lab.mark(PLACE)},
+    )
+    address, _, port = lab.entry.rpartition(":")
+    end = clock.monotonic() + DEADLINE
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address, int(port))
+        except OSError as error:
+            if clock.monotonic() > end:
+                said = await asyncio.to_thread((place / "log").read_text, errors="replace")
+                raise RuntimeFailed(f"the entry does not listen on {lab.entry}: {said[-1000:].strip()}") from error
+            await clock.sleep(0.05)
+            continue
+        writer.close()
+        await writer.wait_closed()
+        say(f"the entry listens on http://{lab.entry}/")
+        return
+
+
+def _why_taken(address: str, port: int) -> str:
+    try:
+        with socket.create_server((address, port)):
+            return ""
+    except (OSError, OverflowError) as error:
+        return str(getattr(error, "strerror", "") or error)

@@ -1,0 +1,163 @@
+"""The processes of a lab, seen on the host in /proc: by the mark in their environment, and by descent.
+
+Everything here blocks shortly: call it through asyncio.to_thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+
+from argosy.errors import RuntimeFailed
+from argosy.lab.base import Process
+from argosy.lab.state import MARK
+
+KILL_DEADLINE = 10.0
+_MARK = f"{MARK}=".encode()
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A process when it was looked at. `state` is the letter of /proc/PID/stat, `mark` the lab machine's folder it was started for, `init`
+    whether it is the first process of a PID namespace that is not ours."""
+
+    pid: int
+    parent: int
+    state: str
+    mark: str
+    init: bool
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in "ZX"
+
+
+def scan() -> dict[int, Seen]:
+    """Every process of the host that we may look into, by pid."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            seen = _look(int(entry))
+            if seen is not None:
+                found[seen.pid] = seen
+    return found
+
+
+def below(folder: str, processes: dict[int, Seen]) -> set[int]:
+    """Those of a lab (its folder), or of one machine of it (the machine's folder): marked ones, and all that descends from them. Never
+    the asker or who started it: somebody may remove a lab from a shell inside it."""
+    prefix = folder + "/"
+    roots = {pid for pid, seen in processes.items() if seen.mark == folder or seen.mark.startswith(prefix)}
+    return descendants(roots, processes) - _ancestry(os.getpid(), processes)
+
+
+def descendants(roots: Iterable[int], processes: dict[int, Seen]) -> set[int]:
+    """The roots and everything that descends from them, as far as it is alive."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for seen in processes.values():
+        children[seen.parent].append(seen.pid)
+    found: set[int] = set()
+    queue = list(roots)
+    while queue:
+        pid = queue.pop()
+        if pid not in found and pid in processes:
+            found.add(pid)
+            queue.extend(children[pid])
+    return {pid for pid in found if processes[pid].alive}
+
+
+def _ancestry(pid: int, processes: dict[int, Seen]) -> set[int]:
+    found = set()
+    while pid in processes:
+        found.add(pid)
+        pid = processes[pid].parent
+    return found
+
+
+def freeze(folder: str) -> set[int]:
+    """SIGSTOP to everything of a machine, again until nothing new appears: what stands still cannot fork. Returns the pids."""
+    stopped: set[int] = set()
+    while True:
+        running = below(folder, scan()) - stopped
+        if not running:
+            return stopped
+        _signal(running, signal.SIGSTOP)
+        stopped |= running
+
+
+def thaw(folder: str) -> None:
+    _signal(below(folder, scan()), signal.SIGCONT)
+
+
+def kill(folder: str, deadline: float = KILL_DEADLINE) -> None:
+    """SIGKILL to everything of a machine at one moment; returns when nothing is left."""
+    end = time.monotonic() + deadline
+    _signal(freeze(folder), signal.SIGKILL)
+    while left := below(folder, scan()):
+        if time.monotonic() > end:
+            raise RuntimeFailed(f"processes {sorted(left)} of {folder} do not end, not even by SIGKILL")
+        _signal(left, signal.SIGKILL)
+        time.sleep(0.005)
+
+
+def describe(pids: Iterable[int]) -> tuple[Process, ...]:
+    """What `ps` shows, by pid; processes that have ended meanwhile are left out."""
+    found = []
+    for pid in sorted(pids):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        found.append(Process(pid=pid, command=command, memory=_memory(pid)))
+    return tuple(found)
+
+
+def _look(pid: int) -> Seen | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    mark, init = "", False
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            for variable in file.read().split(b"\0"):
+                if variable.startswith(_MARK):
+                    mark = os.fsdecode(variable[len(_MARK) :])
+        if mark:
+            init = _is_init(pid)
+    except OSError:
+        pass
+    return Seen(pid=pid, parent=int(fields[1]), state=fields[0].decode(), mark=mark, init=init)
+
+
+def _is_init(pid: int) -> bool:
+    with open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"NSpid:"):
+                inner = line.split()[1:]
+                return len(inner) > 1 and inner[-1] == b"1"
+    return False
+
+
+def _memory(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
