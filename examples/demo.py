@@ -18,6 +18,7 @@ from argosy.reconcile import SystemClock
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
 ARGOSY = str(Path(sys.executable).parent / "argosy")
+APP = str(HERE / "hello" / "hello.py")
 ENTRY = "http://127.0.0.1:8080/"
 HOST = "hello.example"
 RATE = 200

@@ -55,9 +55,11 @@ class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RuntimeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[runtime] `kind`: auto, systemd, systemd-user or supervisor."""
+    """[runtime] `kind`: auto, systemd, systemd-user or supervisor. `environment`: variables that every unit gets, as systemd's
+    DefaultEnvironment= (the supervisor only: systemd has its own)."""
 
     kind: str = "auto"
+    environment: dict[str, str] = {}
 
 
 class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,7 +179,7 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
 def _from_text(name: str, field: str, value: str) -> Any:
     if field in LISTS:
         return [part.strip() for part in value.split(",") if part.strip()]
-    if field == "metadata":
+    if field in ("metadata", "environment"):
         return parse_metadata(value, name)
     return value
 
