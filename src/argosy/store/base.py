@@ -161,6 +161,16 @@ def check_commit(conditions: Sequence[Condition], writes: Sequence[Write]) -> st
     return ""
 
 
+def check_prefix(prefix: str) -> str:
+    """The rule that a prefix breaks, in words, or ""."""
+    return f"{prefix!r} is not a prefix of any key: it holds NUL or is not valid Unicode" if prefix and not is_key(prefix) else ""
+
+
+def check_ttl(ttl: float) -> str:
+    """The rule that a lease's time breaks, in words, or ""."""
+    return "" if 0 < ttl <= MAX_TTL else f"a lease of {ttl} seconds: it must last more than 0 and at most {MAX_TTL:.0f}"
+
+
 def is_key(key: str) -> bool:
     """Whether a record may have this key."""
     if not key or "\0" in key:

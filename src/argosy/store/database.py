@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from argosy.errors import ArgosyError, StoreUnavailable
+from argosy.store.bell import SUFFIX, Bell
 from argosy.store.tables import Tables
 
 MEMORY = ":memory:"
@@ -37,6 +38,9 @@ _REMEDIES = {
     "SQLITE_NOTADB": "stop all that use it and put a backup in its place",
     "SQLITE_IOERR": "look at the disk it is on; it goes on by itself",
 }
+_OF_THE_FILE = {sqlite3.OperationalError, sqlite3.DatabaseError, sqlite3.InternalError}
+"""Errors that concern the whole transaction; anything else concerns one piece of work."""
+
 _CONNECTION_STAYS = {"SQLITE_FULL", "SQLITE_BUSY", "SQLITE_CONSTRAINT"}
 
 
@@ -45,12 +49,13 @@ class Database:
 
     def __init__(self, path: str, *, writes: bool, create: bool) -> None:
         self.path = path
-        self.real = path
+        self.bell: Bell | None = None
+        self.bell_path = ""
         self._writes = writes
         self._create = create and writes
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
-        self._inode: tuple[int, int] | None = None
+        self.inode: tuple[int, int] | None = None
         self._durable = True
 
     def apply(self, works: Sequence[Work], durable: bool) -> Sequence[Any]:
@@ -74,6 +79,10 @@ class Database:
         except StoreUnavailable:
             self._rollback()
             raise
+        if tables.wrote:
+            tables.wrote = False
+            if self.bell is not None:
+                self.bell.ring()
         return results
 
     def check(self) -> None:
@@ -86,12 +95,16 @@ class Database:
             raise StoreUnavailable(
                 f"store {self.path} is not there: {error.strerror}", remedy="put it back; it goes on by itself"
             ) from error
-        if self._inode is not None and (found.st_dev, found.st_ino) != self._inode:
+        if self.inode is not None and (found.st_dev, found.st_ino) != self.inode:
             self.close()
             raise StoreUnavailable(f"store {self.path} has been replaced by another file")
 
     def close(self) -> None:
-        connection, self._connection, self._tables, self._inode = self._connection, None, None, None
+        """The next `apply` opens it again."""
+        connection, self._connection, self._tables, self.inode = self._connection, None, None, None
+        if self.bell is not None:
+            self.bell.close()
+            self.bell = None
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
@@ -105,12 +118,9 @@ class Database:
         connection.execute("SAVEPOINT piece")
         try:
             result = work(tables)
-        except sqlite3.Error as error:
-            if not isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError | sqlite3.DataError):
-                raise
-            result = error
-            connection.execute("ROLLBACK TO piece")
         except Exception as error:
+            if type(error) in _OF_THE_FILE:
+                raise
             result = error
             connection.execute("ROLLBACK TO piece")
         connection.execute("RELEASE piece")
@@ -135,10 +145,10 @@ class Database:
             self._make_file()
         self.check()
         self._create = False  # from here on a missing file is a fault, never a new beginning
-        self.real = os.path.realpath(self.path)
-        found = os.stat(self.real)
+        real = os.path.realpath(self.path)
+        found = os.stat(real)
         connection = sqlite3.connect(
-            f"{Path(self.real).as_uri()}?mode={'rw' if self._writes else 'ro'}",
+            f"{Path(real).as_uri()}?mode={'rw' if self._writes else 'ro'}",
             uri=True,
             timeout=LOCK_TIMEOUT,
             isolation_level=None,
@@ -150,13 +160,16 @@ class Database:
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("BEGIN IMMEDIATE")
                 fault = Tables(connection).prepare()
-                connection.execute("COMMIT")
+                connection.execute("ROLLBACK" if fault else "COMMIT")
                 if fault:
                     raise StoreUnavailable(f"store {self.path} {fault}", remedy="name another file, or use the program that made it")
         except BaseException:
             connection.close()
             raise
-        self._inode = (found.st_dev, found.st_ino)
+        self.inode = (found.st_dev, found.st_ino)
+        self.bell_path = real + SUFFIX
+        if self._writes:
+            self.bell = Bell(self.bell_path)
         return connection, Tables(connection)
 
     def _make_file(self) -> None:

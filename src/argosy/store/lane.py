@@ -23,8 +23,6 @@ T = TypeVar("T")
 MAX_BATCH = 256
 """Pieces of work that share one transaction at most."""
 
-_CLOSED = StoreUnavailable("the store has been closed")
-
 
 class Lane(Protocol):
     async def run(self, work: Callable[[Tables], T], *, durable: bool = True) -> T:
@@ -44,7 +42,7 @@ class Inline:
     async def run(self, work: Callable[[Tables], T], *, durable: bool = True) -> T:
         await asyncio.sleep(0)
         if self._closed:
-            raise _CLOSED
+            raise _closed()
         result: T | BaseException = self._in_memory(work)
         if isinstance(result, BaseException):
             raise result
@@ -57,6 +55,10 @@ class Inline:
         if not self._closed:
             self._closed = True
             self._database.close()
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("the store has been closed")
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ class Threaded:
 
     async def run(self, work: Callable[[Tables], T], *, durable: bool = True) -> T:
         if self._closed:
-            raise _CLOSED
+            raise _closed()
         if self._thread is None:
             self._loop = asyncio.get_running_loop()
             self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
@@ -115,6 +117,8 @@ class Threaded:
     def _results(self, jobs: Sequence[_Job]) -> Sequence[Any]:
         try:
             return self._database.apply([job.work for job in jobs], durable=any(job.durable for job in jobs))
+        except StoreUnavailable as error:
+            return [StoreUnavailable(error.message, remedy=error.remedy) for _ in jobs]
         except Exception as error:
             return [error] * len(jobs)
 

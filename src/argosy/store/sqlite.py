@@ -1,53 +1,62 @@
 """The embedded store: one SQLite file shared by the processes of one host, or a private one in memory.
 
-A commit is on the disk before it is acknowledged (WAL, synchronous=FULL); commits that wait for each other share one transaction.
+A commit is on the disk before it is acknowledged (WAL, synchronous=FULL); commits that wait for each other share one transaction. Leases
+end by the host's monotonic clock: any process that has the store open ends those whose time has come. When all of them were away for
+a while, nobody could keep a lease alive: then every lease gets its full time anew.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock, Wake
-from argosy.store.base import MAX_TTL, Batch, Condition, Listing, Record, Write, check_commit, is_key
+from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.bell import boot_id, heard, listen
 from argosy.store.database import MEMORY, Database
 from argosy.store.hub import Hub
 from argosy.store.lane import Inline, Lane, Threaded
 from argosy.store.tables import News, Tables
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 REAP_INTERVAL = 0.5
 """Seconds between two looks for ended leases, in a file that other processes may change."""
 
+AWAY = 2.0
+"""Seconds without anybody looking after the leases, after which they begin anew."""
+
+POLL = 0.25
+POLL_DEAF = 0.02
+"""Seconds between two looks for others' commits: with the bell (it may be missed, or the file be back), and without."""
+
 
 class SqliteStore:
     """The Store contract on SQLite. `path` is a file, made if it is missing (unless not `create`), or ":memory:".
 
-    It belongs to the event loop that first uses it.
+    Belongs to the event loop that first uses it. Once it has been open, a missing file means StoreUnavailable until it is back.
     """
 
     def __init__(self, path: str, clock: Clock, *, create: bool = True) -> None:
         self._clock = clock
         self._closed = False
         self._private = path == MEMORY
-        self._writer: Lane
-        self._reader: Lane
-        if self._private:
-            self._writer = self._reader = Inline(Database(MEMORY, writes=True, create=True))
-        else:
-            self._writer = Threaded(Database(path, writes=True, create=create), "store-writer")
-            self._reader = Threaded(Database(path, writes=False, create=False), "store-reader")
-        self._hub = Hub(self._news, clock, poll=None if self._private else 0.02)
+        self._opened = self._private
+        self._file = Database(path, writes=True, create=create)
+        self._writer: Lane = Inline(self._file) if self._private else Threaded(self._file, "store-writer")
+        self._reading = self._file if self._private else Database(path, writes=False, create=False)
+        self._reader: Lane = self._writer if self._private else Threaded(self._reading, "store-reader")
+        self._hub = Hub(self._news, clock, poll=None if self._private else POLL_DEAF)
+        self._ear: int | None = None
+        self._ear_on: tuple[int, int] | None = None
         self._leases_changed = Wake()
         self._reaper: asyncio.Task[None] | None = None
+        self._boot = ""
+        self._looked = -AWAY
 
     async def get(self, key: str) -> Record | None:
         if not is_key(key):
@@ -55,7 +64,8 @@ class SqliteStore:
         return await self._read(lambda tables: tables.get(key))
 
     async def list(self, prefix: str) -> Listing:
-        _check_prefix(prefix)
+        if fault := check_prefix(prefix):
+            raise InvalidInput(fault)
         return await self._read(lambda tables: tables.list(prefix))
 
     async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
@@ -66,12 +76,13 @@ class SqliteStore:
         return revision
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-        _check_prefix(prefix)
+        if fault := check_prefix(prefix):
+            raise InvalidInput(fault)
         return self._hub.watch(prefix, after)
 
     async def grant(self, ttl: float) -> int:
-        if not 0 < ttl <= MAX_TTL or math.isnan(ttl):
-            raise InvalidInput(f"a lease of {ttl} seconds: it must last more than 0 and at most {MAX_TTL:.0f}")
+        if fault := check_ttl(ttl):
+            raise InvalidInput(fault)
         lease = await self._write(lambda tables: tables.grant(ttl, self._clock.monotonic()))
         self._leases_changed.set()
         return lease
@@ -95,6 +106,7 @@ class SqliteStore:
             self._reaper.cancel()
             await asyncio.gather(self._reaper, return_exceptions=True)
         await self._hub.close()
+        self._stop_listening()
         await self._reader.close()
         await self._writer.close()  # the last to close tidies the file up, and the reader may not write
 
@@ -105,15 +117,45 @@ class SqliteStore:
         await self.close()
 
     async def _read(self, work: Callable[[Tables], T]) -> T:
+        if not self._opened:
+            await self._write(Tables.revision)  # makes the file, which a reader cannot
         return await self._reader.run(work)
 
     async def _write(self, work: Callable[[Tables], T], *, durable: bool = True) -> T:
         if self._reaper is None and not self._closed:
             self._reaper = asyncio.create_task(self._reap_for_ever(), name="store-reaper")
-        return await self._writer.run(work, durable=durable)
+        result = await self._writer.run(work, durable=durable)
+        self._opened = True
+        return result
 
     async def _news(self, after: int, limit: int) -> News:
-        return await self._read(lambda tables: tables.news(after, limit))
+        news = await self._read(lambda tables: tables.news(after, limit))
+        if not self._private and self._ear_on != self._reading.inode:
+            await self._listen()
+        return news
+
+    async def _listen(self) -> None:
+        """Has the hub told when another process commits. The bell lies beside the file that is open now."""
+        self._stop_listening()
+        inode, ear = self._reading.inode, await asyncio.to_thread(listen, self._reading.bell_path)
+        if ear is not None and self._closed:
+            os.close(ear)
+            return
+        self._ear, self._ear_on = ear, inode
+        self._hub.poll = POLL_DEAF if ear is None else POLL
+        if ear is not None:
+            asyncio.get_running_loop().add_reader(ear, self._rung, ear)
+            self._hub.changed()  # what was committed before we listened
+
+    def _rung(self, ear: int) -> None:
+        if heard(ear):
+            self._hub.changed()
+
+    def _stop_listening(self) -> None:
+        if self._ear is not None:
+            asyncio.get_running_loop().remove_reader(self._ear)
+            os.close(self._ear)
+            self._ear = None
 
     async def _reap_for_ever(self) -> None:
         while True:
@@ -129,10 +171,16 @@ class SqliteStore:
             await self._leases_changed.wait(self._clock, pause)
 
     def _reap(self, tables: Tables) -> tuple[Sequence[int], float | None]:
-        ended = tables.reap(self._clock.monotonic())
-        return ended, tables.next_deadline()
-
-
-def _check_prefix(prefix: str) -> None:
-    if prefix and not is_key(prefix):
-        raise InvalidInput(f"{prefix!r} is not a prefix of any key: it holds NUL or is not valid Unicode")
+        """Ends leases whose time has come; gives all of them their time anew if nobody was there to keep them. On the writer's lane."""
+        now = self._clock.monotonic()
+        bell = self._file.bell
+        if bell is not None:
+            self._boot = self._boot or boot_id()
+            boot, at = bell.last_beat()
+            shared = at if boot == self._boot and at <= now else -AWAY
+            if now - max(shared, self._looked) > AWAY:
+                tables.rearm(now)
+            if now - shared >= REAP_INTERVAL / 2:
+                bell.beat(self._boot, now)
+            self._looked = now
+        return tables.reap(now), tables.next_deadline()

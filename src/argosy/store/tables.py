@@ -25,7 +25,7 @@ POSITION_BITS = 24
 
 KEEP_REVISIONS = 10_000
 KEEP_BYTES = 64 * 1024 * 1024
-"""How much history is kept for watchers that were away: at most so many revisions and so many bytes of values."""
+"""How much history is kept for watchers that were away: at most so many revisions and so many bytes of values, plus a tenth."""
 
 SCHEMA = f"""
 CREATE TABLE meta (
@@ -59,11 +59,13 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Tables:
-    """The contract's calls on one connection."""
+    """The contract's calls on one connection. `wrote`: the revision has grown since somebody set it to False."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
         self._execute = connection.execute
+        self.wrote = False
+        self._untrimmed = 0
+        self._untrimmed_bytes = 0
 
     def prepare(self) -> str:
         """Makes the tables if the file is empty. Returns what is wrong with the file, in words, "" if nothing is."""
@@ -208,11 +210,17 @@ class Tables:
                 event = (number, write.key, None, None, None, *row)
             else:
                 continue
+            self._untrimmed_bytes += len(event[2] or b"") + len(event[5] or b"")
             self._execute("INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", event)
             number += 1
         if number == revision << POSITION_BITS:
             return current
         self._execute("UPDATE meta SET revision = ?", (revision,))
+        self.wrote = True
+        self._untrimmed += 1
+        if self._untrimmed * 10 >= KEEP_REVISIONS or self._untrimmed_bytes * 10 >= KEEP_BYTES:
+            self._untrimmed = self._untrimmed_bytes = 0
+            self.trim()
         return revision
 
     def _row(self, key: str) -> Row | None:

@@ -1,0 +1,287 @@
+"""The store of a cluster: etcd v3, over gRPC, with mutual TLS where the cluster has an authority.
+
+Nothing is connected until something is asked. Calls turn to another member by themselves; only a commit that may have happened is not
+repeated. Watches go on where they stood, at another member if need be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+from aetcd import rpc
+
+from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
+from argosy.reconcile import Backoff, Clock
+from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.gate import Gate
+from argosy.store.members import ANSWER, LEADER, EtcdTls, Member, Members
+from argosy.store.subscription import Subscription
+from argosy.store.wire import Message, batches, failed_condition, record, span, transaction, watch_request
+
+__all__ = ["EtcdStore", "EtcdTls"]
+
+log = logging.getLogger(__name__)
+
+COMMIT_ANSWER = 2.5
+"""Seconds to wait for a commit's answer: it is not asked twice, so a slow disk is given more time."""
+
+PAGE_ANSWER = 2.0
+PAGE_PATIENCE = 4.0
+
+PAGE_FIRST = 500
+PAGE_MOST = 10_000
+PAGE_BYTES = 2_000_000
+"""A listing is read in pages: the first of so many records, then as many as come to about so many bytes."""
+
+COMMITS = 32
+COMMITS_BYTES = 512 * 1024
+"""Commits under way at once, in number and in bytes; the others wait here, where they delay nobody's keep-alive."""
+
+
+class EtcdStore:
+    """The Store contract on etcd 3.4 or newer. `endpoints` are "host:port"; the first is asked first. Raises InvalidInput for none."""
+
+    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None = None) -> None:
+        self._clock = clock
+        self._members = Members(endpoints, clock, tls)
+        self._gate = Gate(COMMITS, COMMITS_BYTES)
+        self._watches: dict[Subscription, asyncio.Task[None]] = {}
+        self._prober: asyncio.Task[None] | None = None
+
+    async def get(self, key: str) -> Record | None:
+        if not is_key(key):
+            return None
+        request = rpc.RangeRequest(key=key.encode())
+        response = await self._members.call(lambda member, timeout: _range(member, request, timeout), repeat=True)
+        return record(response.kvs[0]) if response.kvs else None
+
+    async def list(self, prefix: str) -> Listing:
+        if fault := check_prefix(prefix):
+            raise InvalidInput(fault)
+        while True:
+            try:
+                return await self._list(prefix)
+            except HistoryGone:
+                continue  # compacted while it was read page by page: begin again
+
+    async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
+        if fault := check_commit(conditions, writes):
+            raise InvalidInput(fault)
+        request = transaction(conditions, writes)
+        async with self._gate.passing(request.ByteSize()):
+            try:
+                response = await self._members.call(
+                    lambda member, timeout: member.kv.Txn(request, timeout=timeout, metadata=LEADER), repeat=False, answer=COMMIT_ANSWER
+                )
+            except grpc.aio.AioRpcError as error:
+                if error.code() == grpc.StatusCode.NOT_FOUND:
+                    raise LeaseLost("a lease of the commit has ended, or never was", remedy="grant a new one and write again") from error
+                raise _refused(error) from error
+        if not response.succeeded:
+            condition, modified = failed_condition(conditions, response)
+            found = f"was last modified at revision {modified}" if modified else "does not exist"
+            wanted = f"at revision {condition.revision}" if condition.revision else "missing"
+            raise Conflict(f"key {condition.key} {found}; the commit wanted it {wanted}", key=condition.key)
+        return int(response.header.revision)
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+        if fault := check_prefix(prefix):
+            raise InvalidInput(fault)
+        if self._members.closed:
+            return
+        subscription = Subscription(prefix, after)
+        task = self._watches[subscription] = asyncio.create_task(self._fill(subscription), name=f"watch {prefix}")
+        if self._prober is None:
+            self._prober = asyncio.create_task(self._probe_for_ever(), name="etcd-probe")
+        try:
+            async for found in subscription.batches():
+                yield found
+        finally:
+            self._watches.pop(subscription, None)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def grant(self, ttl: float) -> int:
+        if fault := check_ttl(ttl):
+            raise InvalidInput(fault)
+        request = rpc.LeaseGrantRequest(TTL=math.ceil(ttl))
+        try:
+            response = await self._members.call(
+                lambda member, timeout: member.lease.LeaseGrant(request, timeout=timeout, metadata=LEADER), repeat=True
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _refused(error) from error
+        return int(response.ID)
+
+    async def keep_alive(self, lease: int) -> float:
+        try:
+            ttl = await self._members.call(lambda member, timeout: _keep_alive(member, lease, timeout), repeat=True)
+        except grpc.aio.AioRpcError as error:
+            raise _refused(error) from error
+        if ttl <= 0:
+            raise LeaseLost(f"lease {lease} has ended, or never was", remedy="grant a new one and write its keys again")
+        return float(ttl)
+
+    async def revoke(self, lease: int) -> None:
+        request = rpc.LeaseRevokeRequest(ID=lease)
+        try:
+            await self._members.call(
+                lambda member, timeout: member.lease.LeaseRevoke(request, timeout=timeout, metadata=LEADER), repeat=True
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise _refused(error) from error
+
+    async def compact(self, revision: int) -> None:
+        request = rpc.CompactionRequest(revision=revision)
+        try:
+            await self._members.call(lambda member, timeout: member.kv.Compact(request, timeout=timeout, metadata=LEADER), repeat=True)
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.OUT_OF_RANGE:
+                raise _refused(error) from error
+            if "future" in (error.details() or ""):
+                raise InvalidInput(f"cannot compact to revision {revision}: the store is not there yet") from error
+
+    async def close(self) -> None:
+        if self._members.closed:
+            return
+        self._members.closed = True
+        tasks = [*self._watches.values(), *([self._prober] if self._prober else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for subscription in tuple(self._watches):
+            subscription.end()
+        await self._members.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def _list(self, prefix: str) -> Listing:
+        """Raises HistoryGone if the revision it reads is compacted meanwhile."""
+        key, end = span(prefix)
+        records: list[Record] = []
+        revision, limit = 0, PAGE_FIRST
+        while True:
+            request = rpc.RangeRequest(key=key, range_end=end, revision=revision, limit=limit)
+            page = await self._page(request)
+            revision = revision or page.header.revision
+            records += [record(pair) for pair in page.kvs]
+            if not page.more:
+                return Listing(tuple(records), revision)
+            key = page.kvs[-1].key + b"\0"
+            limit = max(1, min(PAGE_MOST, PAGE_BYTES * len(page.kvs) // max(1, page.ByteSize())))
+
+    async def _page(self, request: Message) -> Message:
+        try:
+            return await self._members.call(
+                lambda member, timeout: _range(member, request, timeout), repeat=True, answer=PAGE_ANSWER, patience=PAGE_PATIENCE
+            )
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.OUT_OF_RANGE:
+                raise HistoryGone(f"revision {request.revision} has been compacted") from error
+            raise _refused(error) from error
+
+    async def _fill(self, subscription: Subscription) -> None:
+        """Reads a watch's stream into its mailbox, from one member or the next, until it cannot go on."""
+        backoff = Backoff(least=0.05, most=1.0)
+        while True:
+            member = self._members.current
+            try:
+                if await member.connected(ANSWER):
+                    await self._read_stream(member, subscription, backoff)
+                    why = "ended a watch"
+                else:
+                    why = "cannot be reached"
+            except HistoryGone as error:
+                subscription.end(error)
+                return
+            except grpc.aio.AioRpcError as error:
+                why = f"{error.details()} [{error.code().name}]"
+            except TimeoutError:
+                why = "does not answer a watch"
+            except Exception as error:
+                log.exception("watch of %s ends", subscription.prefix)
+                subscription.end(error)
+                return
+            self._members.leave(member, why)
+            await self._clock.sleep(backoff.next())
+
+    async def _read_stream(self, member: Member, subscription: Subscription, backoff: Backoff) -> None:
+        """Returns when the member ends the stream, or has been left. Raises HistoryGone, AioRpcError, TimeoutError."""
+        stream = member.watch.Watch(metadata=LEADER)
+        member.streams.add(stream)
+        try:
+            async with asyncio.timeout(2 * ANSWER):
+                await stream.write(watch_request(subscription.prefix, subscription.position))
+                response = await stream.read()
+            fragments: list[Message] = []
+            while response is not grpc.aio.EOF:
+                member.answered = self._clock.monotonic()
+                if response.canceled:
+                    if response.compact_revision:
+                        raise HistoryGone(
+                            f"the history after revision {subscription.position} is gone: it begins at {response.compact_revision}",
+                            remedy="list again, then watch",
+                        )
+                    return
+                backoff.reset()
+                fragments.extend(response.events)
+                if not response.fragment:
+                    if not response.created:
+                        subscription.put(batches(fragments), response.header.revision)
+                    fragments = []
+                    await subscription.room()
+                response = await stream.read()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+        finally:
+            member.streams.discard(stream)
+            stream.cancel()
+
+    async def _probe_for_ever(self) -> None:
+        """Finds out that the member that the watches hang on has died, when nothing else is asked of it."""
+        while True:
+            await self._clock.sleep(ANSWER)
+            try:
+                await self._members.probe()
+            except StoreUnavailable as error:
+                log.debug("%s", error)
+
+
+async def _range(member: Member, request: Message, timeout: float) -> Message:
+    return await member.kv.Range(request, timeout=timeout, metadata=LEADER)
+
+
+async def _keep_alive(member: Member, lease: int, timeout: float) -> int:
+    """The lease's TTL, 0 if it has ended."""
+    stream = member.lease.LeaseKeepAlive(timeout=timeout, metadata=LEADER)
+    try:
+        await stream.write(rpc.LeaseKeepAliveRequest(ID=lease))
+        response = await stream.read()
+        if response is grpc.aio.EOF:
+            raise StoreUnavailable(f"etcd member {member.endpoint} ended a keep-alive without an answer")
+        return int(response.TTL)
+    finally:
+        stream.cancel()
+
+
+def _refused(error: grpc.aio.AioRpcError) -> InvalidInput | StoreUnavailable:
+    """What an answer that is no answer means."""
+    details = f"etcd: {error.details()} [{error.code().name}]"
+    if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidInput(details)
+    if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return StoreUnavailable(details, remedy="compact and defragment etcd, then disarm its alarm, or raise its quota")
+    return StoreUnavailable(details)

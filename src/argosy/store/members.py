@@ -1,0 +1,192 @@
+"""Speaking to the members of an etcd cluster: one channel each, one of them in use, the next one when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import msgspec
+from aetcd import rpc
+from aetcd.rpc import KVStub, LeaseStub, WatchStub
+
+from argosy.errors import InvalidInput, StoreUnavailable
+from argosy.reconcile import Clock
+from argosy.store.wire import Message
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SERVER_NAME = "etcd.argosy"
+"""The DNS name that every member's certificate carries."""
+
+PATIENCE = 3.0
+"""Seconds that one call may take with all its attempts."""
+
+CONNECT = 1.0
+ANSWER = 1.0
+"""Seconds to wait for a member's connection, and for its answer, before turning to another."""
+
+ROUND_PAUSE = 0.1
+"""Seconds to wait when every member has failed, before asking the first again."""
+
+LEADER = (("hasleader", "true"),)
+"""Asks a member to refuse when it has no leader, and to end watches when it loses it (etcd's "require leader")."""
+
+NO_LEADER = "etcdserver: no leader"
+
+_TRANSPORT = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+}
+"""What may go better with another member. Everything else is an answer."""
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", -1),  # pages are kept small by asking for few; one batch of events may be large
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 6_000),  # members refuse pings that come more often than every 5 s
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+
+class EtcdTls(msgspec.Struct, frozen=True):
+    """PEM: the authority that signed the members' certificates, and this client's certificate and key."""
+
+    ca: bytes
+    cert: bytes
+    key: bytes
+
+
+class Member:
+    """One member: its stubs, and the watch streams that hang on it."""
+
+    def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
+        self.endpoint = endpoint
+        self.channel = channel
+        self.kv: Any = KVStub(channel)
+        self.lease: Any = LeaseStub(channel)
+        self.watch: Any = WatchStub(channel)
+        self.streams: set[grpc.aio.StreamStreamCall[Any, Any]] = set()
+        self.answered = 0.0
+
+    async def connected(self, timeout: float) -> bool:
+        """Whether a connection stands, or does within `timeout` seconds. One that is refused is not waited for."""
+        state = self.channel.get_state(try_to_connect=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while state not in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
+                    await self.channel.wait_for_state_change(state)
+                    state = self.channel.get_state(try_to_connect=True)
+        return state == grpc.ChannelConnectivity.READY
+
+
+class Members:
+    """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes the watches along."""
+
+    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None) -> None:
+        if not endpoints:
+            raise InvalidInput("no etcd endpoints are given", remedy="name at least one HOST:PORT")
+        self._endpoints = tuple(endpoints)
+        self._clock = clock
+        self._tls = tls
+        self._members: dict[str, Member] = {}
+        self._at = 0
+        self.closed = False
+
+    @property
+    def current(self) -> Member:
+        endpoint = self._endpoints[self._at]
+        member = self._members.get(endpoint)
+        if member is None:
+            member = self._members[endpoint] = Member(endpoint, self._channel(endpoint))
+        return member
+
+    def leave(self, member: Member, why: str) -> None:
+        """Somebody found this member failing: the next call asks another, and its watches go there too."""
+        if member.endpoint == self._endpoints[self._at]:
+            self._at = (self._at + 1) % len(self._endpoints)
+            log.info("etcd member %s: %s; turning to %s", member.endpoint, why, self._endpoints[self._at])
+        for stream in tuple(member.streams):
+            stream.cancel()
+
+    async def call(
+        self, ask: Callable[[Member, float], Awaitable[T]], *, repeat: bool, answer: float = ANSWER, patience: float = PATIENCE
+    ) -> T:
+        """`ask(member, timeout)` of one member after the other until one answers; what is no fault of the transport is raised as it comes.
+
+        Without `repeat`, it is asked again only if it certainly did not happen. Raises StoreUnavailable.
+        """
+        deadline = self._clock.monotonic() + patience
+        failed = 0
+        while True:
+            if self.closed:
+                raise StoreUnavailable("the store has been closed")
+            member = self.current
+            left = deadline - self._clock.monotonic()
+            try:
+                if not await member.connected(min(CONNECT, left)):
+                    again, why = True, await self._why_not(member)
+                else:
+                    found = await ask(member, min(answer, max(left, 0.05)))
+                    member.answered = self._clock.monotonic()
+                    return found
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _TRANSPORT:
+                    raise
+                again, why = repeat or error.details() == NO_LEADER, f"{error.details()} [{error.code().name}]"
+            except asyncio.CancelledError:
+                if _asked_to_end():
+                    raise
+                again, why = self.closed, "the call was cut off"
+            self.leave(member, why)
+            failed += 1
+            if not again or self._clock.monotonic() >= deadline:
+                raise StoreUnavailable(f"etcd ({', '.join(self._endpoints)}) does not answer; last, {member.endpoint}: {why}")
+            if failed % len(self._endpoints) == 0:
+                await self._clock.sleep(ROUND_PAUSE)
+
+    async def probe(self) -> None:
+        """Turns to another member unless the current one has answered lately, or answers now. Raises StoreUnavailable."""
+        if self._clock.monotonic() - self.current.answered >= ANSWER:
+            await self.call(_ask_anything, repeat=True)
+
+    async def close(self) -> None:
+        self.closed = True
+        for member in self._members.values():
+            await member.channel.close()
+
+    async def _why_not(self, member: Member) -> str:
+        """What keeps the connection from standing, in gRPC's words."""
+        try:
+            await _ask_anything(member, 0.05)
+        except grpc.aio.AioRpcError as error:
+            return f"{error.details()}"
+        return "connects slowly"
+
+    def _channel(self, endpoint: str) -> grpc.aio.Channel:
+        if self._tls is None:
+            return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+        credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)  # type: ignore[no-untyped-call]
+        return grpc.aio.secure_channel(endpoint, credentials, options=(*_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME)))
+
+
+async def _ask_anything(member: Member, timeout: float) -> Message:
+    return await member.kv.Range(rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True), timeout=timeout, metadata=LEADER)
+
+
+def _asked_to_end() -> bool:
+    """Whether this task is being cancelled, rather than the call it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

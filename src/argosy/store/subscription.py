@@ -1,0 +1,69 @@
+"""One watch's mailbox: filled by whoever reads the store, emptied by the watch's iterator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from argosy.store.base import Batch
+
+BACKLOG = 1_000
+"""Batches that may wait in memory for a slow watcher; the rest waits in the store."""
+
+
+class Subscription:
+    """`position` is the revision up to which everything has been put into the mailbox."""
+
+    def __init__(self, prefix: str, after: int) -> None:
+        self.prefix = prefix
+        self.position = max(after, 0)
+        self._batches: list[Batch] = []
+        self._end: BaseException | None = None
+        self._ended = False
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        return len(self._batches) >= BACKLOG
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def put(self, batches: Sequence[Batch], upto: int) -> None:
+        """Keeps what is new of `batches`, which are all there is up to revision `upto`, and touches the prefix."""
+        for batch in batches:
+            if batch.revision > self.position:
+                events = tuple([event for event in batch.events if event.key.startswith(self.prefix)])
+                if events:
+                    self._batches.append(Batch(batch.revision, events))
+        self.position = max(self.position, upto)
+        if self._batches:
+            self._filled.set()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """After what is in the mailbox, the iterator raises `error`, or just ends."""
+        if not self._ended:
+            self._ended, self._end = True, error
+            self._filled.set()
+
+    async def room(self) -> None:
+        """Waits until the mailbox is not full."""
+        while self.full:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    async def batches(self) -> AsyncIterator[Sequence[Batch]]:
+        while True:
+            if self._batches:
+                taken, self._batches = self._batches, []
+                self._emptied.set()
+                yield taken
+            elif self._ended:
+                if self._end is not None:
+                    raise self._end
+                return
+            else:
+                self._filled.clear()
+                await self._filled.wait()
