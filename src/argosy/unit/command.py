@@ -13,7 +13,7 @@ from enum import Enum
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.specifiers import Specifiers, expand_systemd
+from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd
 
 WHITESPACE = " \t\n\r"
 _SIMPLE_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'", "s": " "}
@@ -80,7 +80,7 @@ def commands(line: str, specifiers: Specifiers, notes: list[str] | None = None) 
         try:
             command, at = _command(line, start, path, flags, specifiers, notes)
         except InvalidUnit as error:
-            if "-" not in flags:
+            if "-" not in flags or isinstance(error, NotHonoured):
                 raise
             notes.append(f"ignored, as it begins with '-': {error}")
             break

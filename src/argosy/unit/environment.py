@@ -6,7 +6,7 @@ import re
 
 from argosy.errors import InvalidUnit
 from argosy.unit.command import BadWord, Escapes, next_word
-from argosy.unit.specifiers import Specifiers, expand_systemd
+from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd
 
 WHITESPACE = " \t\n\r"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -20,7 +20,7 @@ def _is_assignment(name: str, value: str) -> bool:
 def environment(line: str, specifiers: Specifiers, notes: list[str] | None = None) -> dict[str, str]:
     """The assignments of one Environment= line, each a word, quoted as a whole if it holds spaces; `$` means nothing.
 
-    What systemd ignores is left out and told in `notes`: words that are no assignment, and all from a word that cannot be read.
+    What systemd ignores is left out and told in `notes`: words that are no assignment, and all from a word that cannot be read. Raises NotHonoured.
     """
     notes = [] if notes is None else notes
     found: dict[str, str] = {}
@@ -35,6 +35,8 @@ def environment(line: str, specifiers: Specifiers, notes: list[str] | None = Non
             return found
         try:
             name, equals, value = expand_systemd(word, specifiers).partition("=")
+        except NotHonoured:
+            raise
         except InvalidUnit as error:
             notes.append(f"{word!r} is ignored: {error}")
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import msgspec
 
@@ -10,6 +11,7 @@ from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.parse import UnitFile
 from argosy.unit.specifiers import expand_fleet, expand_name
+from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
 
 FLEET_KEYS = (
     "MachineID",
@@ -99,20 +101,26 @@ def metadata_pair(value: str) -> tuple[str, str] | None:
 
 def restart_setting(file: UnitFile) -> str | None:
     """What Restart= says, None where the file does not say."""
-    return file.last("Service", "Restart")
+    return _choice(file, "Restart", RESTARTS)
 
 
 def is_oneshot(file: UnitFile) -> bool:
-    return file.last("Service", "Type") == "oneshot"
+    """Type=oneshot; also a service that has no ExecStart= and says no Type=."""
+    kind = _choice(file, "Type", TYPES + TYPES_NOT_HONOURED)
+    return kind == "oneshot" if kind else not file.values("Service", "ExecStart")
 
 
 def remains_after_exit(file: UnitFile) -> bool:
-    return is_true(file.last("Service", "RemainAfterExit") or "")
+    found = False
+    for value in file.assignments("Service", "RemainAfterExit"):
+        with suppress(ValueError):
+            found = boolean(value)
+    return found
 
 
-def is_true(value: str) -> bool:
-    """systemd's booleans."""
-    return value.lower() in ("1", "yes", "y", "true", "t", "on")
+def _choice(file: UnitFile, name: str, words: tuple[str, ...]) -> str | None:
+    """The last assignment that is one of the words: systemd ignores any other."""
+    return next((value for value in reversed(file.assignments("Service", name)) if value in words), None)
 
 
 def _collect(fleet: dict[str, list[str]], key: str, value: str) -> None:

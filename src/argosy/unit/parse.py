@@ -65,16 +65,18 @@ class UnitFile(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     bare: bool = False
 
+    def assignments(self, section: str, name: str) -> tuple[str, ...]:
+        """All values of an option, in order, the empty ones too."""
+        return tuple([option.joined for option in self.options if option.name == name and option.section == section])
+
     def values(self, section: str, name: str) -> tuple[str, ...]:
         """All values of an option, in order; an empty assignment drops those before it."""
         found: list[str] = []
-        for option in self.options:
-            if option.name == name and option.section == section:
-                value = option.joined
-                if value:
-                    found.append(value)
-                else:
-                    found.clear()
+        for value in self.assignments(section, name):
+            if value:
+                found.append(value)
+            else:
+                found.clear()
         return tuple(found)
 
     def last(self, section: str, name: str) -> str | None:

@@ -15,6 +15,10 @@ _SPECIFIER = re.compile(r"%([A-Za-z0-9%])")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2}))?")
 
 
+class NotHonoured(InvalidUnit):
+    """systemd knows it; the supervisor does not have what it stands for."""
+
+
 def expand_fleet(text: str, name: str) -> str:
     """What [X-Fleet] replaces: %n, %N, %p and %i, one after the other, and nothing else (`%%` stays as it is)."""
     if "%" not in text:
@@ -114,7 +118,8 @@ _NOT_HONOURED = {"c": "control groups", "d": "credentials", "r": "control groups
 def expand_systemd(text: str, context: Specifiers) -> str:
     """Every specifier replaced. A percent sign before anything but a letter, a digit or another one stands for itself.
 
-    Raises InvalidUnit for an unknown specifier (systemd refuses such a unit too) and for names that cannot be unescaped.
+    Raises InvalidUnit for an unknown specifier (systemd refuses such a unit too) and for names that cannot be unescaped, NotHonoured for
+    what only systemd has.
     """
     return _SPECIFIER.sub(lambda found: _meaning(found[1], context), text) if "%" in text else text
 
@@ -124,7 +129,7 @@ def _meaning(letter: str, context: Specifiers) -> str:
     if meaning is not None:
         return meaning(context)
     if letter in _NOT_HONOURED:
-        raise InvalidUnit(f"specifier %{letter} stands for {_NOT_HONOURED[letter]}, which the supervisor does not have")
+        raise NotHonoured(f"specifier %{letter} stands for {_NOT_HONOURED[letter]}, which the supervisor does not have")
     raise InvalidUnit(f"unknown specifier %{letter}", remedy=f"write %%{letter} for a percent sign and {letter!r}")
 
 

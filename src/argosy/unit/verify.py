@@ -1,0 +1,206 @@
+"""Everything wrong or notable in a unit file, line by line: what `argosy verify` prints.
+
+Errors are what Argosy, fleet or systemd would refuse; warnings are what one of them would ignore, or do otherwise than the writer may
+think.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+
+from argosy.errors import InvalidUnit
+from argosy.unit.command import commands
+from argosy.unit.directives import HONOURED, KNOWN
+from argosy.unit.names import check_name, instance_of, is_template, prefix_of
+from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
+from argosy.unit.parse import Option, Problem, UnitFile, parse
+from argosy.unit.service import beyond_supervisor, read_service
+from argosy.unit.specifiers import Specifiers
+
+_DEPRECATED = {
+    "X-ConditionMachineID": "MachineID",
+    "X-ConditionMachineBootID": "MachineID",
+    "X-ConditionMachineOf": "MachineOf",
+    "X-ConditionMachineMetadata": "MachineMetadata",
+    "X-Conflicts": "Conflicts",
+}
+_SHELL_WORDS = frozenset({"|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1", "<<"})
+_MACHINE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}")
+_BOOLEANS = frozenset({"true", "yes", "1", "on", "t", "false", "no", "0", "off", "f"})
+_SECTION_OF_TYPE = {"service": "Service", "socket": "Socket", "timer": "Timer", "path": "Path", "mount": "Mount", "automount": "Automount"}
+_PLACEHOLDER = "instance"
+
+
+def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
+    """All problems of a unit file, in the order of lines; none with severity "error" if it is fit to be submitted and run."""
+    problems: list[Problem] = []
+    try:
+        check_name(name)
+    except InvalidUnit as error:
+        problems.append(Problem(0, "error", str(error)))
+    try:
+        file = parse(text)
+    except InvalidUnit as error:
+        return (*problems, Problem(0, "error", str(error)))
+    problems += file.problems
+    if file.options:
+        problems += _requirements(name, file)
+        problems += _type(name, file)
+        problems += unhonoured(file)
+    return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
+
+
+def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
+    """A warning for every directive that the supervisor would not honour: known to systemd, or to nobody."""
+    found = []
+    unknown_sections: set[str] = set()
+    for option in file.options:
+        section, name = option.section, option.name
+        if section.startswith("X-") or name in HONOURED.get(section, ()):
+            continue
+        if section not in KNOWN:
+            if section not in unknown_sections:
+                unknown_sections.add(section)
+                found.append(
+                    Problem(option.line, "warning", f"unknown section [{section}]{_meant(section, [*KNOWN, 'X-Fleet', 'X-Argosy'])}")
+                )
+        elif name in KNOWN[section]:
+            found.append(Problem(option.line, "warning", f"{name}= in [{section}] is accepted by systemd, ignored by the supervisor"))
+        elif not name.startswith("X-"):
+            found.append(Problem(option.line, "warning", f"unknown directive {name}= in [{section}]{_hint(section, name)}"))
+    return tuple(found)
+
+
+def _hint(section: str, name: str) -> str:
+    elsewhere = [other for other in KNOWN if name in KNOWN[other]]
+    if section == "Unit" and name in FLEET_KEYS:
+        elsewhere.insert(0, "X-Fleet")
+    if elsewhere:
+        return f"; it belongs in [{elsewhere[0]}]"
+    return _meant(name, KNOWN[section], "=")
+
+
+def _meant(word: str, known: list[str] | frozenset[str], mark: str = "") -> str:
+    folded = {candidate.lower(): candidate for candidate in sorted(known)}
+    close = get_close_matches(word.lower(), folded, n=1, cutoff=0.75)
+    return f"; did you mean {folded[close[0]]}{mark}?" if close else ""
+
+
+def _requirements(name: str, file: UnitFile) -> list[Problem]:
+    found: list[Problem] = []
+    refused = False
+    for option in file.options:
+        known = {"X-Fleet": FLEET_KEYS, "X-Argosy": ARGOSY_KEYS}.get(option.section)
+        if known is None:
+            continue
+        if option.name not in known:
+            refused = True
+            found.append(Problem(option.line, "error", _unknown_key(option, known)))
+        elif option.section == "X-Fleet":
+            found += [Problem(option.line, "warning", note) for note in _fleet_notes(option, file)]
+    if not refused:
+        try:
+            requirements(name, file)
+        except InvalidUnit as error:
+            found.append(Problem(_blamed(file, str(error)), "error", str(error)))
+    return found
+
+
+def _unknown_key(option: Option, known: tuple[str, ...]) -> str:
+    if option.section == "X-Argosy":
+        return f"unknown key {option.name!r} in [X-Argosy]; it knows {', '.join(known)}"
+    return f'unrecognized requirement in [X-Fleet] section: "{option.name}"{_meant(option.name, frozenset(known), "=")}'
+
+
+def _blamed(file: UnitFile, message: str) -> int:
+    """The line that an error of the requirements is about: the first that holds a key which the message names."""
+    keys = {"Peers": "MachineOf", "peer": "MachineOf", "glob": "Conflicts"}
+    words = {keys.get(word, word) for word in re.findall(r"[A-Za-z]+", message)}
+    lines = [option.line for option in file.options if option.section.startswith("X-")]
+    named = [
+        option.line for option in file.options if option.section.startswith("X-") and _DEPRECATED.get(option.name, option.name) in words
+    ]
+    return (named or lines or [0])[0]
+
+
+def _fleet_notes(option: Option, file: UnitFile) -> list[str]:
+    key = _DEPRECATED.get(option.name, option.name)
+    value = option.joined
+    notes = [f"{option.name}= is deprecated; write {key}="] if option.name in _DEPRECATED else []
+    if not value:
+        return [*notes, f"the empty {key}= resets the values before it; fleet did not do that"]
+    if key == "MachineMetadata":
+        notes += [
+            f"{pair!r} is no key=value pair and is ignored, as fleet does{_quotes(pair)}"
+            for pair in fleet_values(value)
+            if metadata_pair(pair) is None
+        ]
+    elif key == "MachineOf":
+        notes += [note for peer in fleet_values(value) if (note := _peer_note(peer))]
+    elif key == "MachineID":
+        first = next(other for other in file.options if other.section == "X-Fleet" and other.name == option.name)
+        if option is not first:
+            notes.append(f"only the first {key}= counts")
+        if "%" not in value and not _MACHINE_ID.fullmatch(value):
+            notes.append(f"{value!r} is no machine id: 32 lower-case hexadecimal digits, or the first 8 of them")
+    elif key == "Global" and "%" not in value and value.lower() not in _BOOLEANS:
+        notes.append(f"Global={value} means no; yes is written true, yes, 1, on or t")
+    return notes
+
+
+def _quotes(pair: str) -> str:
+    return '; write several pairs as "a=b" "c=d"' if " " in pair else ""
+
+
+def _peer_note(peer: str) -> str:
+    if " " in peer:
+        return f'MachineOf takes {peer!r} for one name; write several as "a.service" "b.service", or on lines of their own'
+    if any(character in peer for character in "*?["):
+        return f"MachineOf={peer}: names are exact here, no globs, so no unit will match"
+    if "." not in peer:
+        return f"MachineOf={peer}: the name has no type; did you mean {peer}.service?"
+    return ""
+
+
+def _type(name: str, file: UnitFile) -> list[Problem]:
+    """What is to be said of the unit's type, and of the service if it is one."""
+    kind = name.rpartition(".")[2]
+    section = _SECTION_OF_TYPE.get(kind)
+    found = []
+    if section and not file.has_section(section):
+        found.append(Problem(0, "error", f"a {kind} needs a [{section}] section"))
+    if kind != "service":
+        found.append(Problem(0, "warning", f"the supervisor runs services only; a {kind} needs machines with systemd"))
+        return found
+    if not file.has_section("Service"):
+        return found
+    if is_template(name):
+        name = f"{prefix_of(name)}@{_PLACEHOLDER}.service"
+    specifiers = Specifiers(name=name, fragment=f"/etc/systemd/system/{name}")
+    found += read_service(name, file, specifiers)[1]
+    found += beyond_supervisor(file, specifiers)
+    found += _notes(name, file, specifiers)
+    return found
+
+
+def _notes(name: str, file: UnitFile, specifiers: Specifiers) -> list[Problem]:
+    """Traps that systemd does not tell of."""
+    found = []
+    for option in file.options:
+        value = option.joined
+        if option.name.startswith("Exec") and option.section == "Service":
+            try:
+                words = {word for command in commands(value, specifiers) for word in command.argv[1:]}
+            except InvalidUnit:
+                continue
+            for word in sorted(words & _SHELL_WORDS):
+                message = f"{option.name}=: {word!r} reaches the program as an argument, as there is no shell; use /bin/sh -c '...'"
+                found.append(Problem(option.line, "warning", message))
+        if option.section == "Service" and option.name == "KillMode" and value == "none":
+            found.append(Problem(option.line, "warning", "KillMode=none leaves processes behind; use mixed or control-group"))
+        if option.section == "Service" and option.name == "Type" and value == "idle":
+            found.append(Problem(option.line, "warning", "the supervisor takes Type=idle for simple"))
+        if "%i" in value and not option.section.startswith("X-") and not instance_of(name):
+            found.append(Problem(option.line, "warning", f"{option.name}=: %i is empty, as {name} is no instance of a template"))
+    return found
