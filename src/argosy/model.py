@@ -128,6 +128,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user's key (etcd v2 keys door, later Consul's KV). A value that is not UTF-8 is kept as base64 (`binary`).
 
     `expires` is when it ends if nobody refreshes it (Unix time, 0: never): for answers to clients; the end itself is the lease's work.
+    `action` is what wrote it, in etcd v2's words ("" for a directory that was made on the way to something else), `refresh` says that only
+    its time was renewed. `created` and `modified` are etcd v2's indexes where they are not the revision of this record (0: they are).
     """
 
     value: str = ""
@@ -136,6 +138,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     ttl: int = 0
     expires: float = 0.0
     flags: int = 0
+    action: str = "set"
+    refresh: bool = False
+    created: int = 0
+    modified: int = 0
 
 
 class Upstream(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -157,8 +163,8 @@ class RefusedRoute(msgspec.Struct, frozen=True):
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one machine's router serves now. Written by that router only, under its machine's lease.
 
-    `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest is being
-    served. `omitted` counts upstreams and refused routes that did not fit in.
+    `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest
+    is being served. `omitted` counts upstreams and refused routes that did not fit in.
     """
 
     machine: str

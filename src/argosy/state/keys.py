@@ -8,6 +8,7 @@ prefix                              sole writer                                 
 /argosy/states/<machine>/<unit>     that machine's agent                        lease
 /argosy/routers/<machine>           that machine's router                       lease
 /argosy/kv/<path>                   api (users' keys)                           kept or lease
+/argosy/kv-mark, /argosy/kv-number  api (what happened to keys, in-order names) kept
 /argosy/leaders/engine              its holder                                  lease
 """
 
@@ -21,6 +22,12 @@ PLACEMENTS = "/argosy/placements/"
 STATES = "/argosy/states/"
 ROUTERS = "/argosy/routers/"
 KV = "/argosy/kv/"
+KV_ALL = "/argosy/kv"
+"""Prefix of users' keys and of the two records that accompany them."""
+KV_MARK = "/argosy/kv-mark"
+"""Written together with deletions that a user asked for: says what they were."""
+KV_NUMBER = "/argosy/kv-number"
+"""The last number that an in-order key was named after."""
 ENGINE_LEADER = "/argosy/leaders/engine"
 WEB = KV + "services/web/"
 """Users' keys that the router serves: <app>/<instance> = host:port."""
