@@ -1,0 +1,349 @@
+"""What an agent does next: pure functions of what is placed here, what is seen and what time it is.
+
+`report` turns what is seen into unit states, counting failures; `plan` compares these with the placements; `fence` is for the time when the
+store is out of reach. The only memory is the states themselves, so a new agent that reads them back goes on where the old one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from functools import lru_cache
+
+import msgspec
+
+from argosy.agent.runtime import Observed
+from argosy.errors import InvalidUnit
+from argosy.model import Placement, Target, UnitState
+from argosy.unit.options import is_oneshot, requirements, restart_setting
+from argosy.unit.parse import UnitFile, parse
+from argosy.unit.specifiers import expand_name
+
+RETRY_LEAST = 1.0
+"""Seconds from a first failure to the next attempt; doubled for each further one up to RETRY_MOST."""
+RETRY_MOST = 60.0
+STEADY = 60.0
+"""A unit that has been active for so many seconds no longer counts as failing."""
+STOP_AT = 0.5
+"""Part of the lease's time without a keep-alive after which units that must not outlive the lease are stopped ..."""
+KILL_AT = 0.8
+"""... and after which they are killed."""
+LONGEST_NOTE = 500
+
+
+class Load(msgspec.Struct, frozen=True):
+    unit: str
+    text: str
+    reason: str
+
+
+class Start(msgspec.Struct, frozen=True):
+    """Start, or restart if it runs."""
+
+    unit: str
+    launch: int
+    reason: str
+
+
+class Stop(msgspec.Struct, frozen=True):
+    unit: str
+    reason: str
+
+
+class Kill(msgspec.Struct, frozen=True):
+    unit: str
+    reason: str
+
+
+class Unload(msgspec.Struct, frozen=True):
+    unit: str
+    reason: str
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Nothing now; look again at `until` (Unix time)."""
+
+    unit: str
+    until: float
+    reason: str
+
+
+Action = Kill | Stop | Unload | Load | Start | Wait
+ORDER = (Kill, Stop, Unload, Load, Start, Wait)
+"""What is stopped makes room before anything is started; each kind is applied in one call."""
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What an agent must know of a unit's text. `retries`: a failure is answered by another attempt. `exclusive`: must not outlive the
+    machine's lease. `after`: units that shall be started before it."""
+
+    hash: str = ""
+    oneshot: bool = False
+    retries: bool = True
+    exclusive: bool = False
+    binds_to: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1024)
+def needs(name: str, text: str) -> Needs:
+    """Text that breaks rules still has needs, so that a bad unit is reported by the runtime and harms no other."""
+    try:
+        file = parse(text)
+    except InvalidUnit:
+        return Needs()
+    oneshot = is_oneshot(file)
+    restart = restart_setting(file)
+    try:
+        wanted = requirements(name, file)
+    except InvalidUnit:
+        return Needs(file.hash, oneshot)
+    return Needs(
+        hash=file.hash,
+        oneshot=oneshot,
+        retries=restart != "no" and not (oneshot and restart is None),
+        exclusive=wanted.stop_on_disconnect,
+        binds_to=wanted.binds_to,
+        after=_names(name, file, "After"),
+        before=_names(name, file, "Before"),
+    )
+
+
+def _names(name: str, file: UnitFile, key: str) -> tuple[str, ...]:
+    return tuple(expand_name(unit, name) for value in file.values("Unit", key) for unit in value.split())
+
+
+def at_rest(seen: Observed | UnitState) -> bool:
+    """Nothing of it runs, and nothing of it is about to."""
+    return seen.active in ("inactive", "failed")
+
+
+def has_failed(seen: Observed | UnitState) -> bool:
+    """It is at rest because its latest start, or its latest run, went wrong."""
+    return seen.active == "failed" or (seen.active == "inactive" and seen.result != "success")
+
+
+def plan(
+    placements: Mapping[str, Placement],
+    observed: Mapping[str, Observed],
+    states: Mapping[str, UnitState],
+    now: float,
+    *,
+    fenced: bool = False,
+) -> tuple[Action, ...]:
+    """What brings this machine to its placements. `states` are those of `report` for the same observation. `fenced`: the store has been
+    silent for so long that units which must not outlive the lease are left to `fence`."""
+    actions: list[Action] = []
+    for name, placement in placements.items():
+        wanted = needs(name, placement.text)
+        if not (fenced and wanted.exclusive):
+            actions += _placed(placement, wanted, observed, states.get(name), now)
+    for name, seen in observed.items():
+        if name not in placements:
+            actions += _leave(seen)
+    rank = _ranks(placements, [action.unit for action in actions if isinstance(action, Start)])
+    actions.sort(key=lambda action: (ORDER.index(type(action)), rank.get(action.unit, 0), action.unit))
+    return tuple(actions)
+
+
+def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed], state: UnitState | None, now: float) -> Iterator[Action]:
+    name = placement.unit
+    seen = observed.get(name)
+    launched = placement.target is Target.LAUNCHED and not placement.finished
+    if seen is None or seen.hash != wanted.hash:
+        why = f"placed here: {placement.reason}" if seen is None else "its text has changed"
+        if seen is not None and not at_rest(seen):
+            yield from _stop(seen, why)
+        elif state is not None and _waits(state, now):
+            yield Wait(name, state.retry_at, state.note)
+        else:
+            yield Load(name, placement.text, why)
+            if launched:
+                yield Start(name, placement.launch, why)
+    elif placement.target is not Target.LAUNCHED:
+        if not at_rest(seen):
+            yield from _stop(seen, f"its target is {placement.target}")
+    elif launched and seen.launch != placement.launch:
+        if state is not None and _waits(state, now):
+            yield Wait(name, state.retry_at, state.note)
+        else:
+            yield Start(name, placement.launch, f"launch {placement.launch} is asked for")
+    elif launched and at_rest(seen):
+        yield from _ended(placement, wanted, seen, observed, state, now)
+
+
+def _ended(
+    placement: Placement, wanted: Needs, seen: Observed, observed: Mapping[str, Observed], state: UnitState | None, now: float
+) -> Iterator[Action]:
+    """A unit that was started in this launch and does not run any more."""
+    bound = [observed[name] for name in wanted.binds_to if name in observed]
+    if any(other.active != "active" for other in bound):
+        return  # it is started once they are active
+    if has_failed(seen):
+        if not wanted.retries or state is None or state.retry_at == 0:
+            return
+        times = f"failed {state.failures} times in a row" if state.failures > 1 else f"failed ({seen.result})"
+        if _waits(state, now):
+            yield Wait(seen.name, state.retry_at, times)
+        else:
+            yield Start(seen.name, placement.launch, times)
+    elif not wanted.oneshot:
+        leaders = [other.name for other in bound if other.started > seen.started]
+        if leaders and state is not None and _waits(state, now):
+            yield Wait(seen.name, state.retry_at, state.note)
+        elif leaders:
+            yield Start(seen.name, placement.launch, f"{', '.join(leaders)} was started anew")
+
+
+def _leave(seen: Observed) -> Iterator[Action]:
+    if at_rest(seen):
+        yield Unload(seen.name, "not placed here")
+    else:
+        yield from _stop(seen, "not placed here")
+
+
+def _stop(seen: Observed, reason: str) -> Iterator[Action]:
+    """Stopping takes as long as the unit allows itself; it is asked for once."""
+    if seen.active != "deactivating":
+        yield Stop(seen.name, reason)
+
+
+def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str, int]:
+    """How late each unit is started: after those that it binds to, or wants to be after. Circles are cut where they are met."""
+    chosen = set(starting)
+    earlier: dict[str, set[str]] = {name: set() for name in chosen}
+    for name in chosen:
+        wanted = needs(name, placements[name].text)
+        earlier[name] |= chosen & {*wanted.binds_to, *wanted.after}
+        for other in chosen & set(wanted.before):
+            earlier[other].add(name)
+    ranks: dict[str, int] = {}
+    while len(ranks) < len(chosen):
+        ready = [name for name in chosen if name not in ranks and earlier[name] <= ranks.keys()]
+        rank = max(ranks.values(), default=-1) + 1
+        ranks.update(dict.fromkeys(ready or [min(chosen - ranks.keys())], rank))
+    return ranks
+
+
+def fence(
+    observed: Mapping[str, Observed],
+    exclusive: Set[str],
+    placements: Mapping[str, Placement],
+    silent: float,
+    ttl: float,
+) -> tuple[Action, ...]:
+    """What must happen to units that may not outlive the lease, `silent` seconds after the last good keep-alive was sent.
+
+    They are stopped, then killed, so that they are dead before another machine may be given them; and unloaded, so that they are started
+    again when the store is back and they are still placed here. A oneshot that has ended well stays as it is.
+    """
+    actions: list[Action] = []
+    if silent < ttl * STOP_AT:
+        return ()
+    reason = "the store is out of reach and OnDisconnect=stop"
+    for name in sorted(exclusive & observed.keys()):
+        seen = observed[name]
+        placement = placements.get(name)
+        oneshot = placement is not None and needs(name, placement.text).oneshot
+        if at_rest(seen):
+            if not (oneshot and seen.code is not None and not has_failed(seen)):
+                actions.append(Unload(name, reason))
+        elif silent >= ttl * KILL_AT:
+            actions.append(Kill(name, reason))
+        else:
+            actions += _stop(seen, reason)
+    return tuple(sorted(actions, key=lambda action: ORDER.index(type(action))))
+
+
+def report(
+    machine: str,
+    placements: Mapping[str, Placement],
+    observed: Mapping[str, Observed],
+    previous: Mapping[str, UnitState],
+    now: float,
+) -> dict[str, UnitState]:
+    """The states to publish: one for each loaded unit, and for each that could not be loaded. Failures of one launch are counted on from
+    `previous`."""
+    states = {name: _report_one(machine, placements.get(name), seen, previous.get(name), now) for name, seen in observed.items()}
+    for name in placements.keys() - observed.keys():
+        known = previous.get(name)
+        if known is not None and known.failures:
+            states[name] = UnitState(name, machine, load="error", failures=known.failures, retry_at=known.retry_at, note=known.note)
+    return states
+
+
+def _report_one(machine: str, placement: Placement | None, seen: Observed, before: UnitState | None, now: float) -> UnitState:
+    failures, retry_at, note = (before.failures, before.retry_at, before.note) if before is not None else (0, 0.0, "")
+    if has_failed(seen):
+        same = before is not None and has_failed(before) and (before.since, before.launch) == (seen.since, seen.launch)
+        if not same:
+            failures = 1 if before is None or _starts_over(before, seen) else failures + 1
+            retry_at = now + delay(failures) if placement is not None and _retries(placement) else 0.0
+            note = ""
+    elif not at_rest(seen):
+        retry_at, note = 0.0, ""
+        if seen.active == "active" and now - seen.since >= STEADY:
+            failures = 0
+    elif placement is None or seen.launch == placement.launch:
+        failures, retry_at, note = 0, 0.0, ""
+    return UnitState(
+        unit=seen.name,
+        machine=machine,
+        hash=seen.hash,
+        launch=seen.launch,
+        load=seen.load,
+        active=seen.active,
+        sub=seen.sub,
+        since=seen.since,
+        pid=seen.pid,
+        code=seen.code,
+        result=seen.result,
+        failures=failures,
+        retry_at=retry_at,
+        note=(seen.error or note)[:LONGEST_NOTE],
+    )
+
+
+def _starts_over(before: UnitState, seen: Observed) -> bool:
+    """Whether this failure is a first one: of another launch, or after the unit had run well for a while."""
+    steady = before.active == "active" and seen.since - before.since >= STEADY
+    return before.launch != seen.launch or steady
+
+
+def _retries(placement: Placement) -> bool:
+    launched = placement.target is Target.LAUNCHED and not placement.finished
+    return launched and needs(placement.unit, placement.text).retries
+
+
+def refused(machine: str, name: str, state: UnitState | None, reason: str, now: float) -> UnitState:
+    """The state of a unit that the runtime would not load or start: counted like a failure, tried again like one."""
+    state = state or UnitState(name, machine, load="error")
+    failures = state.failures + 1
+    return msgspec.structs.replace(state, failures=failures, retry_at=now + delay(failures), note=reason[:LONGEST_NOTE])
+
+
+def attempted(state: UnitState) -> UnitState:
+    """The state of a unit whose start was just accepted: whether it failed again is yet to be seen."""
+    return msgspec.structs.replace(state, retry_at=0.0, note="")
+
+
+def anew(state: UnitState) -> UnitState:
+    """The state of a unit whose placement has changed: the count starts over."""
+    return msgspec.structs.replace(state, failures=0, retry_at=0.0, note="")
+
+
+def delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row: 1, 2, 4, ... 60."""
+    return min(RETRY_MOST, RETRY_LEAST * 2.0 ** min(failures - 1, 16))
+
+
+def _waits(state: UnitState, now: float) -> bool:
+    """Not yet due. A time further away than any delay comes from a clock that has been set back: it is due."""
+    return 0 < state.retry_at - now <= RETRY_MOST
+
+
+def next_look(actions: tuple[Action, ...], states: Mapping[str, UnitState], now: float) -> float | None:
+    """Seconds until time alone may change something; None: never."""
+    times = [action.until for action in actions if isinstance(action, Wait)]
+    times += [state.since + STEADY for state in states.values() if state.failures and state.active == "active"]
+    return max(0.05, min(min(times) - now, RETRY_MOST)) if times else None

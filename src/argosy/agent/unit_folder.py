@@ -1,0 +1,95 @@
+"""The folder in which unit files lie that were loaded into systemd, and beside them what must be remembered of each.
+
+It belongs in a place that a reboot empties, such as /run/argosy/units: what was loaded before a reboot is loaded again by the agent.
+Every write replaces a whole file atomically, so that a full disk or a crash leaves the old one. All of it blocks: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from argosy.agent.systemd_unit import Launch
+from argosy.unit.names import check_name
+
+log = logging.getLogger(__name__)
+
+MEMORY = ".launches.json"
+"""No unit name begins with a dot."""
+NEW = ".new"
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """`manager` names the running instance of systemd that the launches were asked of; another one knows nothing of them."""
+
+    manager: str = ""
+    units: dict[str, Launch] = {}
+
+
+class UnitFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def file(self, name: str) -> Path:
+        """Raises InvalidUnit: nothing but a unit name ever becomes a path."""
+        check_name(name)
+        return self.path / name
+
+    def texts(self) -> dict[str, str]:
+        """Every unit file here, by name."""
+        found = {}
+        for entry in sorted(os.listdir(self.path)):
+            if not entry.startswith("."):
+                with contextlib.suppress(OSError, UnicodeDecodeError):
+                    found[entry] = self._read(self.path / entry)
+        return found
+
+    def write(self, name: str, text: str) -> bool:
+        """Whether the file is another one now. Raises InvalidUnit and OSError."""
+        path = self.file(name)
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if self._read(path) == text:
+                return False
+        self._replace(path, text.encode())
+        return True
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.file(name))
+
+    def memory(self) -> Memory:
+        """Nothing, with a line in the log, where what was remembered cannot be read: units are then started anew."""
+        try:
+            return msgspec.json.decode((self.path / MEMORY).read_bytes(), type=Memory)
+        except FileNotFoundError:
+            return Memory()
+        except (OSError, msgspec.DecodeError) as error:
+            log.error("%s cannot be read, so nothing is known of earlier launches: %s", self.path / MEMORY, error)
+            return Memory()
+
+    def remember(self, memory: Memory) -> None:
+        """Raises OSError."""
+        self._replace(self.path / MEMORY, msgspec.json.encode(memory))
+
+    def _read(self, path: Path) -> str:
+        """Byte for byte, line ends included."""
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        new = self.path / NEW
+        try:
+            with open(new, "wb") as file:
+                file.write(content)
+            os.replace(new, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
