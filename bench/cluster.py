@@ -1,0 +1,216 @@
+"""How fast is a cluster of three machines: from a start to a process, from 120 starts to 120 processes, from a dead machine to an answer?
+
+Runs on a lab of its own: full machines where the host can boot them, process machines otherwise (the figures' names say which).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from argosy.lab.lab import Lab
+from argosy.lab.load import Load
+from argosy.lab.state import LabRecord
+from argosy.reconcile import SystemClock
+
+CLOCK = SystemClock()
+NAME = "bench"
+SLEEPER = "[Service]\nExecStart=/bin/sleep 1000000\n"
+STARTS = 30
+BURST = 120
+RATE = 200
+LEASE = 5.0
+HERE = Path(__file__).parent.parent / "examples" / "hello"
+
+
+class Asker:
+    """One machine's API."""
+
+    def __init__(self, lab: LabRecord, machine: str) -> None:
+        self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(lab.socket(machine))))
+
+    async def __aenter__(self) -> Asker:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        async with self._session.request(method, f"http://argosy/argosy/v1{path}", json=body, params=query) as answer:
+            if answer.status >= 400:
+                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
+            return await answer.json()
+
+    async def wish(self, names: Sequence[str], target: str, text: str | None = None) -> None:
+        units = [{"name": name, "target": target, **({"text": text} if text else {})} for name in names]
+        results = (await self.ask("POST", "/units", {"units": units}))["results"]
+        broken = [result for result in results if result.get("error")]
+        if broken:
+            raise RuntimeError(str(broken[0]))
+
+    async def until_active(self, names: Sequence[str]) -> float:
+        """When all of them ran, by this host's clock."""
+        index = 0
+        wanted = set(names)
+        while True:
+            found = await self.ask("GET", "/units", **({"index": index, "wait": 10} if index else {}))
+            index = found["index"]
+            running = {
+                unit["name"]
+                for unit in found["units"]
+                for state in unit.get("states", [])
+                if state["active"] == "active" and state.get("pid")
+            }
+            if wanted <= running:
+                return CLOCK.monotonic()
+
+    async def destroy_all(self) -> None:
+        for unit in (await self.ask("GET", "/units"))["units"]:
+            await self.ask("DELETE", f"/units/{unit['name']}")
+        index = 0
+        while True:
+            found = await self.ask("GET", "/machines", **({"index": index, "wait": 10} if index else {}))
+            index = found["index"]
+            if not any(machine.get("active") for machine in found["machines"]):
+                return
+
+
+@asynccontextmanager
+async def lab_up() -> AsyncIterator[tuple[Lab, LabRecord, float]]:
+    lab = Lab(NAME)
+    begun = CLOCK.monotonic()
+    record = await lab.up(3, ttl=LEASE, entry=None)
+    took = CLOCK.monotonic() - begun
+    try:
+        yield lab, record, took
+    finally:
+        await lab.down()
+
+
+async def single_starts(asker: Asker) -> float:
+    """Median seconds from the request to the process running on whichever machine it went to, as told by that machine's state."""
+    times = []
+    for number in range(STARTS):
+        name = f"one-{number}.service"
+        begun = CLOCK.monotonic()
+        await asker.wish([name], "launched", SLEEPER)
+        times.append(await asker.until_active([name]) - begun)
+    return statistics.median(times)
+
+
+async def burst(asker: Asker) -> float:
+    names = [f"many@{number}.service" for number in range(BURST)]
+    begun = CLOCK.monotonic()
+    await asker.wish(names, "launched", SLEEPER)
+    return await asker.until_active(names) - begun
+
+
+async def install_hello(lab: Lab, record: LabRecord) -> dict[str, str]:
+    """The example's unit texts, fit for this lab."""
+    texts = {path.name: path.read_text() for path in HERE.glob("*.service")}
+    if record.kind != "nspawn":
+        return {name: text.replace("/srv/hello/", f"{HERE}/") for name, text in texts.items()}
+    for machine in record.machines:
+        await lab.exec(machine.name, ["install", "-D", str(HERE / "hello.py"), "/srv/hello/hello.py"])
+    return texts
+
+
+async def start_hello(asker: Asker, texts: Mapping[str, str]) -> None:
+    for template, text in texts.items():
+        names = [template.replace("@", f"@{instance}") for instance in (1, 2)]
+        await asker.wish(names, "launched", text)
+    await asker.until_active([template.replace("@", f"@{instance}") for template in texts for instance in (1, 2)])
+    while True:
+        routers = (await asker.ask("GET", "/routes"))["routers"]
+        if len(routers) == 3 and all(len(router.get("upstreams", [])) == 2 for router in routers):
+            return
+        await CLOCK.sleep(0.1)
+
+
+async def machine_lost(lab: Lab, record: LabRecord, askers: Mapping[str, Asker]) -> tuple[float, int, int]:
+    """(seconds from the power cut until the replacement answered, failed requests, all requests)."""
+    await start_hello(askers["m1"], await install_hello(lab, record))
+    names = {machine["id"]: machine["name"] for machine in (await askers["m1"].ask("GET", "/machines"))["machines"]}
+    places = {
+        unit["name"]: unit["places"][0]["machine"] for unit in (await askers["m1"].ask("GET", "/units"))["units"] if unit.get("places")
+    }
+    victim = names[places["hello@1.service"]]
+    load = Load(f"http://{record.entry}/", "hello.example", RATE, CLOCK)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(load.run())
+        await CLOCK.sleep(3.0)
+        before = {answer.text for answer in load.answers if answer.good and "instance 1" in answer.text}
+        begun = CLOCK.monotonic()
+        await lab.kill(victim)
+        took = await replaced(load, before, begun)
+        await CLOCK.sleep(2.0)
+        load.stop()
+    return took, len(load.failed()), len(load.answers)
+
+
+async def replaced(load: Load, before: set[str], begun: float) -> float:
+    while CLOCK.monotonic() < begun + 60:
+        for answer in load.answers[-400:]:
+            if answer.good and "instance 1" in answer.text and answer.text not in before and answer.due > begun:
+                return answer.due + answer.took - begun
+        await CLOCK.sleep(0.02)
+    raise RuntimeError("instance 1 never answered again")
+
+
+async def idle(lab: Lab, asker: Asker) -> tuple[float, float]:
+    """(proportional memory in MB, percent of a core) of one agent with its 50 units, idle for 20 seconds."""
+    await asker.wish([f"idle@{number}.service" for number in range(150)], "launched", SLEEPER)
+    await asker.until_active([f"idle@{number}.service" for number in range(150)])
+    await CLOCK.sleep(5.0)
+    before = await agent_usage(lab)
+    await CLOCK.sleep(20.0)
+    after = await agent_usage(lab)
+    return after[0] / 1e6, (after[1] - before[1]) / 20.0 * 100
+
+
+async def agent_usage(lab: Lab) -> tuple[float, float]:
+    """(bytes of proportional memory, seconds of processor time so far) of m1's agent."""
+    script = "p=$(pgrep -o -f '[a]rgosy agent') && grep ^Pss: /proc/$p/smaps_rollup && cut -d' ' -f14,15 /proc/$p/stat && getconf CLK_TCK"
+    found = await lab.exec("m1", ["sh", "-c", script])
+    memory, ticks, hertz = found.stdout.strip().splitlines()
+    return float(memory.split()[1]) * 1024, sum(map(int, ticks.split())) / int(hertz)
+
+
+def figure(value: float, unit: str, reach: str) -> dict[str, Any]:
+    return {"value": round(value, 4), "unit": unit, "reach": reach}
+
+
+async def run() -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    async with lab_up() as (lab, record, took):
+        kind = record.kind
+        figures[f"lab up, three {kind} machines"] = figure(took, "s", "≤ 10")
+        async with Asker(record, "m1") as m1, Asker(record, "m2") as m2, Asker(record, "m3") as m3:
+            askers = {"m1": m1, "m2": m2, "m3": m3}
+            figures["start of one unit until its process runs, median"] = figure(await single_starts(m1) * 1000, "ms", "≤ 150")
+            await m1.destroy_all()
+            bursts = []
+            for _ in range(3):
+                bursts.append(await burst(m1))
+                await m1.destroy_all()
+            figures[f"{BURST} instances started at once until all run, median"] = figure(statistics.median(bursts), "s", "≤ 1.5")
+            memory, percent = await idle(lab, m1)
+            figures["an agent with 50 units, idle: proportional memory"] = figure(memory, "MB", "≤ 60")
+            figures["an agent with 50 units, idle: processor"] = figure(percent, "% of a core", "≤ 1")
+            await m1.destroy_all()
+            took, failed, asked = await machine_lost(lab, record, askers)
+            figures["power cut until the replacement answers"] = figure(took, "s", f"≤ lease ({LEASE:.0f}) + 2")
+            figures[f"requests failed then, of {asked} at {RATE}/s"] = figure(failed, "requests", "≤ 5")
+    return figures
+
+
+if __name__ == "__main__":
+    for name, found in asyncio.run(run()).items():
+        sys.stdout.write(f"{name}: {found['value']} {found['unit']} (reach {found['reach']})\n")
