@@ -394,8 +394,7 @@ class RuntimeContract:
     # ------------------------------------------------------------------ logs and detail
 
     async def test_logs_hold_both_outputs_in_order_and_as_many_lines_as_asked(self, ground: Ground) -> None:
-        name = await ground.run(shell("echo one; echo two >&2; printf 'a\\tb \\377 c\\n'; echo four", "Type=oneshot"))
-        await ground.ended(name)
+        name = await ground.run(shell("echo one; echo two >&2; printf 'a\\tb \\377 c\\n'; echo four; exec sleep 1000"))
         texts = await said(ground, name, 4)
         assert texts == ["one", "two", "a\tb \N{REPLACEMENT CHARACTER} c", "four"]
         last = [line async for line in ground.runtime.logs(name, 1000, False) if line.pid and line.text in ("four", "two")]
