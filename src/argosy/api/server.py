@@ -22,22 +22,25 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import msgspec
 from aiohttp import web
 
 from argosy.api.fleet import Fleet
 from argosy.api.inspector import Inspector
+from argosy.api.keys import Keys
+from argosy.api.keys_space import Keyspace
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.own import Own
 from argosy.api.peers import Peers
 from argosy.api.remote import Remote
+from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
 from argosy.api.web import guarded
 from argosy.config import Config
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.reconcile import Clock
 from argosy.store.base import Store
+from argosy.trust import contexts
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class Api:
         self._machine_id = machine_id
         self._units = UnitService(store, clock)
         self._machines = MachineService(store, clock)
+        self._space = Keyspace(store, clock)
         self._remote = Remote(store, machine_id, inspector, peers, config.api.exec)
         self.addresses: dict[str, list[str]] = {}
         self.opened = asyncio.Event()
@@ -84,11 +88,17 @@ class Api:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
+        """The same, for as long as the block lasts."""
         async with AsyncExitStack() as stack:
             await self._open_all(stack)
-            self.opened.set()
-            yield
-            self.opened.clear()
+            async with asyncio.TaskGroup() as group:
+                space = group.create_task(self._space.run(), name="keys")
+                self.opened.set()
+                try:
+                    yield
+                finally:
+                    self.opened.clear()
+                    space.cancel()
 
     async def _open_all(self, stack: AsyncExitStack) -> None:
         api = self.config.api
@@ -97,10 +107,18 @@ class Api:
             await self._unix(stack, "fleet", api.fleet_socket)
         for address in api.listen:
             await self._tcp(stack, "tcp", loopback(address))
+        for address in self.config.keys.listen:
+            await self._tcp(stack, "keys", named(address))
+        door = door_address(self.config)
+        if door is not None:
+            await self._tls_door(stack, door)
 
     def app(self, door: str) -> web.Application:
         """What is served at a door."""
-        app = web.Application(middlewares=[guarded(door, self.metrics, plain=door == "tcp")], client_max_size=0)
+        app = web.Application(middlewares=[guarded(door, self.metrics, plain=door in ("tcp", "keys"))], client_max_size=0)
+        if door == "keys":
+            Keys(self._space, self._machine_id, self.config.machine.name).add_to(app)
+            return app
         Fleet(self._units, self._machines).add_to(app)
         Own(self._store, self._units, self._machines, self._remote, self.metrics, self._machine_id, door).add_to(app)
         return app
@@ -124,8 +142,19 @@ class Api:
         listener = tcp_listener(*address)
         runner = await self._runner(stack, door)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        host, port = listener.getsockname()[:2]
-        self.addresses.setdefault(door, []).append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        self.addresses.setdefault(door, []).append(_shown(listener))
+
+    async def _tls_door(self, stack: AsyncExitStack, address: tuple[str, int]) -> None:
+        tls = self.config.tls
+        context = self._tls if self._tls is not None else await asyncio.to_thread(contexts.server, tls.ca, tls.cert, tls.key)
+        listener = tcp_listener(*address)
+        runner = await self._runner(stack, "tls")
+        server = runner.server
+        assert server is not None
+        door = TlsDoor(listener, context, server, self.metrics)
+        await door.open(BACKLOG)
+        stack.push_async_callback(door.close)
+        self.addresses.setdefault("tls", []).append(_shown(listener))
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -149,6 +178,38 @@ def loopback(address: str) -> tuple[str, int]:
             remedy="set up [tls]: other machines ask the door of [api] door",
         )
     return host, port
+
+
+def named(address: str) -> tuple[str, int]:
+    """The same for the keys door, which speaks plain HTTP to containers and sidekicks: the operator names each address that it listens on.
+    Raises InvalidInput for one that would mean all of them."""
+    host, port = split_address(address)
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = host in ("", "*")
+    if everywhere:
+        raise InvalidInput(
+            f"[keys] listen {address}: plain HTTP is not served on every address",
+            remedy="name loopback, and the container bridge's address, such as 172.17.0.1:4001",
+        )
+    return host, port
+
+
+def door_address(config: Config) -> tuple[str, int] | None:
+    """Where the door for other machines is: what the operator says, or the machine's address where there are certificates."""
+    if config.api.door == "none" or not config.tls.ca:
+        if config.api.door not in ("", "none"):
+            raise InvalidInput(f"[api] door {config.api.door} needs certificates", remedy="make them with argosy ca and name them in [tls]")
+        return None
+    if config.api.door:
+        return split_address(config.api.door)
+    return (config.machine.address, DOOR_PORT) if config.machine.address else None
+
+
+def _shown(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def tcp_listener(host: str, port: int) -> socket.socket:
@@ -212,6 +273,3 @@ def _unlink_own(path: str, inode: int) -> None:
             os.unlink(path)
     except FileNotFoundError:
         pass
-
-
-__all__ = ["Api", "loopback", "msgspec", "split_address", "tcp_listener", "unix_listener"]

@@ -1,0 +1,204 @@
+"""etcd's v2 keys API on a door of its own, exact enough for etcdctl, confd, sidekicks and every old client. See docs/keys.md."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from argosy.api import web as answers
+from argosy.api.keys_plan import Plan
+from argosy.api.keys_shapes import INTERNAL, INVALID_FIELD, Ask, KeyEvent, KeyFault, NodeView, clean_path, node_told, parse_form, read_ask
+from argosy.api.keys_space import Keyspace
+from argosy.api.keys_tree import Node
+from argosy.errors import StoreUnavailable, TooLarge
+from argosy.state.keys import KV_MARK
+
+PREFIX = "/v2/keys"
+METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")
+LARGEST_BODY = 4 * 1024 * 1024
+WATCH_SECONDS = 300.0
+"""How long a client may wait for an event (etcd's own limit); it then gets an empty answer and asks again."""
+
+FIRST_SECONDS = 1.0
+"""How long the head is held back to see whether the history that a client asks for is gone."""
+
+HEALTH_SECONDS = 1.0
+
+VERSION = {"etcdserver": "2.3.8", "etcdcluster": "2.3.0"}
+"""The release whose API this is: etcd 2.3 was the last that had only this one."""
+
+CLUSTER_ID = hashlib.sha256(b"argosy").hexdigest()[:16]
+
+
+class Keys:
+    """The handlers of the keys door."""
+
+    def __init__(self, space: Keyspace, machine_id: str, machine_name: str) -> None:
+        self.space = space
+        self.member_id = hashlib.sha256(machine_id.encode()).hexdigest()[:16]
+        self.name = machine_name or machine_id[:8]
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_route("*", PREFIX, self.serve)
+        app.router.add_route("*", PREFIX + "/{path:.*}", self.serve)
+        app.router.add_get("/version", self.version)
+        app.router.add_get("/health", self.health)
+        app.router.add_get("/v2/members", self.members)
+        app.router.add_get("/v2/members/leader", self.leader)
+        app.router.add_get("/v2/machines", self.machines)
+        app.router.add_get("/v2/stats/self", self.stats)
+        app.router.add_get("/v2/stats/leader", self.stats_leader)
+        app.router.add_get("/v2/auth/enable", self.auth)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        if request.method not in METHODS:
+            return web.Response(status=405, text="Method Not Allowed\n", headers={"Allow": ",".join(METHODS)})
+        try:
+            ask = await _asked(request)
+            await self._opened()
+            if ask.wait:
+                return await self._wait(request, ask)
+            if ask.method in ("GET", "HEAD"):
+                return await self._get(ask)
+            return await self._write(ask)
+        except KeyFault as fault:
+            return self._refused(fault)
+        except StoreUnavailable as error:
+            return self._refused(KeyFault(INTERNAL, error.message, self.space.tree.revision, status=503))
+
+    async def _opened(self) -> None:
+        if self.space.ready.is_set():
+            return
+        try:
+            async with asyncio.timeout(2.0):
+                await self.space.ready.wait()
+        except TimeoutError:
+            raise StoreUnavailable("the store has not been reached yet") from None
+
+    async def _get(self, ask: Ask) -> web.StreamResponse:
+        node, index = await self.space.read(ask)
+        told = node_told(node.view(), self.space.clock.now(), children=self._children(node, ask, ask.recursive))
+        return self._answer({"action": "get", "node": told}, index)
+
+    def _children(self, node: Node, ask: Ask, deep: bool) -> list[dict[str, Any]]:
+        """What a directory lists: hidden keys are left out, and what is below its own directories unless it is asked for."""
+        now = self.space.clock.now()
+        found = [child for name, child in (node.children or {}).items() if not name.startswith("_")]
+        if ask.sorted:
+            found.sort(key=lambda child: child.path)
+        return [node_told(child.view(), now, children=self._children(child, ask, deep) if deep else None) for child in found]
+
+    async def _write(self, ask: Ask) -> web.StreamResponse:
+        planned, index, node = await self.space.write(ask)
+        created = planned.action == "create" or (planned.action == "set" and planned.previous is None)
+        told = _written(planned, node, index, self.space.clock.now())
+        if ask.silent and ask.method != "DELETE":
+            told = {"action": planned.action}
+        return self._answer(told, index, 201 if created else 200)
+
+    async def _wait(self, request: web.Request, ask: Ask) -> web.StreamResponse:
+        """The head of the answer goes out at once, each event as it comes."""
+        index = self.space.tree.revision
+        response = web.StreamResponse(headers=self._headers(index) | {"Content-Type": "application/json"})
+        async with aclosing(self.space.wait(ask)) as events:
+            first = asyncio.ensure_future(anext(events, None))
+            try:
+                await asyncio.wait({first}, timeout=FIRST_SECONDS if self.space.is_older(ask) else 0.0)
+                if first.done():
+                    first.result()
+                await response.prepare(request)
+                async with asyncio.timeout(WATCH_SECONDS):
+                    event: KeyEvent | None = await first
+                    while event is not None:
+                        await response.write(_line(event.told(self.space.clock.now())))
+                        event = await anext(events, None) if ask.stream else None
+            except TimeoutError:
+                pass
+            finally:
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+        await response.write_eof()
+        return response
+
+    def _headers(self, index: int) -> dict[str, str]:
+        return {"X-Etcd-Cluster-Id": CLUSTER_ID, "X-Etcd-Index": str(index), "X-Raft-Index": str(index), "X-Raft-Term": "1"}
+
+    def _answer(self, told: dict[str, Any], index: int, status: int = 200) -> web.Response:
+        return web.Response(body=_line(told), status=status, content_type="application/json", headers=self._headers(index))
+
+    def _refused(self, fault: KeyFault) -> web.Response:
+        headers = {"X-Etcd-Cluster-Id": CLUSTER_ID, "X-Etcd-Index": str(fault.index)}
+        if fault.status == 503:
+            headers["Retry-After"] = answers.RETRY_AFTER
+        return web.Response(body=_line(fault.body()), status=fault.status, content_type="application/json", headers=headers)
+
+    # What clients ask beside keys
+
+    async def version(self, request: web.Request) -> web.Response:
+        return answers.answer(VERSION)
+
+    async def health(self, request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await self.space.store.get(KV_MARK)
+                healthy = True
+        except (StoreUnavailable, TimeoutError):
+            healthy = False
+        return answers.answer({"health": "true" if healthy else "false"}, 200 if healthy else 503)
+
+    async def members(self, request: web.Request) -> web.Response:
+        return answers.answer({"members": [self._member(request)]})
+
+    async def leader(self, request: web.Request) -> web.Response:
+        return answers.answer(self._member(request))
+
+    async def machines(self, request: web.Request) -> web.Response:
+        return web.Response(text=_reached_at(request))
+
+    async def stats(self, request: web.Request) -> web.Response:
+        return answers.answer({"name": self.name, "id": self.member_id, "state": "StateLeader", "leaderInfo": {"leader": self.member_id}})
+
+    async def stats_leader(self, request: web.Request) -> web.Response:
+        return answers.answer({"leader": self.member_id, "followers": {}})
+
+    async def auth(self, request: web.Request) -> web.Response:
+        return answers.answer({"enabled": False})
+
+    def _member(self, request: web.Request) -> dict[str, Any]:
+        """One member: this door, at the address by which its client reached it, so that clients stay with it."""
+        return {"id": self.member_id, "name": self.name, "peerURLs": [], "clientURLs": [_reached_at(request)]}
+
+
+def _reached_at(request: web.Request) -> str:
+    return f"http://{request.headers.get('Host') or 'localhost:4001'}"
+
+
+async def _asked(request: web.Request) -> Ask:
+    form_type = request.content_type == "application/x-www-form-urlencoded"
+    body = b""
+    if request.method in ("PUT", "POST"):
+        try:
+            content = await answers.body(request, LARGEST_BODY)
+        except TooLarge as error:
+            raise KeyFault(INVALID_FIELD, error.message, status=413) from error
+        body = content if form_type else b""
+    form = parse_form(request.rel_url.raw_query_string.encode(), body)
+    return read_ask(request.method, clean_path(request.path.removeprefix(PREFIX)), form)
+
+
+def _line(told: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(told) + b"\n"
+
+
+def _written(planned: Plan, node: NodeView, index: int, now: float) -> dict[str, Any]:
+    """The answer to a write. The end of a key by comparison does not say that it was no directory, as its deletion would."""
+    told = node_told(node, now, bare=planned.entry is None)
+    answer: dict[str, Any] = {"action": planned.action, "node": told | {"modifiedIndex": index}}
+    if planned.previous is not None:
+        answer["prevNode"] = node_told(planned.previous, now)
+    return answer

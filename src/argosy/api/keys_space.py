@@ -1,0 +1,315 @@
+"""Users' keys, served: a tree kept current by one watch of the store, those who wait for changes, and writes by compare-and-swap.
+
+Plain reads come from the tree, as etcd's come from the member that is asked: they cost the store nothing and go on while it is away. A
+write is planned on the tree; if that turns out to be old (the commit conflicts) or forbids the write, it is planned again on what the
+store itself says, so that no client is refused for something that is no longer so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from itertools import takewhile
+
+from argosy.api.keys_plan import Plan, find, plan
+from argosy.api.keys_shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
+from argosy.api.keys_tree import Mark, Node, Tree, events_of, key, parents
+from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
+from argosy.reconcile import Backoff, Clock
+from argosy.state import keys
+from argosy.state.records import decode, encode
+from argosy.store.base import MAX_OPERATIONS, Batch, Condition, Delete, Put, Record, Store
+
+log = logging.getLogger(__name__)
+
+HISTORY = 4000
+"""Events kept in memory for clients that ask for what they have missed; older ones are read from the store."""
+
+QUEUE = 1000
+"""Events that may wait for one slow client before it is let go."""
+
+ATTEMPTS = 16
+SETTLE_SECONDS = 2.0
+"""How long a write is held back until this door's own tree has it, so that its client reads what it wrote."""
+
+SMALLEST_LEASE = 1.0
+
+
+class Waiter:
+    """A client that waits for what happens at a path. Iterate `events`; it ends when the client was too slow or the history was lost."""
+
+    def __init__(self, path: str, recursive: bool, since: int) -> None:
+        self.path = path
+        self.recursive = recursive
+        self.since = since
+        self._events: deque[KeyEvent] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def tell(self, event: KeyEvent) -> None:
+        if event.revision < self.since or not event.concerns(self.path, self.recursive) or self._closed:
+            return
+        self._events.append(event)
+        if len(self._events) > QUEUE:
+            self.close()
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def events(self) -> AsyncGenerator[KeyEvent, None]:
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            if self._closed:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+class Keyspace:
+    """`run` must be running; `ready` is set once the keys have been read. Methods raise KeyFault and StoreUnavailable."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.store = store
+        self.clock = clock
+        self.ready = asyncio.Event()
+        self.tree = Tree()
+        self._history: deque[KeyEvent] = deque(maxlen=HISTORY)
+        self._history_from = 0
+        self._exact: dict[str, set[Waiter]] = {}
+        self._deep: dict[str, set[Waiter]] = {}
+        self._moved = asyncio.Condition()
+        self._sweeps: set[asyncio.Task[None]] = set()
+        self._ordering = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Keeps the tree current until cancelled."""
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await self._read_all()
+                    backoff.reset()
+                    await self._follow()
+                    return  # the store was closed
+                except HistoryGone:
+                    log.info("the history of keys after revision %d is gone: reading them again", self.tree.revision)
+                except StoreUnavailable as error:
+                    pause = backoff.next()
+                    log.warning("keys: %s; trying again in %.1f s", error, pause)
+                    await self.clock.sleep(pause)
+        finally:
+            self._close_waiters()
+            for task in self._sweeps:
+                task.cancel()
+            await asyncio.gather(*self._sweeps, return_exceptions=True)
+
+    async def _read_all(self) -> None:
+        listing = await self.store.list(keys.KV_ALL)
+        self._close_waiters()
+        self.tree = Tree(listing.records, listing.revision)
+        self._history.clear()
+        self._history_from = listing.revision + 1
+        self.ready.set()
+        await self._tell_moved()
+
+    async def _follow(self) -> None:
+        async for batches in self.store.watch(keys.KV_ALL, self.tree.revision):
+            for batch in batches:
+                self._take(batch)
+            await self._tell_moved()
+
+    async def _tell_moved(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
+
+    def _take(self, batch: Batch) -> None:
+        for event in self.tree.apply(batch):
+            if len(self._history) == HISTORY:
+                self._history_from = self._history[0].revision + 1
+            self._history.append(event)
+            for waiter in self._concerned(event):
+                waiter.tell(event)
+            if event.action == "expire" and event.node.entry.directory:
+                self._sweep_soon(event.node.path)
+
+    def _concerned(self, event: KeyEvent) -> Iterator[Waiter]:
+        path = event.node.path
+        yield from list(self._exact.get(path, ()))
+        for above in ("/", *parents(path), path):
+            yield from list(self._deep.get(above, ()))
+        if event.node.entry.directory and event.action in ("delete", "expire"):
+            inside = path + "/"
+            for table in (self._exact, self._deep):
+                for watched in [watched for watched in table if watched.startswith(inside)]:
+                    yield from list(table[watched])
+
+    def _close_waiters(self) -> None:
+        for table in (self._exact, self._deep):
+            for waiters in table.values():
+                for waiter in waiters:
+                    waiter.close()
+
+    # Reading
+
+    async def read(self, ask: Ask) -> tuple[Node, int]:
+        """The node, and the index of the tree that it is from. With `quorum` as the store itself has it now."""
+        tree = await self.fresh(ask.path) if ask.quorum else self.tree
+        return find(tree, ask.path), tree.revision
+
+    async def fresh(self, path: str) -> Tree:
+        """What the store says now of a path, the directories it lies in, and all that is below it."""
+        below = key(path) + "/" if path != "/" else keys.KV
+        above = [] if path == "/" else [*parents(path), path]
+        listing, found = await asyncio.gather(
+            self.store.list(below), asyncio.gather(*(self.store.get(key(directory)) for directory in above))
+        )
+        records: list[Record] = [record for record in found if record is not None]
+        newest = max((record.modified for record in (*records, *listing.records)), default=0)
+        return Tree([*records, *listing.records], max(newest, self.tree.revision))
+
+    # Waiting
+
+    def is_older(self, ask: Ask) -> bool:
+        """Whether a wait asks for what only the store still knows, if anybody does."""
+        return 0 < ask.wait_index < self._history_from
+
+    async def wait(self, ask: Ask) -> AsyncGenerator[KeyEvent, None]:
+        """What happens at a path from `wait_index` on (0: from now on). Raises KeyFault when that is no longer known."""
+        if self.is_older(ask):
+            async for event in self._older(ask):
+                yield event
+            return
+        waiter = Waiter(ask.path, ask.recursive, ask.wait_index or self.tree.revision + 1)
+        if ask.wait_index:
+            for event in reversed([*takewhile(lambda event: event.revision >= ask.wait_index, reversed(self._history))]):
+                waiter.tell(event)
+        table = self._deep if ask.recursive else self._exact
+        table.setdefault(ask.path, set()).add(waiter)
+        events = waiter.events()
+        try:
+            async for event in events:
+                yield event
+        finally:
+            await events.aclose()
+            table[ask.path].discard(waiter)
+            if not table[ask.path]:
+                del table[ask.path]
+
+    async def _older(self, ask: Ask) -> AsyncGenerator[KeyEvent, None]:
+        """For a client that asks for more than is kept in memory: a watch of the store of its own."""
+        watch = self.store.watch(keys.KV_ALL, ask.wait_index - 1)
+        try:
+            async for batches in watch:
+                for event in (event for batch in batches for event in events_of(batch)):
+                    if event.concerns(ask.path, ask.recursive):
+                        yield event
+        except HistoryGone:
+            cause = f"the requested history has been cleared [{self._history_from}/{ask.wait_index}]"
+            raise KeyFault(INDEX_CLEARED, cause, self.tree.revision) from None
+        finally:
+            close = getattr(watch, "aclose", None)
+            if close is not None:
+                await close()
+
+    # Writing
+
+    async def write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
+        """Does a PUT, POST or DELETE: what was done, the index it was done at, and the node afterwards."""
+        if ask.method == "POST":
+            async with self._ordering:
+                done = await self._write(ask)
+        else:
+            done = await self._write(ask)
+        await self._settled(done[1])
+        if done[0].leftovers:
+            await self._sweep(ask.path, done[1])
+        return done
+
+    async def _write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
+        lease = 0
+        tree: Tree | None = self.tree
+        for _ in range(ATTEMPTS):
+            now = self.clock.now()
+            try:
+                planned = plan(tree or await self.fresh(ask.path), ask, now, *await self._number(ask))
+            except KeyFault:
+                if tree is None:
+                    raise
+                tree = None
+                continue
+            tree = None
+            try:
+                lease = await self._lease(planned, lease)
+                revision = await self.store.commit(planned.conditions, _writes(planned, lease))
+            except LeaseLost:
+                lease = 0
+                continue
+            except Conflict:
+                continue
+            except InvalidInput as error:
+                raise KeyFault(INTERNAL, error.message, self.tree.revision) from error
+            return planned, revision, planned.answer(revision)
+        raise KeyFault(INTERNAL, "the key is being changed by others all the time", self.tree.revision, status=503)
+
+    async def _number(self, ask: Ask) -> tuple[int, int]:
+        if ask.method != "POST":
+            return 0, 0
+        record = await self.store.get(keys.KV_NUMBER)
+        last = decode(int, record.value, record.key) if record else 0
+        return max(last, self.tree.revision) + 1, record.modified if record else 0
+
+    async def _lease(self, planned: Plan, had: int) -> int:
+        """A lease for the plan's time to live: the one that the key has already, kept alive, or a new one; 0 for a key without an end."""
+        if planned.entry is None or not planned.entry.expires:
+            return 0
+        if planned.lease:
+            try:
+                await self.store.keep_alive(planned.lease)
+                return planned.lease
+            except LeaseLost:
+                pass
+        return had or await self.store.grant(min(max(float(planned.entry.ttl), SMALLEST_LEASE), LONGEST_TTL))
+
+    async def _settled(self, revision: int) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS), self._moved:
+                await self._moved.wait_for(lambda: self.tree.revision >= revision)
+        except TimeoutError:
+            log.warning("keys: the store has not told of revision %d within %.0f s", revision, SETTLE_SECONDS)
+
+    # Tidying up
+
+    def _sweep_soon(self, path: str) -> None:
+        task = asyncio.create_task(self._sweep(path, self.tree.revision), name="keys-sweep")
+        self._sweeps.add(task)
+        task.add_done_callback(self._swept)
+
+    def _swept(self, task: asyncio.Task[None]) -> None:
+        self._sweeps.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            log.warning("keys below an ended directory are still there: %s", error)
+
+    async def _sweep(self, path: str, revision: int) -> None:
+        """Deletes what was below a directory when it ended at `revision`. Every door may do this at once; nobody is told."""
+        step = MAX_OPERATIONS // 2 - 1
+        for _ in range(ATTEMPTS):
+            listing = await self.store.list(key(path) + "/")
+            old = [record for record in listing.records if record.modified <= revision][:step]
+            if not old:
+                return
+            mark = Put(keys.KV_MARK, encode(Mark("sweep", path, True)))
+            conditions = [Condition(record.key, record.modified) for record in old]
+            with contextlib.suppress(Conflict):  # another door does the same, or somebody wrote one of them anew
+                await self.store.commit(conditions, [mark, *(Delete(record.key) for record in old)])
+
+
+def _writes(planned: Plan, lease: int) -> Sequence[Put | Delete]:
+    if planned.entry is None:
+        return planned.writes
+    return [*planned.writes, Put(key(planned.path), encode(planned.entry), lease)]
