@@ -49,8 +49,18 @@ class Nginx:
     """The Proxy contract on nginx >= 1.19.5. `folder` is made if need be and must be on a local file system. `program` may be a longer
     command that ends in nginx (such as nsenter's). `patience` is how long nginx may take to check, start or reload, in seconds."""
 
-    def __init__(self, folder: Path, program: Sequence[str] = ("nginx",), *, patience: float = 15.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: Sequence[str] = ("nginx",),
+        *,
+        patience: float = 15.0,
+        most_lingering: int = MAX_LINGERING,
+        most_log: int = MAX_LOG,
+    ) -> None:
         self.folder = folder
+        self._most_lingering = most_lingering
+        self._most_log = most_log
         self._program = tuple(program)
         self._patience = patience
         self._active = ""
@@ -199,10 +209,10 @@ class Nginx:
     async def _tend(self) -> None:
         """Keeps logs and the number of retired workers within bounds."""
         retired = await asyncio.to_thread(self._retired)
-        if len(retired) > MAX_LINGERING:
+        if len(retired) > self._most_lingering:
             log.warning("%d nginx workers of earlier configurations still carry connections: ending the eldest", len(retired))
-            process.send(retired[: len(retired) - MAX_LINGERING], signal.SIGTERM)
-        self._lingering = min(len(retired), MAX_LINGERING)
+            process.send(retired[: len(retired) - self._most_lingering], signal.SIGTERM)
+        self._lingering = min(len(retired), self._most_lingering)
         if await self._disk(self._rotate) and self._pid:
             process.send([self._pid], signal.SIGUSR1)
 
@@ -318,7 +328,7 @@ class Nginx:
         turned = False
         for name in (ERROR_LOG, "access.log"):
             path = self.folder / name
-            if path.exists() and path.stat().st_size > MAX_LOG:
+            if path.exists() and path.stat().st_size > self._most_log:
                 path.replace(self.folder / f"{name}.1")
                 turned = True
         return turned

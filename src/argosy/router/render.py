@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 
 import jinja2
@@ -29,6 +30,9 @@ HEALTH_HOST = "_argosy"
 MAX_APPS = 5_000
 MAX_INSTANCES = 500
 MAX_SERVERS = 20_000
+
+_SIZE = re.compile(r"[0-9]{1,9}[kmg]?", re.ASCII)
+_WORKERS = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 
 Names = Mapping[str, tuple[str, ...]]
 """Host names and the IP addresses they resolve to, () for one that does not; one that is missing has not been asked yet: its key waits."""
@@ -89,8 +93,14 @@ def check_settings(settings: Settings) -> Settings:
     for path in settings.include:
         if not path.startswith("/") or not path.isprintable():
             raise InvalidInput(f"[router] include has {printable(path)!r}", remedy="give an absolute path on one line")
+    if not _SIZE.fullmatch(settings.max_body):
+        raise InvalidInput(f"[router] max_body is {printable(settings.max_body)!r}", remedy="write 100m, 1g or 0 for no limit")
+    if settings.workers != "auto" and not _WORKERS.fullmatch(settings.workers):
+        raise InvalidInput(f"[router] workers is {printable(settings.workers)!r}", remedy="write auto or a number")
     for network in settings.trusted:
         try:
+            if "%" in network:
+                raise ValueError("it has a zone")
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:
             raise InvalidInput(f"[router] trusted has {printable(network)!r}: {error}", remedy="write 10.0.0.0/8 or 10.0.0.1") from error
@@ -101,6 +111,8 @@ def check_listen(listen: str) -> str:
     """IPV4:PORT, [IPV6]:PORT or *:PORT, as it is. Raises InvalidInput."""
     host, _, port = listen.rpartition(":")
     try:
+        if "%" in host:
+            raise ValueError("it has a zone")
         if host != "*":
             ipaddress.ip_address(host[1:-1]) if host.startswith("[") and host.endswith("]") else ipaddress.IPv4Address(host)
         if not port.isdecimal() or not port.isascii() or not 1 <= int(port) <= 65535:

@@ -44,6 +44,7 @@ class Reporter:
         self._wanted: RouterReport | None = None
         self._written: RouterReport | None = None
         self._lease = 0
+        self._due = 0.0
 
     def publish(self, report: RouterReport) -> None:
         if report != self._wanted:
@@ -65,14 +66,17 @@ class Reporter:
                 await self._clock.sleep(pause)
                 continue
             backoff.reset()
-            await self._wake.wait(self._clock, self._ttl / 3)
+            await self._wake.wait(self._clock, max(0.0, self._due - self._clock.monotonic()))
 
     async def _step(self) -> None:
-        if not self._lease:
-            self._written = None
-            self._lease = await self._store.grant(self._ttl)
-        elif self._wanted is self._written:
-            await self._store.keep_alive(self._lease)
+        if not self._lease or self._clock.monotonic() >= self._due:
+            due = self._clock.monotonic() + self._ttl / 3
+            if self._lease:
+                await self._store.keep_alive(self._lease)
+            else:
+                self._written = None
+                self._lease = await self._store.grant(self._ttl)
+            self._due = due
         wanted = self._wanted
         if wanted is not None and wanted is not self._written:
             await self._store.commit([], [Put(self._key, encode(bounded(wanted)), self._lease)])

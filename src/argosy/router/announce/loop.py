@@ -1,0 +1,123 @@
+"""The announcer: keeps a key in the keys door while its check passes, and takes it away when told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from argosy.errors import InvalidInput, StoreUnavailable
+from argosy.reconcile import Backoff, Clock, SystemClock, Wake
+from argosy.router.announce.door import Door, KeysDoor, check
+from argosy.router.announce.plan import Action, Intent, Known, checked, plan
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[str, float], Awaitable[str]]
+
+FAREWELL = 5.0
+"""Seconds to go on trying to remove the key once told to stop; after that its ttl removes it."""
+
+CHECK_TIMEOUT = 2.0
+
+
+class Announcer:
+    """`run` announces until `stop` is called, and returns when the key is removed (or cannot be within FAREWELL seconds)."""
+
+    def __init__(self, intent: Intent, door: Door, clock: Clock, *, check: Check = check) -> None:
+        self._intent = intent
+        self._door = door
+        self._clock = clock
+        self._check = check
+        self._wake = Wake()
+        self._backoff = Backoff(0.2, min(5.0, intent.ttl / 6))
+        self._until = 0.0
+        self._known = Known(healthy=None if intent.check else True)
+
+    def stop(self) -> None:
+        if not self._known.stopping:
+            self._until = self._clock.monotonic() + FAREWELL
+            self._known = msgspec.structs.replace(self._known, stopping=True)
+            self._wake.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch()) if self._intent.check else None
+            while await self._step():
+                pass
+            if watching is not None:
+                watching.cancel()
+
+    async def _step(self) -> bool:
+        """One decision and its deed; False when there is nothing more to do."""
+        step = plan(self._known, self._clock.monotonic())
+        if step.action is Action.LEAVE:
+            return False
+        if step.action is Action.WAIT:
+            await self._wake.wait(self._clock, step.pause)
+            return True
+        try:
+            await (self._put(step.reason) if step.action is Action.PUT else self._remove(step.reason))
+            self._backoff.reset()
+        except (StoreUnavailable, InvalidInput) as error:
+            return await self._retry(error)
+        return True
+
+    async def _put(self, reason: str) -> None:
+        intent = self._intent
+        fresh = not self._known.standing
+        renew = self._clock.monotonic() + intent.ttl / 3
+        self._known = msgspec.structs.replace(self._known, standing=True)
+        try:
+            await self._door.put(intent.key, intent.address, intent.ttl)
+        except (StoreUnavailable, InvalidInput):
+            renew = 0.0  # it may stand or not: put it again
+            raise
+        finally:
+            self._known = msgspec.structs.replace(self._known, renew=renew)
+        log.log(logging.INFO if fresh else logging.DEBUG, "announced %s = %s for %d s: %s", intent.key, intent.address, intent.ttl, reason)
+
+    async def _remove(self, reason: str) -> None:
+        await self._door.remove(self._intent.key, self._intent.address)
+        self._known = msgspec.structs.replace(self._known, standing=False)
+        log.info("removed %s: %s", self._intent.key, reason)
+
+    async def _retry(self, error: Exception) -> bool:
+        left = self._until - self._clock.monotonic() if self._known.stopping else None
+        if left is not None and left <= 0:
+            log.warning("%s; %s is left to its ttl of %d s", error, self._intent.key, self._intent.ttl)
+            return False
+        pause = self._backoff.next()
+        log.warning("%s; trying again in %.1f s", error, pause)
+        await self._wake.wait(self._clock, pause if left is None else min(pause, left))
+        return True
+
+    async def _watch(self) -> None:
+        intent = self._intent
+        while True:
+            reason = await self._check(intent.check, min(CHECK_TIMEOUT, max(0.5, intent.interval)))
+            before = self._known
+            self._known = checked(self._known, not reason)
+            if self._known.healthy != before.healthy:
+                log.log(
+                    logging.WARNING if reason else logging.INFO, "check %s %s", intent.check, f"fails: {reason}" if reason else "passes"
+                )
+                self._wake.set()
+            await self._clock.sleep(intent.interval)
+
+
+def run_announcer(intent: Intent, endpoints: Sequence[str]) -> int:
+    """The verb: announces until SIGTERM or SIGINT. Returns the exit status, 0."""
+
+    async def announce() -> None:
+        announcer = Announcer(intent, KeysDoor(endpoints), SystemClock())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, announcer.stop)
+        await announcer.run()
+
+    asyncio.run(announce())
+    return 0

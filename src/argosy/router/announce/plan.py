@@ -1,0 +1,110 @@
+"""What an announcer does next. Pure: time is an argument."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+import msgspec
+
+from argosy.errors import InvalidInput
+from argosy.router.naming import check_app, check_instance, parse_address, printable
+
+WEB = "/services/web/"
+TRIES = 2
+"""Failed checks in a row after which a key is removed; one that passes puts it back."""
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """What to announce: `key` = `address` for `ttl` seconds at a time, while `check` (http://, https:// or tcp://, "" = none), made every
+    `interval` seconds, passes."""
+
+    key: str
+    address: str
+    ttl: int = 60
+    check: str = ""
+    interval: float = 2.0
+
+
+class Action(StrEnum):
+    PUT = "put"
+    REMOVE = "remove"
+    WAIT = "wait"
+    LEAVE = "leave"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What to do now and why. For WAIT, `pause` is the seconds until the next decision, None: until something happens."""
+
+    action: Action
+    reason: str
+    pause: float | None = None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What the announcer knows. `standing`: the key may stand (a put was sent and no removal has succeeded since). `renew` is when it
+    must be put again (monotonic seconds). `healthy` is None until the first check has ended; `failures` counts those in a row."""
+
+    standing: bool = False
+    renew: float = 0.0
+    healthy: bool | None = None
+    failures: int = 0
+    stopping: bool = False
+
+
+def plan(known: Known, now: float) -> Step:
+    if known.stopping:
+        return Step(Action.REMOVE, "told to stop") if known.standing else Step(Action.LEAVE, "told to stop")
+    if known.healthy is False:
+        return Step(Action.REMOVE, "the check fails") if known.standing else Step(Action.WAIT, "the check fails")
+    if known.healthy is None:
+        return Step(Action.WAIT, "the first check has not ended")
+    if not known.standing:
+        return Step(Action.PUT, "it can be reached")
+    if now >= known.renew:
+        return Step(Action.PUT, "it is time to refresh")
+    return Step(Action.WAIT, "announced", known.renew - now)
+
+
+def checked(known: Known, passed: bool) -> Known:
+    """What is known after a check: the first decides at once, later ones remove the key after TRIES failures in a row."""
+    if passed:
+        return msgspec.structs.replace(known, healthy=True, failures=0)
+    failures = known.failures + 1
+    healthy = None if known.healthy is None else known.healthy
+    if healthy is None or failures >= TRIES:
+        healthy = False
+    return msgspec.structs.replace(known, healthy=healthy, failures=failures)
+
+
+def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: float = 2.0) -> Intent:
+    """The same, checked; InvalidInput names the first rule that is broken. Keys under /services/web/ obey the router's rules."""
+    key = "/" + key.strip("/")
+    parts = key[1:].split("/")
+    if not key.isprintable() or "" in parts or "." in parts or ".." in parts or len(key) > 1000:
+        raise InvalidInput(f"{printable(key)!r} is no key", remedy="write it as /services/web/APP/INSTANCE")
+    if key.startswith(WEB):
+        app, _, instance = key.removeprefix(WEB).partition("/")
+        rule = check_app(app) or check_instance(instance)
+        if rule:
+            raise InvalidInput(f"routers would refuse {printable(key)!r}: {rule}", remedy="write it as /services/web/APP/INSTANCE")
+        parse_address(address)
+    elif not address or not address.isprintable():
+        raise InvalidInput(f"{printable(address)!r} is no value to announce", remedy="give one line of text")
+    if ttl < 3:
+        raise InvalidInput(f"a ttl of {ttl} s leaves no time to refresh the key", remedy="give at least 3 seconds")
+    if interval <= 0:
+        raise InvalidInput(f"a check every {interval:g} s", remedy="give seconds above 0")
+    if check:
+        _check_url(check)
+    return Intent(key, address, ttl, check, interval)
+
+
+def _check_url(check: str) -> None:
+    try:
+        url = urlsplit(check)
+        good = url.scheme in ("http", "https", "tcp") and bool(url.hostname) and (url.scheme != "tcp" or url.port is not None)
+    except ValueError:
+        good = False
+    if not good or not check.isprintable() or " " in check:
+        raise InvalidInput(f"{printable(check)!r} is no check", remedy="write http://HOST:PORT/PATH, https://… or tcp://HOST:PORT")
