@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -176,10 +177,18 @@ class Members:
         return "connects slowly"
 
     def _channel(self, endpoint: str) -> grpc.aio.Channel:
+        _keep_poller()
         if self._tls is None:
             return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
         credentials = grpc.ssl_channel_credentials(self._tls.ca, self._tls.key, self._tls.cert)  # type: ignore[no-untyped-call]
         return grpc.aio.secure_channel(endpoint, credentials, options=(*_OPTIONS, ("grpc.ssl_target_name_override", SERVER_NAME)))
+
+
+@functools.cache
+def _keep_poller() -> None:
+    """gRPC's poller thread stays to the end of the process. Otherwise it is waited for, blocking, wherever the last channel happens to be
+    collected."""
+    grpc.aio.init_grpc_aio()
 
 
 async def _ask_anything(member: Member, timeout: float) -> Message:
