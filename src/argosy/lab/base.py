@@ -75,7 +75,7 @@ class Driver(Protocol):
         that runs is left alone."""
 
     async def kill(self, lab: LabRecord, name: str) -> None:
-        """A power cut: when this returns no process of it is left, and nobody heard a goodbye. A machine that is off stays off."""
+        """A power cut: when this returns no process of it is left, and none had the time to say goodbye. A machine that is off stays so."""
 
     async def pause(self, lab: LabRecord, name: str) -> None:
         """All its processes stand still, as on a host that is suspended; connections to it stay open and get no answers."""
@@ -87,7 +87,8 @@ class Driver(Protocol):
         """What it is doing now, seen on the host."""
 
     async def command(self, lab: LabRecord, name: str, argv: Sequence[str]) -> Command:
-        """The host's command line that runs `argv` inside the machine, with its standard streams. Raises RuntimeFailed if it is off."""
+        """The host's command line that runs `argv` inside the machine, with its standard streams. Its environment names the machine's own
+        ARGOSY_PATHS_STATE and ARGOSY_PATHS_RUN. Raises RuntimeFailed if the machine is off."""
 
     async def processes(self, lab: LabRecord, name: str) -> tuple[Process, ...]:
         """All of its processes; none for a machine that is off."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from argosy.errors import Conflict, InvalidInput, RuntimeFailed
+from argosy.lab import init
 from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock
@@ -47,7 +48,7 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
     place = lab.place(PLACE)
     await asyncio.to_thread(place.mkdir, mode=0o711)
     log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
-    argv = (sys.executable, "-m", "argosy.lab.entry", lab.folder)
+    argv = (sys.executable, "-S", init.__file__, HOST, sys.executable, "-m", "argosy.lab.entry", lab.folder)
     await host(
         "setsid",
         "--fork",

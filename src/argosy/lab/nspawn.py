@@ -25,6 +25,7 @@ from argosy.errors import RuntimeFailed
 from argosy.lab import cgroups, disk, network, processes
 from argosy.lab.base import Command, Power, Process, host
 from argosy.lab.etc import machine_files
+from argosy.lab.front import PLACE
 from argosy.lab.state import MARK, LabRecord
 
 BOOT_DEADLINE = 10.0
@@ -74,7 +75,7 @@ class NspawnDriver:
         joins = await asyncio.to_thread(cgroups.create, _group(lab, name))
         environ = {"PATH": PATH, MARK: lab.mark(name), "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"}
         log = f'exec </dev/null >"{place}/console" 2>&1; {JOIN_AND_RUN}'
-        argv = ("setsid", "--fork", "sh", "-c", log, "sh", *map(str, joins), "--", *_nspawn(lab, name))
+        argv = ("setsid", "--fork", "sh", "-c", log, "sh", *map(str, joins), "--", *await asyncio.to_thread(_nspawn, lab, name))
         await host(*argv, environ=environ)
         await asyncio.to_thread(_await_boot, lab, name)
 
@@ -99,7 +100,15 @@ class NspawnDriver:
             if leader is None:
                 raise RuntimeFailed(f"{name} is off", remedy=f"argosy lab start {name} --name {lab.name}")
             joins = map(str, cgroups.guest(_group(lab, name)))
-            environ = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb"), MARK: lab.mark(name)}
+            environ = {
+                "PATH": PATH,
+                "HOME": "/root",
+                "LANG": "C.UTF-8",
+                "TERM": os.environ.get("TERM", "dumb"),
+                "ARGOSY_PATHS_STATE": "/var/lib/argosy",
+                "ARGOSY_PATHS_RUN": "/run/argosy",
+                MARK: lab.mark(name),
+            }
             enter = ("nsenter", f"--target={leader.pid}", "--all", "--")
             return Command(("sh", "-c", JOIN_AND_RUN, "sh", *joins, "--", *enter, *argv), environ)
 
@@ -108,8 +117,8 @@ class NspawnDriver:
     async def processes(self, lab: LabRecord, name: str) -> tuple[Process, ...]:
         def look() -> tuple[Process, ...]:
             seen = processes.scan()
-            leader = _leader(lab, name, seen)
-            return processes.describe(processes.descendants([leader.pid], seen)) if leader is not None else ()
+            inside = [process.pid for process in seen.values() if process.nested and process.mark == lab.mark(name)]
+            return processes.describe(processes.descendants(inside, seen))
 
         return await asyncio.to_thread(look)
 
@@ -212,9 +221,9 @@ def _takes_orders(lab: LabRecord, name: str) -> bool:
         return False
 
 
-def _leader(lab: LabRecord, name: str, seen: dict[int, processes.Seen] | None = None) -> processes.Seen | None:
+def _leader(lab: LabRecord, name: str) -> processes.Seen | None:
     """The machine's first process."""
-    for process in (processes.scan() if seen is None else seen).values():
+    for process in processes.scan().values():
         if process.init and process.alive and process.mark == lab.mark(name):
             return process
     return None
@@ -253,6 +262,7 @@ def _cut_all(folder: str) -> None:
         if process.init and process.alive and process.mark.startswith(folder + "/"):
             os.kill(process.pid, signal.SIGKILL)
             cgroups.freeze(f"{Path(folder).name}/{Path(process.mark).name}", False)
+    processes.kill(f"{folder}/{PLACE}")
     _await_end(folder)
 
 

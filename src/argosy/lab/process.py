@@ -60,6 +60,7 @@ class ProcessDriver:
         longest = lab.place(f"m{'9' * 3}") / "run" / "supervisor.sock"
         if len(str(longest)) > MAX_SOCKET_PATH:
             raise RuntimeFailed(f"{lab.folder} is too long a path for sockets in it", remedy="set XDG_STATE_HOME to a shorter one")
+        await asyncio.to_thread((Path(lab.folder) / STORE).touch, 0o600)
 
     async def create(self, lab: LabRecord, name: str) -> None:
         await asyncio.to_thread(_make, lab, name)
@@ -69,9 +70,12 @@ class ProcessDriver:
             return
         place = lab.place(name)
         await asyncio.to_thread(_fresh_run, place)
+        address = lab.machine(name).address
         log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
         agent = (install.program(), "agent", "--config", str(place / "argosy.toml"))
-        await host("setsid", "--fork", "sh", "-c", log, "sh", sys.executable, "-S", init.__file__, *agent, environ=_environ(lab, name))
+        await host(
+            "setsid", "--fork", "sh", "-c", log, "sh", sys.executable, "-S", init.__file__, address, *agent, environ=_environ(lab, name)
+        )
         for _ in range(1000):
             if await self.power(lab, name) is not Power.OFF:
                 return
@@ -148,6 +152,8 @@ def _environ(lab: LabRecord, name: str) -> dict[str, str]:
         MARK: lab.mark(name),
         "COREOS_PRIVATE_IPV4": machine.address,
         "COREOS_PUBLIC_IPV4": machine.address,
+        "ARGOSY_PATHS_STATE": f"{place}/state",
+        "ARGOSY_PATHS_RUN": f"{place}/run",
         "ARGOSY_ENDPOINT": f"unix://{place}/run/argosy.sock",
         "ETCDCTL_API": "2",
         "ETCDCTL_ENDPOINTS": f"http://{machine.address}:{KEYS_PORT}",
@@ -190,8 +196,9 @@ def _fresh_run(place: Path) -> None:
 def _numbers_taken() -> frozenset[int]:
     """Labs of this user by their records, those of others by what listens: 127.0.<number>.<machine>."""
     taken = {load(name).number for name in names()}
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        address = bytes.fromhex(line.split()[1].partition(":")[0])[::-1]
-        if address[:2] == b"\x7f\x00":
-            taken.add(address[2])
+    for table in ("/proc/net/tcp", "/proc/net/udp"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            address = bytes.fromhex(line.split()[1].partition(":")[0])[::-1]
+            if address[:2] == b"\x7f\x00":
+                taken.add(address[2])
     return frozenset(taken)

@@ -23,13 +23,14 @@ _MARK = f"{MARK}=".encode()
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A process when it was looked at. `state` is the letter of /proc/PID/stat, `mark` the lab machine's folder it was started for, `init`
-    whether it is the first process of a PID namespace that is not ours."""
+    """A process when it was looked at. `state` is the letter of /proc/PID/stat, `mark` the folder that it was started for. Of marked ones:
+    `nested`: in a PID namespace below ours; `init`: as its first process."""
 
     pid: int
     parent: int
     state: str
     mark: str
+    nested: bool
     init: bool
 
     @property
@@ -121,29 +122,33 @@ def describe(pids: Iterable[int]) -> tuple[Process, ...]:
 def _look(pid: int) -> Seen | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+            head, _, tail = file.read().rpartition(b")")
+        name, fields = head.partition(b"(")[2], tail.split()
     except OSError:
         return None
-    mark, init = "", False
+    mark, inner = "", []
     try:
+        if name == b"nginx":
+            mark = os.readlink(f"/proc/{pid}/cwd")  # it forgets its environment, and works in its folder
         with open(f"/proc/{pid}/environ", "rb") as file:
             for variable in file.read().split(b"\0"):
                 if variable.startswith(_MARK):
                     mark = os.fsdecode(variable[len(_MARK) :])
         if mark:
-            init = _is_init(pid)
+            inner = _numbers(pid)
     except OSError:
         pass
-    return Seen(pid=pid, parent=int(fields[1]), state=fields[0].decode(), mark=mark, init=init)
+    nested = len(inner) > 1
+    return Seen(pid, int(fields[1]), fields[0].decode(), mark, nested, init=nested and inner[-1] == b"1")
 
 
-def _is_init(pid: int) -> bool:
+def _numbers(pid: int) -> list[bytes]:
+    """The process's number in our PID namespace and in each below, down to its own."""
     with open(f"/proc/{pid}/status", "rb") as file:
         for line in file:
             if line.startswith(b"NSpid:"):
-                inner = line.split()[1:]
-                return len(inner) > 1 and inner[-1] == b"1"
-    return False
+                return line.split()[1:]
+    return []
 
 
 def _memory(pid: int) -> int:
