@@ -126,7 +126,7 @@ def _command(line: str, at: int, word: str, flags: str, specifiers: Specifiers, 
     if not argv or not argv[0]:
         raise InvalidUnit(f"{line!r}: after '@' and the executable comes the name that the process shall have, and there is none")
     command = Command(
-        path=re.sub("/+", "/", path),
+        path=re.sub(r"/(?:\.?/)+", "/", path),
         argv=tuple(argv),
         ignore_failure="-" in flags,
         expand=":" not in flags,

@@ -20,7 +20,8 @@ def _is_assignment(name: str, value: str) -> bool:
 def environment(line: str, specifiers: Specifiers, notes: list[str] | None = None) -> dict[str, str]:
     """The assignments of one Environment= line, each a word, quoted as a whole if it holds spaces; `$` means nothing.
 
-    What systemd ignores is left out and told in `notes`: words that are no assignment, and all from a word that cannot be read. Raises NotHonoured.
+    What systemd ignores is left out and told in `notes`: words that are no assignment, and all from a word that cannot be read. Raises
+    NotHonoured.
     """
     notes = [] if notes is None else notes
     found: dict[str, str] = {}

@@ -10,7 +10,7 @@ import msgspec
 from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.parse import UnitFile
-from argosy.unit.specifiers import expand_fleet, expand_name
+from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
 
 FLEET_KEYS = (
@@ -66,14 +66,14 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         elif section == "X-Argosy":
             argosy[option.name] = option.joined
         elif section == "Unit" and option.name in BINDING_KEYS:
-            binds += option.joined.split()
+            binds += unit_names(option.joined, name)
     if not (fleet or argosy or binds):
         return NOTHING
     wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
     return msgspec.structs.replace(
         wanted,
         stop_on_disconnect=_stop_on_disconnect(argosy),
-        binds_to=tuple(dict.fromkeys(expand_name(unit, name) for unit in binds)),
+        binds_to=tuple(dict.fromkeys(binds)),
     )
 
 

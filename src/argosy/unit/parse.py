@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.names import check_name
+from argosy.unit.names import check_name, prefix_of
 
 LARGEST_FILE = 256 * 1024
 """Bytes. A larger unit file is refused: it would have to travel through the store with every placement."""
@@ -53,7 +53,8 @@ class Option(msgspec.Struct, frozen=True):
     @property
     def joined(self) -> str:
         """The value as systemd understands it: one line, continuations and the comments between them replaced."""
-        return _joined(self.value) if "\n" in self.value or self.value.endswith("\\") else self.value
+        value = self.value
+        return _joined(value) if "\n" in value or value.endswith(("\\", " ")) else value
 
 
 class UnitFile(msgspec.Struct, frozen=True):
@@ -136,6 +137,8 @@ def parse(text: str | bytes) -> UnitFile:
             bare = True
             problems.append(Problem(number, "warning", "assignment before any section header; it counts as [Unit]"))
         value = _fleet_form(pieces) if pieces and "=" in pieces[0] else value.lstrip(WHITESPACE)
+        if pieces is None and value.endswith("\\") and _is_continued(value):
+            value += " "  # the space that kept the backslash from joining lines; serialised, it must do so again
         options.append(Option(section or "Unit", name, value, number))
     if _CONTROL.search(body):
         problems.extend(_control_characters(lines))
@@ -152,11 +155,19 @@ def checked(name: str, text: str | bytes) -> UnitFile:
         file = parse(text)
     except InvalidUnit as error:
         raise InvalidUnit(f"{name}: {error.message}", remedy=error.remedy) from error
-    errors = file.errors
+    errors = [*file.errors, *_breaks_systemd(name, file)]
     if errors:
         more = f"; and {len(errors) - _SHOWN_PROBLEMS} more" if len(errors) > _SHOWN_PROBLEMS else ""
         raise InvalidUnit(f"{name}: " + "; ".join(map(str, errors[:_SHOWN_PROBLEMS])) + more)
     return file
+
+
+def _breaks_systemd(name: str, file: UnitFile) -> list[Problem]:
+    """systemd 252 itself aborts, and its machine with it, when it expands %J in a unit whose prefix ends in a dash: never let one in."""
+    if not prefix_of(name).endswith("-"):
+        return []
+    message = f"%J in {name} would abort systemd, as the prefix of the name ends in '-'; use %j or another name"
+    return [Problem(option.line, "error", message) for option in file.options if "%J" in option.value]
 
 
 def serialize(options: Iterable[Option]) -> str:

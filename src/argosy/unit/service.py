@@ -16,7 +16,7 @@ from argosy.errors import InvalidUnit
 from argosy.unit.command import Command, commands
 from argosy.unit.environment import environment
 from argosy.unit.parse import Option, Problem, UnitFile
-from argosy.unit.specifiers import NotHonoured, Specifiers, expand_name, expand_systemd
+from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd, unit_names
 from argosy.unit.values import (
     FOREVER,
     KILL_MODES,
@@ -47,8 +47,8 @@ class EnvironmentFile(msgspec.Struct, frozen=True):
 class ServiceSpec(msgspec.Struct, frozen=True):
     """A service as the supervisor runs it. Times are seconds, `values.FOREVER` for never; specifiers are replaced.
 
-    `working_directory` is an absolute path, "~" for the home of the user, "" for `/`; if `working_directory_optional`, one that is missing
-    does not matter. `umask`: file mode bits. `kill_signal` is a number.
+    `working_directory` is an absolute path, "~" for the home of the user, "" if not set (`/`); if `working_directory_optional`, one that
+    is missing does not matter. `umask`: file mode bits. `kill_signal` is a number.
     """
 
     name: str
@@ -216,7 +216,8 @@ class _Reading:
         except NotHonoured:
             pass  # systemd would take it; `beyond_supervisor` tells
         except InvalidUnit as error:
-            fatal = option.name in _COMMANDS or option.name in ("User", "Group", "WorkingDirectory")
+            forgiving = option.name == "WorkingDirectory" and value.startswith("-")
+            fatal = option.name in (*_COMMANDS, "User", "Group", "WorkingDirectory") and not forgiving
             self._problem(option, f"{option.name}=: {error}" if fatal else f"{option.name}= is ignored: {error}", fatal=fatal)
 
     def _problem(self, option: Option, message: str, *, fatal: bool = False) -> None:
@@ -232,7 +233,7 @@ class _Reading:
             self.fields[field] = found
 
     def _units(self, field: str, value: str) -> None:
-        names = [expand_name(word.strip("\"'"), self.name) for word in value.split()]
+        names = unit_names(value, self.name)
         self.fields[field] = tuple(dict.fromkeys((*self.fields.get(field, ()), *names)))
 
     def _commands(self, option: Option, value: str, field: str) -> None:
@@ -272,20 +273,21 @@ class _Reading:
         path = expand_systemd(value, self.specifiers)
         optional = path.startswith("-")
         path = path.removeprefix("-")
-        if not path.startswith("/"):
-            self._problem(option, f"EnvironmentFile={value} is ignored: the path is not absolute")
+        simple = _simplified(path)
+        if not simple:
+            self._problem(option, f"EnvironmentFile={value} is ignored: the path must be absolute, without '..'")
             return
-        self.fields["environment_files"] = (*self.fields.get("environment_files", ()), EnvironmentFile(path, optional))
+        self.fields["environment_files"] = (*self.fields.get("environment_files", ()), EnvironmentFile(simple, optional))
 
     def _working_directory(self, option: Option, value: str) -> None:
         optional = value.startswith("-")
         path = value.removeprefix("-")
         if path and path != "~":
-            path = expand_systemd(path, self.specifiers)
-        if value and path != "~" and not _is_plain_path(path):
+            path = _simplified(expand_systemd(path, self.specifiers))
+        if value and not path:
             self._problem(option, f"WorkingDirectory={value} is no absolute path without '..' (or ~)", fatal=not optional)
             return
-        self.fields["working_directory"] = path if path == "~" else re.sub("/+", "/", path).rstrip("/")
+        self.fields["working_directory"] = path
         self.fields["working_directory_optional"] = optional
 
     def _success(self, option: Option, value: str) -> None:
@@ -332,10 +334,22 @@ def _contradictions(spec: ServiceSpec) -> list[tuple[str, str]]:
 
 
 def _user(text: str) -> str:
-    if not text or re.search(r"[\x00-\x1f\x7f:/]", text) or text != text.strip() or text.startswith("-"):
+    """A name or number of a user or group, by systemd's relaxed rules."""
+    number = text.isascii() and text.isdigit()
+    if (
+        not text
+        or text in (".", "..")
+        or text != text.strip()
+        or re.search(r"[\x00-\x1f\x7f:/]", text)
+        or re.fullmatch(r"-[0-9]+|0[0-9]+", text)
+        or (number and (int(text) == 0xFFFF or int(text) >= 0xFFFFFFFF))
+    ):
         raise InvalidUnit(f"{text!r} is no name or number of a user or group")
     return text
 
 
-def _is_plain_path(path: str) -> bool:
-    return path.startswith("/") and not any(part in (".", "..") for part in path.split("/")) and not re.search(r"[\x00-\x1f\x7f]", path)
+def _simplified(path: str) -> str:
+    """An absolute path with neither empty nor `.` components; "" if it is none, or holds `..` or control characters."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    bad = not path.startswith("/") or ".." in parts or re.search(r"[\x00-\x1f\x7f]", path)
+    return "" if bad else "/" + "/".join(parts)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.names import instance_of, prefix_of, stem_of
+from argosy.unit.names import instance_of, is_name, prefix_of, stem_of
 
 _IN_NAMES = re.compile(r"%[nNpij%]")
 _SPECIFIER = re.compile(r"%([A-Za-z0-9%])")
@@ -34,6 +34,13 @@ def expand_name(text: str, name: str) -> str:
     prefix = prefix_of(name)
     meanings = {"%n": name, "%N": stem_of(name), "%p": prefix, "%i": instance_of(name), "%j": prefix.rpartition("-")[2], "%%": "%"}
     return _IN_NAMES.sub(lambda found: meanings[found[0]], text)
+
+
+def unit_names(text: str, name: str) -> list[str]:
+    """The units that BindsTo=, After= and their like name, in the unit called `name`: what is no unit name is left out, and the unit
+    itself, as systemd does."""
+    found = [expand_name(word.strip("\"'"), name) for word in text.split()]
+    return [other for other in found if other != name and is_name(other)]
 
 
 class Specifiers(msgspec.Struct, frozen=True):

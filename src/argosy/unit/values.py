@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-import signal
+from contextlib import suppress
 
 FOREVER = math.inf
 _MOST = 2**64 - 1
@@ -70,6 +70,11 @@ TYPES_NOT_HONOURED = ("forking", "dbus", "idle")
 RESTARTS = ("no", "on-success", "on-failure", "on-abnormal", "on-watchdog", "on-abort", "always")
 KILL_MODES = ("control-group", "mixed", "process", "none")
 NOTIFY_ACCESSES = ("none", "main", "exec", "all")
+SIGNALS = (
+    *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT"),
+    *("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"),
+)
+"""Linux's signals from 1 on, by the names that systemd knows."""
 _FIRST_REALTIME = 34
 _LAST_REALTIME = 64
 
@@ -89,8 +94,10 @@ def time_span(text: str) -> float:
         unit = term["unit"]
         if not unit and at < len(stripped):
             raise ValueError(f"{text!r}: {_SPAN_RULE}")
-        total += _microseconds(int(term["whole"] or 0), term["part"] or term["only"] or "", _UNITS.get(unit.strip(" \t\r\n"), 1_000_000))
-        if total >= _MOST:
+        factor = _UNITS.get(unit.strip(" \t\r\n"), 1_000_000)
+        whole = int(term["whole"] or 0)
+        total += _microseconds(whole, term["part"] or term["only"] or "", factor)
+        if whole >= _MOST // factor or total >= _MOST:
             raise ValueError(f"{text!r} is longer than systemd can count")
     if not stripped:
         raise ValueError(f"nothing: {_SPAN_RULE}")
@@ -126,24 +133,36 @@ def mode(text: str) -> int:
 
 
 def count(text: str) -> int:
-    if not re.fullmatch(r"\+?[0-9]+", text) or int(text) >= 2**32:
-        raise ValueError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
-    return int(text)
+    return _integer(text, 2**32 - 1)
+
+
+def _integer(text: str, most: int) -> int:
+    """As C writes integers: decimal, 0x hexadecimal, 0 or 0o octal, 0b binary; a plus sign may stand before."""
+    number = -1
+    if re.fullmatch(r"[0-9A-Za-z]+", digits := text.removeprefix("+")):
+        octal = len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+        with suppress(ValueError):
+            number = int(digits, 8 if octal else 0)
+    if not 0 <= number <= most:
+        raise ValueError(f"{text!r} is no whole number from 0 to {most}")
+    return number
 
 
 def signal_number(text: str) -> int:
     """`SIGTERM`, `TERM`, `15`, `RTMIN+3`, `RTMAX-1` (the numbers are Linux's)."""
     name = text.removeprefix("SIG")
-    if name.isascii() and name.isdigit() and name == text:
-        number = int(name)
+    number = 0
+    if name in SIGNALS:
+        number = SIGNALS.index(name) + 1
     elif realtime := re.fullmatch(r"RTM(IN|AX)(?:([+-])([0-9]{1,2}))?", name):
         base, sign = (_FIRST_REALTIME, "+") if realtime[1] == "IN" else (_LAST_REALTIME, "-")
-        offset = int(realtime[3] or 0)
-        number = 0 if realtime[2] not in (None, sign) else base + offset if sign == "+" else base - offset
+        if realtime[2] in (None, sign):
+            number = base + int(f"{sign}{realtime[3] or 0}")
         number = number if _FIRST_REALTIME <= number <= _LAST_REALTIME else 0
-    else:
-        number = int(signal.Signals.__members__.get(f"SIG{name}", 0))
-    if not 0 < number <= _LAST_REALTIME:
+    elif name == text:
+        with suppress(ValueError):
+            number = _integer(text, _LAST_REALTIME)
+    if not number:
         raise ValueError(f"{text!r} is no signal; write it such as SIGTERM, INT, 15 or RTMIN+3")
     return number
 
@@ -152,10 +171,8 @@ def exit_status(text: str) -> tuple[int | None, int | None]:
     """An exit status (0 to 255 or a name such as TEMPFAIL), or a signal: one of the two is None."""
     if text in EXIT_STATUSES:
         return EXIT_STATUSES[text], None
-    if text.isascii() and text.isdigit():
-        if int(text) > 255:
-            raise ValueError(f"exit status {text} is above 255")
-        return int(text), None
+    with suppress(ValueError):
+        return _integer(text, 255), None
     try:
         return None, signal_number(text)
     except ValueError:
