@@ -135,7 +135,7 @@ class Api:
         listener = await asyncio.to_thread(unix_listener, Path(path))
         runner = await self._runner(stack, door)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        stack.callback(_unlink_own, path, os.stat(path).st_ino)
+        stack.push_async_callback(asyncio.to_thread, _unlink_own, path, (await asyncio.to_thread(os.stat, path)).st_ino)
         self.addresses.setdefault(door, []).append(path)
 
     async def _tcp(self, stack: AsyncExitStack, door: str, address: tuple[str, int]) -> None:
