@@ -9,9 +9,13 @@ import msgspec
 from argosy.errors import InvalidUnit
 from argosy.model import Job
 from argosy.placement.cluster import NOTHING
-from argosy.unit.names import is_template
+from argosy.unit.names import check_name, is_template
 from argosy.unit.options import is_oneshot, remains_after_exit, requirements
-from argosy.unit.parse import UnitFile, parse
+from argosy.unit.parse import LARGEST_FILE, UnitFile, parse
+
+
+SMALL = LARGEST_FILE // 4
+"""Characters; a longer text may be larger than a unit file can be, once encoded."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -24,19 +28,20 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read(name: str, text: str) -> Reading:
-    """Never raises: a text that cannot be read is an `error`."""
-    if "X-" not in text and "neshot" not in text and "@." not in name:
-        return Reading(Job(name, NOTHING))  # nothing in it concerns placement; most units end here
-    if is_template(name):
-        return Reading(Job(name, NOTHING), error=f"{name} is a template: start an instance of it")
+    """Never raises: a name or a text that cannot be read is an `error`."""
     try:
-        ends = _ends(text) if "neshot" in text else False
-        wanted = requirements(name, _file(text)) if "X-" in text else NOTHING
+        check_name(name)
+        if is_template(name):
+            return Reading(Job(name, NOTHING), error=f"{name} is a template: start an instance of it")
+        if len(text) <= SMALL and "X-" not in text and "neshot" not in text:
+            return Reading(Job(name, NOTHING))  # nothing in it concerns placement; most units end here
+        file = _file(text)
+        wanted = requirements(name, file)
     except InvalidUnit as error:
         return Reading(Job(name, NOTHING), error=str(error))
     if wanted.binds_to:
         wanted = msgspec.structs.replace(wanted, binds_to=())
-    return Reading(Job(name, NOTHING if wanted == NOTHING else wanted), ends)
+    return Reading(Job(name, NOTHING if wanted == NOTHING else wanted), is_oneshot(file) and not remains_after_exit(file))
 
 
 def text_hash(text: str) -> str:
@@ -50,8 +55,3 @@ def text_hash(text: str) -> str:
 @lru_cache(maxsize=256)
 def _file(text: str) -> UnitFile:
     return parse(text)
-
-
-def _ends(text: str) -> bool:
-    file = _file(text)
-    return is_oneshot(file) and not remains_after_exit(file)

@@ -1,0 +1,34 @@
+"""What the planner must look at again: a queue without repetition, in an order that does not depend on when things were added."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+Item = tuple[str, str]
+"""A unit, and a machine ("": the unit as a whole; otherwise a global unit on this machine)."""
+
+
+class Agenda:
+    """Units that are placed somewhere come first (what runs matters more than what waits), then by name and machine."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str, str]] = []
+        self._items: set[Item] = set()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, item: Item) -> bool:
+        return item in self._items
+
+    def add(self, unit: str, machine: str = "", *, urgent: bool = False) -> None:
+        item = (unit, machine)
+        if item not in self._items:
+            self._items.add(item)
+            heappush(self._heap, (0 if urgent else 1, unit, machine))
+
+    def pop(self) -> Item:
+        """Raises IndexError when nothing is left."""
+        _, unit, machine = heappop(self._heap)
+        self._items.discard((unit, machine))
+        return (unit, machine)

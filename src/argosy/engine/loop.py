@@ -1,0 +1,70 @@
+"""The engine of one machine: it stands for election, leads while it may, and steps down without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from argosy.engine.contact import Contact
+from argosy.engine.election import Election, Term
+from argosy.engine.reign import Reign
+from argosy.errors import Conflict, LeaseLost, StoreUnavailable
+from argosy.reconcile import Backoff, Clock
+from argosy.store.base import Store
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Any number of engines may run on one store; one of them leads. `ttl`: seconds after which a leader that is gone is replaced.
+
+    Invariant: every commit of placements is conditioned on this engine's own leader key, so that one that was replaced without noticing
+    (paused, cut off) changes nothing.
+    """
+
+    def __init__(self, store: Store, machine_id: str, clock: Clock, ttl: float = 5.0) -> None:
+        self.leading = False
+        self._store = store
+        self._clock = clock
+        self._ttl = ttl
+        self._contact = Contact(clock, gap=ttl)
+        self._election = Election(store, machine_id, clock, self._contact, ttl)
+        self._backoff = Backoff()
+
+    async def run(self) -> None:
+        """For ever. When cancelled it resigns, so that another engine takes over at once."""
+        try:
+            while True:
+                term = await self._election.win()
+                await self._lead(term)
+                await self._election.resign()
+                await self._clock.sleep(self._backoff.next())
+        finally:
+            await self._election.resign()
+
+    async def _lead(self, term: Term) -> None:
+        """Returns when the term is over."""
+        log.info("engine: leading")
+        self.leading = True
+        reign = Reign(self._store, term.revision, self._clock, self._contact, self._ttl)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._election.keep(term))
+                group.create_task(reign.run())
+        except* (Conflict, LeaseLost) as over:
+            log.warning("engine: no longer leading: %s", _first(over))
+        except* StoreUnavailable as away:
+            self._contact.missed()
+            log.warning("engine: no longer leading, the store is away: %s", _first(away))
+        finally:
+            self.leading = False
+            if reign.committed:
+                self._backoff.reset()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the errors that a group holds, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

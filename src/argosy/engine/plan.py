@@ -1,0 +1,260 @@
+"""What is to be done: for each doubtful unit, from where it is and where it may be, to frozen actions with reasons.
+
+The rules, for a unit that wants one place:
+- good place (alive, no filter against it, not draining): it stays, updated in place; every other place goes;
+- draining: make before break. It gets a second place, and leaves the first when the new copy is active and its followers have gone ahead.
+  A unit that must never run twice leaves first; one of which nothing runs changes over at once; a oneshot is left to end; with nowhere
+  to go it stays;
+- refused by a filter: it moves at once, or is placed nowhere until something changes;
+- machine lost: it moves at once; with nowhere to go its place stays recorded, so that a machine that returns finds it;
+- a finished oneshot is never touched before its next launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from argosy.engine.actions import Action, MarkFinished, Place, Update
+from argosy.engine.agenda import Item
+from argosy.engine.everywhere import decide_everywhere, spread
+from argosy.engine.steps import changed, ended, goes, same, updated
+from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
+from argosy.model import Placement, Target, Unit
+from argosy.placement.cluster import Spot
+from argosy.placement.jobs import Reading
+from argosy.placement.place import expulsion, pick, reason_for
+from argosy.placement.progress import arrived, given_up, may_run
+
+MOST_DECISIONS = 1000
+"""Units looked at in one round of the engine: some tens of milliseconds, so that nothing else in the process waits long."""
+
+MOST_ROUNDS = 1000
+"""Of `plan`. Rounds end by themselves, since every action removes a reason to act; this turns a defect into an error."""
+
+
+class Places(msgspec.Struct, gc=False):
+    """Where a unit is placed now, by what is to be thought of each place. `refused` has the reasons."""
+
+    good: list[str]
+    silent: list[str]
+    leaving: list[str]
+    lost: list[str]
+    refused: dict[str, str]
+
+
+def plan(snapshot: Snapshot, now: float, *, patient: bool = False) -> tuple[Action, ...]:
+    """Everything that is to be done about a snapshot, as far as it can be planned without seeing what comes of it; in an order in which
+    each action may be carried out. `patient`: what is placed on missing machines stays untouched."""
+    world = world_of(snapshot, patient=patient)
+    before = dict(snapshot.placements)
+    last: dict[Item, Action] = {}
+    for _ in range(MOST_ROUNDS):
+        for action in plan_round(world, now):
+            last.pop((action.unit, action.machine), None)
+            last[action.unit, action.machine] = action
+        if not world.agenda:
+            return tuple(action for action in last.values() if changed(action, before.get((action.machine, action.unit))))
+    raise AssertionError("a plan that does not come to an end")
+
+
+def plan_round(world: World, now: float, most: int = MOST_DECISIONS) -> tuple[Action, ...]:
+    """Decides up to `most` units of the agenda and applies the actions to the world. No unit is acted on twice in one round: what becomes
+    doubtful again waits for the next, so that the actions may be committed in their order."""
+    actions: list[Action] = []
+    acted: set[Item] = set()
+    again: list[Item] = []
+    for _ in range(min(most, len(world.agenda)) if most else 0):
+        if not world.agenda:
+            break
+        item = world.agenda.pop()
+        if item in acted:
+            again.append(item)
+            continue
+        for action in decide(world, *item, now):
+            world.apply(action)
+            actions.append(action)
+            acted.add(item)
+    for unit, machine in again:
+        world.touch(unit, machine)
+    return tuple(actions)
+
+
+def decide(world: World, name: str, machine: str, now: float) -> list[Action]:
+    """What is to be done about one unit (for a global unit: on one machine)."""
+    if name in world.unreadable:
+        return []
+    here = world.placements.get(name, NO_PLACES)
+    unit = world.units.get(name)
+    if unit is None or unit.target is Target.INACTIVE:
+        reason = "the unit does not exist" if unit is None else "its target state is inactive"
+        return [goes(world, name, place, reason) for place in sorted(here)]
+    reading = world.readings[name]
+    if reading.error:
+        return []  # what is placed stays as it is: a text that cannot be read says nothing
+    if reading.job.requirements.everywhere:
+        if machine:
+            return decide_everywhere(world, unit, reading, machine, now)
+        spread(world, name)
+        return []
+    if not here:
+        return _new(world, unit, reading, now)
+    return _placed(world, unit, reading, here, now)
+
+
+def _placed(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], now: float) -> list[Action]:
+    for machine in sorted(here):
+        if ended(world, unit, reading, here[machine]):
+            mark = MarkFinished(msgspec.structs.replace(updated(unit, here[machine]), finished=True), "it has ended with success")
+            return [*_others(world, unit, here, machine, "it has finished elsewhere"), mark]
+        if updated(unit, here[machine]).finished:
+            return [*_others(world, unit, here, machine, "it has finished elsewhere"), *_update(unit, here[machine])]
+    places = _sort(world, reading, here)
+    if places.good:
+        return _settle(world, unit, here, places)
+    if places.silent:
+        return [action for machine in places.silent for action in _update(unit, here[machine])]
+    if places.leaving:
+        return _drain(world, unit, reading, here, places, now)
+    return _move(world, unit, reading, here, places, now)
+
+
+def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Places:
+    places = Places([], [], [], [], {})
+    for machine in sorted(here):
+        spot = world.cluster.spots[machine]
+        if not spot.present:
+            (places.silent if world.patient else places.lost).append(machine)
+            continue
+        found = expulsion(world.cluster, reading.job, spot)
+        if found is not None:
+            places.refused[machine] = found.reason
+        elif spot.draining:
+            places.leaving.append(machine)
+        else:
+            places.good.append(machine)
+    return places
+
+
+def _settle(world: World, unit: Unit, here: Mapping[str, Placement], places: Places) -> list[Action]:
+    """One place is good: the others go, from a draining machine not before the copy in the good place is active."""
+    home = min(places.good, key=_preference(world, unit, here))
+    there = arrived(updated(unit, here[home]), world.state(unit.name, home))
+    actions: list[Action] = []
+    for machine in sorted(here):
+        if machine == home or machine in places.silent:
+            actions += _update(unit, here[machine])
+        elif machine not in places.leaving:
+            actions.append(goes(world, unit.name, machine, places.refused.get(machine) or _gone(machine, places)))
+        elif there and not _followers_behind(world, unit.name, machine):
+            actions.append(goes(world, unit.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
+        else:
+            actions += _update(unit, here[machine])
+    return actions
+
+
+def _drain(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
+    """It is on draining machines only (one; two if the machine of its new copy drains as well)."""
+    home = min(places.leaving, key=_preference(world, unit, here))
+    others = _others(world, unit, here, home, "the machine is draining")
+    old, state = here[home], world.state(unit.name, home)
+    if reading.ends and unit.target is Target.LAUNCHED and same(unit, old):
+        return others  # a oneshot that was started here is left to end: a second run is no continuation of the first
+    spot = pick(world.cluster, reading.job, avoid=here)
+    if spot is None:
+        _wait(world, reading)
+        return [*others, *_update(unit, old)]
+    reason = f"Machine({home}) is draining"
+    leave = goes(world, unit.name, home, f"{reason}; it goes to Machine({spot.id})")
+    if reading.job.requirements.stop_on_disconnect and may_run(state):
+        return [*others, leave]  # its next place is found when the agent has reported that it stopped
+    new = _place(world, unit, reading, spot, reason, now)
+    if reading.job.requirements.stop_on_disconnect or given_up(old, state):
+        return [*others, leave, new]
+    return [*others, new]
+
+
+def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
+    """No place is any good: refused by filters, or its machine lost."""
+    reasons = {machine: places.refused.get(machine) or _gone(machine, places) for machine in sorted(here)}
+    refused = [goes(world, unit.name, machine, reasons[machine]) for machine in places.refused]
+    spot = pick(world.cluster, reading.job, avoid=here)
+    if spot is None:
+        _wait(world, reading)
+        kept = places.lost[:1]
+        return [
+            *refused,
+            *[goes(world, unit.name, machine, reasons[machine]) for machine in places.lost[1:]],
+            *[action for machine in kept for action in _update(unit, here[machine])],
+        ]
+    removes = [goes(world, unit.name, machine, reasons[machine]) for machine in sorted(here)]
+    if reading.job.requirements.stop_on_disconnect and any(may_run(world.state(unit.name, machine)) for machine in places.refused):
+        return list(removes)
+    return [*removes, _place(world, unit, reading, spot, next(iter(reasons.values())), now)]
+
+
+def _new(world: World, unit: Unit, reading: Reading, now: float) -> list[Action]:
+    if reading.job.requirements.stop_on_disconnect:
+        spots = world.cluster.spots
+        states = world.states.get(unit.name, {})
+        if any(may_run(state) and machine in spots and spots[machine].present for machine, state in states.items()):
+            world.wait(unit.name, tied=True)
+            return []
+    spot = pick(world.cluster, reading.job)
+    if spot is None:
+        _wait(world, reading)
+        return []
+    return [_place(world, unit, reading, spot, "", now)]
+
+
+def _place(world: World, unit: Unit, reading: Reading, spot: Spot, because: str, now: float) -> Place:
+    reason = reason_for(world.cluster, reading.job, spot)
+    placement = Placement(
+        unit=unit.name,
+        machine=spot.id,
+        text=unit.text,
+        target=unit.target,
+        launch=unit.launch,
+        reason=f"{because}; {reason}" if because else reason,
+        placed=now,
+    )
+    return Place(placement, placement.reason, world.cluster.tied(reading.job))
+
+
+def _update(unit: Unit, old: Placement) -> list[Action]:
+    new = updated(unit, old)
+    if new == old:
+        return []
+    what = "text" if new.text != old.text else "launch" if new.launch != old.launch else "target state"
+    return [Update(new, f"its {what} changed")]
+
+
+def _others(world: World, unit: Unit, here: Mapping[str, Placement], keep: str, reason: str) -> list[Action]:
+    return [goes(world, unit.name, machine, reason) for machine in sorted(here) if machine != keep]
+
+
+def _followers_behind(world: World, name: str, machine: str) -> bool:
+    """Whether a follower that is on its way elsewhere is still here: it goes first, so that nothing is announced that has stopped."""
+    for follower in world.cluster.followers.get(name, ()):
+        places = world.placements.get(follower, NO_PLACES)
+        if machine in places and len(places) > 1:
+            return True
+    return False
+
+
+def _preference(world: World, unit: Unit, here: Mapping[str, Placement]) -> Callable[[str], tuple[bool, float, str]]:
+    """Of several places the one where it is active, then the oldest, then the lowest id."""
+
+    def key(machine: str) -> tuple[bool, float, str]:
+        return (not arrived(here[machine], world.state(unit.name, machine)), here[machine].placed, machine)
+
+    return key
+
+
+def _gone(machine: str, places: Places) -> str:
+    return f"target Machine({machine}) went away" if machine in places.lost else "it has another place"
+
+
+def _wait(world: World, reading: Reading) -> None:
+    world.wait(reading.job.name, tied=world.cluster.tied(reading.job))

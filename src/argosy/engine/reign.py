@@ -1,0 +1,199 @@
+"""One term of a leader: it reads everything, keeps up with what changes, plans what is doubtful and commits it.
+
+Nothing is changed before the first complete view. Whatever goes wrong with a commit ends the term: the picture is dropped, since it shows
+what should have been committed, and a new one is read by whoever leads next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from argosy.engine.actions import Action
+from argosy.engine.commits import Commit, commits
+from argosy.engine.contact import Contact
+from argosy.engine.plan import plan_round
+from argosy.engine.world import World
+from argosy.errors import StoreUnavailable
+from argosy.model import Machine, Order, Placement, Unit, UnitState
+from argosy.reconcile import Clock, Wake
+from argosy.state import keys
+from argosy.state.view import Changes, follow
+from argosy.store.base import Delete, Store
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 8
+"""Independent commits on their way at the same time."""
+
+SHOWN = 20
+"""Actions of one round that are logged one by one; more are summed up."""
+
+PAUSE_EVERY = 256
+"""Records read into the picture before the rest of the process gets a turn."""
+
+KINDS: tuple[tuple[str, type[Any]], ...] = (
+    (keys.MACHINES, Machine),
+    (keys.ORDERS, Order),
+    (keys.UNITS, Unit),
+    (keys.PLACEMENTS, Placement),
+    (keys.STATES, UnitState),
+)
+
+
+class News(msgspec.Struct, frozen=True):
+    """What a watch brought, and of which prefix."""
+
+    prefix: str
+    changes: Changes[Any]
+
+
+class Reign:
+    """`revision` is that of the leader's key. `grace`: for how many times the longest lease of a machine the store must have been there
+    before a missing machine counts as lost: once for leases that a returning store renewed to run out, once for agents to come back."""
+
+    def __init__(self, store: Store, revision: int, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0) -> None:
+        self.world = World(patient=True)
+        self.committed = 0
+        self._store = store
+        self._revision = revision
+        self._clock = clock
+        self._contact = contact
+        self._longest = ttl
+        self._grace = grace
+        self._news: list[News] = []
+        self._wake = Wake()
+        self._unseen = {prefix for prefix, _ in KINDS}
+        self._revisions: dict[tuple[str, str], int] = {}
+        self._deleted: dict[tuple[str, str], int] = {}
+
+    async def run(self) -> None:
+        """Never returns; raises Conflict, LeaseLost or StoreUnavailable (in a group) when the term is over."""
+        async with asyncio.TaskGroup() as group:
+            for prefix, kind in KINDS:
+                group.create_task(self._follow(prefix, kind))
+            group.create_task(self._rule())
+
+    async def _follow(self, prefix: str, kind: type[Any]) -> None:
+        async for changes in follow(self._store, prefix, kind, self._clock):
+            self._news.append(News(prefix, changes))
+            self._wake.set()
+        raise StoreUnavailable("the store was closed")
+
+    async def _rule(self) -> None:
+        while True:
+            await self._read()
+            if self._unseen:
+                await self._wake.wait(self._clock, None)
+                continue
+            patience = self._contact.settled(self._grace * self._longest)
+            self.world.be_patient(patience > 0)
+            actions = plan_round(self.world, self._clock.now())
+            if actions:
+                await self._commit(actions)
+            elif not self.world.agenda:
+                await self._wake.wait(self._clock, patience or None)
+            else:
+                await asyncio.sleep(0)
+
+    async def _read(self) -> None:
+        """Takes what the watches brought into the picture. Never while commits are on their way: their placements are in it already."""
+        news, self._news = self._news, []
+        count = 0
+        for piece in news:
+            gone = self._gone(piece) if piece.changes.reset else {}
+            for key, value in (*gone.items(), *piece.changes.items.items()):
+                self._take(piece, key, value)
+                count += 1
+                if count % PAUSE_EVERY == 0:
+                    await asyncio.sleep(0)
+            self._unseen.discard(piece.prefix)
+            if piece.prefix == keys.PLACEMENTS and self._deleted:
+                self._deleted = {place: revision for place, revision in self._deleted.items() if revision > piece.changes.revision}
+
+    def _gone(self, piece: News) -> dict[str, None]:
+        """Keys of the picture that a complete listing does not have, or has in a form that cannot be decoded."""
+        world = self.world
+        known: dict[str, list[str]] = {
+            keys.MACHINES: list(world.machines),
+            keys.ORDERS: list(world.orders),
+            keys.UNITS: [*world.units, *world.unreadable, *piece.changes.modified],
+            keys.PLACEMENTS: [*(f"{machine}/{unit}" for machine, unit in self._revisions), *piece.changes.modified],
+            keys.STATES: [f"{machine}/{unit}" for unit, here in world.states.items() for machine in here],
+        }
+        return {key: None for key in known[piece.prefix] if key not in piece.changes.items}
+
+    def _take(self, piece: News, key: str, value: Any) -> None:
+        world = self.world
+        if piece.prefix == keys.MACHINES:
+            self._longest = max(self._longest, value.ttl if value is not None else 0.0)
+            world.set_machine(key, value)
+        elif piece.prefix == keys.ORDERS:
+            world.set_order(key, value)
+        elif piece.prefix == keys.UNITS:
+            good = value is not None and value.name == key
+            world.set_unit(key, value if good else None, unreadable=not good and key in piece.changes.modified)
+        else:
+            machine, _, unit = key.partition("/")
+            if value is not None and (value.machine, value.unit) != (machine, unit):
+                log.error("the record under %s%s is of another unit or machine: left out", piece.prefix, key)
+                value = None
+            if piece.prefix == keys.STATES:
+                world.set_state(machine, unit, value)
+            else:
+                self._take_placement(piece.changes, machine, unit, value)
+
+    def _take_placement(self, changes: Changes[Any], machine: str, unit: str, value: Placement | None) -> None:
+        """Mostly our own writes coming back, which are known (`_deleted` remembers deletions until the watch has brought them); anything
+        newer was written by somebody else."""
+        key = f"{machine}/{unit}"
+        known = max(self._revisions.get((machine, unit), 0), self._deleted.get((machine, unit), 0))
+        revision = changes.modified.get(key, 0)
+        if revision:
+            if revision <= known:
+                return
+            self._revisions[machine, unit] = revision
+        elif changes.revision < known:
+            return
+        else:
+            self._revisions.pop((machine, unit), None)
+        self.world.set_placement(machine, unit, value)
+
+    async def _commit(self, actions: Sequence[Action]) -> None:
+        _tell(actions)
+        todo = commits(actions, self._revisions, self._revision)
+        gate = asyncio.Semaphore(IN_FLIGHT)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._chain(todo.chain))
+            for commit in todo.free:
+                group.create_task(self._one(commit, gate))
+
+    async def _chain(self, chain: Sequence[Commit]) -> None:
+        for commit in chain:
+            await self._send(commit)
+
+    async def _one(self, commit: Commit, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            await self._send(commit)
+
+    async def _send(self, commit: Commit) -> None:
+        revision = await self._store.commit(commit.conditions, commit.writes)
+        self._contact.seen()
+        self.committed += 1
+        for place, write in zip(commit.placements, commit.writes, strict=True):
+            if isinstance(write, Delete):
+                self._revisions.pop(place, None)
+                self._deleted[place] = revision
+            else:
+                self._revisions[place] = revision
+
+
+def _tell(actions: Sequence[Action]) -> None:
+    for action in actions[:SHOWN]:
+        log.info("%s %s on %s: %s", type(action).__name__.lower(), action.unit, action.machine, action.reason)
+    if len(actions) > SHOWN:
+        log.info("... and %d more actions", len(actions) - SHOWN)

@@ -1,0 +1,279 @@
+"""The engine's picture of the cluster, and what has become doubtful in it.
+
+A `World` holds what the store holds, decoded, beside the index that placement searches. Each change marks on the agenda what it may
+concern, so that a plan looks at nothing else. Planned actions are applied to it at once: it shows the cluster as it will be when they
+are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from argosy.engine.actions import Action, MarkFinished, Remove
+from argosy.engine.agenda import Agenda, Item
+from argosy.errors import InvalidUnit
+from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.placement.cluster import Cluster, Spot
+from argosy.placement.jobs import Reading, read
+from argosy.placement.replacing import pushed_by
+
+NO_PLACES: Mapping[str, Placement] = {}
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All that the engine goes by, as plain values; placements and states by (machine, unit)."""
+
+    units: Mapping[str, Unit] = {}
+    machines: Mapping[str, Machine] = {}
+    orders: Mapping[str, Order] = {}
+    placements: Mapping[tuple[str, str], Placement] = {}
+    states: Mapping[tuple[str, str], UnitState] = {}
+
+
+class World:
+    """Units, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
+
+    `patient`: a machine that is missing may be about to come back; what is placed there stays untouched.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
+        self.units: dict[str, Unit] = {}
+        self.readings: dict[str, Reading] = {}
+        self.unreadable: set[str] = set()
+        self.machines: dict[str, Machine] = {}
+        self.orders: dict[str, Order] = {}
+        self.placements: dict[str, dict[str, Placement]] = {}
+        self.states: dict[str, dict[str, UnitState]] = {}
+        self.cluster = Cluster()
+        self.agenda = Agenda()
+        self.patient = patient
+        self._everywhere: set[str] = set()
+        self._waiting: set[Item] = set()
+        self._waiting_tied: set[Item] = set()
+
+    # What the store says
+
+    def set_unit(self, name: str, unit: Unit | None, *, unreadable: bool = False) -> None:
+        """A unit was written or (None) destroyed. `unreadable`: its record cannot be decoded; what is placed stays as it is."""
+        self.unreadable.discard(name)
+        if unit is None:
+            self.units.pop(name, None)
+            if unreadable:
+                self.unreadable.add(name)
+        elif unit == self.units.get(name):
+            return
+        else:
+            self.units[name] = unit
+            if unit.target is not Target.INACTIVE:
+                self._read(unit)
+        if not self.wanted(name) and not unreadable and name not in self.placements:
+            self._forget(name)
+        else:
+            self.touch(name)
+
+    def set_machine(self, machine_id: str, machine: Machine | None) -> None:
+        """An agent wrote its record, or (None) its lease has ended."""
+        if machine is None:
+            self.machines.pop(machine_id, None)
+        else:
+            self.machines[machine_id] = machine
+        self._refresh(machine_id)
+
+    def set_order(self, machine_id: str, order: Order | None) -> None:
+        if order is None:
+            self.orders.pop(machine_id, None)
+        else:
+            self.orders[machine_id] = order
+        self._refresh(machine_id)
+
+    def set_placement(self, machine_id: str, name: str, placement: Placement | None) -> None:
+        """A placement as it stands in the store."""
+        here = self.placements.get(name, NO_PLACES)
+        if here.get(machine_id) == placement:
+            return
+        if placement is None:
+            self._remove(name, machine_id)
+        else:
+            self._put(placement)
+        self.touch(name, machine_id)
+
+    def set_state(self, machine_id: str, name: str, state: UnitState | None) -> None:
+        """What an agent reports; concerns the plan only where something waits for it."""
+        if state is None:
+            here = self.states.get(name)
+            if here is None or here.pop(machine_id, None) is None:
+                return
+            if not here:
+                del self.states[name]
+        else:
+            self.states.setdefault(name, {})[machine_id] = state
+        if self._matters(machine_id, name):
+            self.touch(name, machine_id)
+
+    def be_patient(self, patient: bool) -> None:
+        """Whether missing machines may be about to come back; when not any more, they count as lost."""
+        if self.patient and not patient:
+            for spot in self.cluster.spots.values():
+                if not spot.present:
+                    self._touch_all_on(spot)
+        self.patient = patient
+
+    # What the plan does
+
+    def apply(self, action: Action) -> None:
+        """An action that will be committed."""
+        if isinstance(action, Remove):
+            self._remove(action.unit, action.machine)
+            return
+        self._put(action.placement)
+        if isinstance(action, MarkFinished):
+            self._touch_last_on(self.cluster.spots[action.machine])
+
+    def wait(self, unit: str, machine: str = "", *, tied: bool) -> None:
+        """Nothing can be done for it now; look again when machines change, or, if it is `tied` to other units, when some unit leaves."""
+        (self._waiting_tied if tied else self._waiting).add((unit, machine))
+
+    def state(self, name: str, machine_id: str) -> UnitState | None:
+        here = self.states.get(name)
+        return here.get(machine_id) if here else None
+
+    def wanted(self, name: str) -> bool:
+        unit = self.units.get(name)
+        return unit is not None and unit.target is not Target.INACTIVE
+
+    def everywhere(self, name: str) -> bool:
+        return name in self._everywhere
+
+    def occupied(self, spot: Spot) -> bool:
+        """Whether anything is placed there that keeps global units on a draining machine: those leave last."""
+        return any(name not in self._everywhere and not self.placements[name][spot.id].finished for name in spot.units)
+
+    def touch(self, name: str, machine: str = "") -> None:
+        """Look at this unit again; at a global one only on this machine, if one is given."""
+        self.agenda.add(name, machine if name in self._everywhere else "", urgent=name in self.placements)
+
+    # Inside
+
+    def _read(self, unit: Unit) -> None:
+        reading = read(unit.name, unit.text)
+        self.readings[unit.name] = reading
+        if reading.error:
+            return
+        if reading.job.requirements.everywhere:
+            self._everywhere.add(unit.name)
+        else:
+            self._everywhere.discard(unit.name)
+        try:
+            changed = self.cluster.set_job(reading.job)
+        except InvalidUnit as error:
+            self.readings[unit.name] = msgspec.structs.replace(reading, error=str(error))
+            return
+        if changed and self.cluster.where.get(unit.name):
+            self._touch_waiting(self._waiting_tied)
+
+    def _forget(self, name: str) -> None:
+        self.cluster.drop_job(name)
+        self.readings.pop(name, None)
+        self._everywhere.discard(name)
+
+    def _put(self, placement: Placement) -> None:
+        name, machine = placement.unit, placement.machine
+        here = self.placements.get(name)
+        if here is None:
+            here = self.placements[name] = {}
+        new = machine not in here
+        here[machine] = placement
+        if new:
+            self.cluster.put(name, machine)
+            for follower in self.cluster.followers.get(name, ()):
+                self.touch(follower)
+        for pushed in pushed_by(self.cluster, name, machine):
+            self.touch(pushed, machine)
+
+    def _remove(self, name: str, machine: str) -> None:
+        here = self.placements.get(name)
+        if here is None or here.pop(machine, None) is None:
+            return
+        if not here:
+            del self.placements[name]
+        spot = self.cluster.spots[machine]
+        self.cluster.take(name, machine)
+        for follower in self.cluster.followers.get(name, ()):
+            self.touch(follower)
+        reading = self.readings.get(name)
+        for leader in reading.job.requirements.peers if reading is not None else ():
+            if len(self.placements.get(leader, NO_PLACES)) > 1:
+                self.touch(leader)
+        self._touch_waiting(self._waiting_tied)
+        self._touch_last_on(spot)
+        if not here and not self.wanted(name):
+            self._forget(name)
+
+    def _refresh(self, machine_id: str) -> None:
+        """Brings the index up to date with a machine; marks what it concerns if anything changed that placement looks at."""
+        machine = self.machines.get(machine_id)
+        order = self.orders.get(machine_id) or Order()
+        spot = self.cluster.spots.get(machine_id)
+        if machine is None:
+            if spot is None or not spot.present:
+                return
+            self._touch_all_on(spot)
+            self.cluster.lose_machine(machine_id)
+            return
+        metadata = with_orders(machine, order).metadata
+        flags = (order.cordoned, order.draining)
+        if spot is not None and spot.present and spot.metadata == metadata and (spot.cordoned, spot.draining) == flags:
+            return
+        self.cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining)
+        spot = self.cluster.spots[machine_id]
+        self._touch_all_on(spot)
+        for name in self._everywhere:
+            self.touch(name, machine_id)
+        if spot.ready:
+            self._touch_waiting(self._waiting)
+            self._touch_waiting(self._waiting_tied)
+
+    def _matters(self, machine_id: str, name: str) -> bool:
+        """Whether the plan may depend on what this unit's agent reports there."""
+        if (name, "") in self._waiting_tied or (name, "") in self._waiting:
+            return True
+        here = self.placements.get(name)
+        placement = here.get(machine_id) if here else None
+        if placement is None or here is None or placement.finished:
+            return False
+        if len(here) > 1 or self.cluster.spots[machine_id].draining:
+            return True
+        reading = self.readings.get(name)
+        return reading is not None and reading.ends
+
+    def _touch_all_on(self, spot: Spot) -> None:
+        for name in spot.units:
+            self.touch(name, spot.id)
+
+    def _touch_last_on(self, spot: Spot) -> None:
+        """Global units leave a draining machine when nothing else is left there."""
+        if spot.draining and not self.occupied(spot):
+            self._touch_all_on(spot)
+
+    def _touch_waiting(self, items: set[Item]) -> None:
+        for name, machine in items:
+            self.touch(name, machine)
+        items.clear()
+
+
+def world_of(snapshot: Snapshot, *, patient: bool = False) -> World:
+    """Everything in it is on the agenda."""
+    world = World(patient=patient)
+    for machine_id, order in snapshot.orders.items():
+        world.set_order(machine_id, order)
+    for machine_id, machine in snapshot.machines.items():
+        world.set_machine(machine_id, machine)
+    for name, unit in snapshot.units.items():
+        world.set_unit(name, unit)
+    for (machine_id, name), placement in snapshot.placements.items():
+        world.set_placement(machine_id, name, placement)
+    for (machine_id, name), state in snapshot.states.items():
+        world.set_state(machine_id, name, state)
+    return world
