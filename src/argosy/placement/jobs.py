@@ -13,7 +13,6 @@ from argosy.unit.names import check_name, is_template
 from argosy.unit.options import is_oneshot, remains_after_exit, requirements
 from argosy.unit.parse import LARGEST_FILE, UnitFile, parse
 
-
 SMALL = LARGEST_FILE // 4
 """Characters; a longer text may be larger than a unit file can be, once encoded."""
 
