@@ -183,11 +183,11 @@ async def test_why_tells_for_every_machine(house: House) -> None:
     await house.submit("a.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=role=web\n", "launched")
     await house.place("a.service", M2, reason="fewest units (0)")
     why = (await house.own("GET", "/units/a.service/why")).json
-    assert why["reason"] == f"it is placed on {M2}"
+    assert why["reason"] == "on 22222222: fewest units (0)"
     refused, placed = why["machines"]
     assert (refused["machine"], refused["filter"]) == (M1, "MachineMetadata")
     assert "role" in refused["reason"]
-    assert (placed["placed"], placed["reason"]) == (True, "fewest units (0)")
+    assert (placed["placed"], placed["reason"]) == (True, "it is placed here: fewest units (0)")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_why_tells_for_every_machine(house: House) -> None:
     [
         ("a.service", HELLO, "inactive", "nobody asked for it"),
         ("a@.service", HELLO, "inactive", "template"),
-        ("a.service", "[Service]\nExecStart=/x\n[X-Fleet]\nMachineID=nobody\n", "launched", "every machine refuses it"),
+        ("a.service", "[Service]\nExecStart=/x\n[X-Fleet]\nMachineID=nobody\n", "launched", "no machine fits"),
         ("a.service", HELLO, "launched", "about to be placed"),
     ],
 )

@@ -12,16 +12,16 @@ import msgspec
 from aiohttp import web
 
 from argosy import __version__
-from argosy.api import openapi, shapes, waiting
+from argosy.api import openapi, shapes, texts, waiting
 from argosy.api import web as answers
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.overview import by_name, chosen
 from argosy.api.remote import Remote
 from argosy.api.routes import PREFIX, ROUTES, JournalQuery, LocalJournalQuery, Route, StatusQuery, UnitsQuery, Waiting
-from argosy.api.units import UnitService, missing
-from argosy.api.why import explain
-from argosy.errors import ArgosyError, InvalidInput, Refused, StoreUnavailable
+from argosy.api.units import UnitService
+from argosy.api.why import why
+from argosy.errors import ArgosyError, Refused, StoreUnavailable
 from argosy.model import RouterReport
 from argosy.state import decided, keys
 from argosy.store.base import Store
@@ -93,8 +93,8 @@ class Own:
         return answers.answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
 
     async def why_unit(self, asked: Asked) -> web.StreamResponse:
-        await self.units.view(asked.name)
-        return answers.answer(await explain(self.store, asked.name))
+        texts.check_name(asked.name)
+        return answers.answer(await why(self.store, asked.name))
 
     async def unit_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query
@@ -221,6 +221,3 @@ def _broken_log(error: ArgosyError) -> object:
 
 def _broken_run(error: ArgosyError) -> object:
     return shapes.Output(error=str(error))
-
-
-__all__ = ["Asked", "InvalidInput", "Own", "missing"]

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from argosy.api.fleet import Fleet
+from argosy.api.fleet.http import Fleet
 from argosy.api.inspector import Inspector
-from argosy.api.keys import Keys
-from argosy.api.keys_space import Keyspace
+from argosy.api.keys.http import Keys
+from argosy.api.keys.space import Keyspace
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.own import Own

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from argosy.api.keys_shapes import KeyEvent, NodeView
+from argosy.api.keys.shapes import KeyEvent, NodeView
 from argosy.errors import InvalidInput
 from argosy.model import Entry
 from argosy.state import keys

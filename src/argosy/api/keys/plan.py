@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from argosy.api.keys_shapes import (
+from argosy.api.keys.shapes import (
     COMPARE_FAILED,
     EXISTS,
     NOT_A_DIRECTORY,
@@ -18,7 +18,7 @@ from argosy.api.keys_shapes import (
     encode_value,
     value_of,
 )
-from argosy.api.keys_tree import DIRECTORY, Mark, Node, Tree, key, parents
+from argosy.api.keys.tree import DIRECTORY, Mark, Node, Tree, key, parents
 from argosy.model import Entry
 from argosy.state import keys
 from argosy.state.records import encode

@@ -1,4 +1,4 @@
-"""fleet's API v1 in JSON: its entities, page tokens, discovery document and rules of names. Pure.
+"""fleet's API v1 in JSON: its entities, page tokens and rules of names. Pure.
 
 All fields are left out when they are empty, as fleet's are: an empty page is `{}`. Facts from fleet 1.0.0; see docs/api.md.
 """
@@ -9,7 +9,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -140,103 +140,3 @@ def quoted(text: str) -> str:
 
 def _rune(character: str) -> str:
     return "'\\''" if character == "'" else f"'{character}'"
-
-
-def discovery() -> dict[str, Any]:
-    """The description of this API in Google's discovery format."""
-    text = {"type": "string"}
-    states = {"type": "string", "enum": ["inactive", "loaded", "launched"]}
-    return {
-        "kind": "discovery#restDescription",
-        "discoveryVersion": "v1",
-        "id": "fleet:v1",
-        "name": "schema",
-        "version": "v1",
-        "title": "fleet API",
-        "description": "",
-        "documentationLink": "http://github.com/coreos/fleet",
-        "protocol": "rest",
-        "icons": {"x16": "", "x32": ""},
-        "labels": [],
-        "baseUrl": "$ENDPOINT/fleet/v1/",
-        "basePath": "/fleet/v1/",
-        "rootUrl": "$ENDPOINT/",
-        "servicePath": "fleet/v1/",
-        "batchPath": "batch",
-        "parameters": {},
-        "auth": {},
-        "schemas": {
-            "Machine": _schema(
-                "Machine",
-                id=text,
-                primaryIP=text,
-                metadata={"type": "object", "properties": {}, "additionalProperties": {"type": "string"}},
-            ),
-            "MachinePage": _page_schema("MachinePage", "machines", "Machine"),
-            "UnitOption": _schema("UnitOption", section=text, name=text, value=text),
-            "Unit": _schema(
-                "Unit",
-                name=text,
-                options={"type": "array", "items": {"$ref": "UnitOption"}},
-                desiredState=states,
-                currentState=states,
-                machineID={"type": "string", "required": True},
-            ),
-            "UnitPage": _page_schema("UnitPage", "units", "Unit"),
-            "UnitState": _schema(
-                "UnitState", name=text, hash=text, machineID=text, systemdLoadState=text, systemdActiveState=text, systemdSubState=text
-            ),
-            "UnitStatePage": _page_schema("UnitStatePage", "states", "UnitState"),
-        },
-        "resources": {
-            "Machines": {
-                "methods": {"List": _method("Machine.List", "Retrieve a page of Machine objects.", "machines", "MachinePage", _TOKEN)}
-            },
-            "Units": {
-                "methods": {
-                    "List": _method("Unit.List", "Retrieve a page of Unit objects.", "units", "UnitPage", _TOKEN),
-                    "Get": _method("Unit.Get", "Retrieve a single Unit object.", "units/{unitName}", "Unit", _NAME),
-                    "Delete": _method("Unit.Delete", "Delete the referenced Unit object.", "units/{unitName}", "", _NAME, verb="DELETE"),
-                    "Set": _method("Unit.Set", "Create or update a Unit.", "units/{unitName}", "", _NAME, verb="PUT", request="Unit"),
-                }
-            },
-            "UnitState": {
-                "methods": {
-                    "Get": _method(
-                        "UnitState.Get", "Retrieve a page of a single UnitState object.", "state/{unitName}", "UnitState", _NAME
-                    ),
-                    "List": _method("UnitState.List", "Retrieve a page of UnitState objects.", "state", "UnitStatePage", _FILTER),
-                }
-            },
-        },
-    }
-
-
-_TOKEN: dict[str, Any] = {"nextPageToken": {"type": "string", "location": "query"}}
-_FILTER: dict[str, Any] = {
-    **_TOKEN,
-    "unitName": {"type": "string", "location": "query"},
-    "machineID": {"type": "string", "location": "query"},
-}
-_NAME: dict[str, Any] = {"unitName": {"type": "string", "location": "path", "required": True}}
-
-
-def _schema(kind: str, **properties: Any) -> dict[str, Any]:
-    return {"id": kind, "type": "object", "properties": properties}
-
-
-def _page_schema(kind: str, field: str, entity: str) -> dict[str, Any]:
-    return _schema(kind, **{field: {"type": "array", "items": {"$ref": entity}}, "nextPageToken": {"type": "string"}})
-
-
-def _method(
-    name: str, description: str, path: str, response: str, parameters: dict[str, Any], *, verb: str = "GET", request: str = ""
-) -> dict[str, Any]:
-    method: dict[str, Any] = {"id": f"fleet.{name}", "description": description, "httpMethod": verb, "path": path, "parameters": parameters}
-    if parameters is _NAME:
-        method["parameterOrder"] = ["unitName"]
-    if request:
-        method["request"] = {"$ref": request}
-    if response:
-        method["response"] = {"$ref": response}
-    return method

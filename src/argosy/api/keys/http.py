@@ -11,10 +11,10 @@ import msgspec
 from aiohttp import web
 
 from argosy.api import web as answers
-from argosy.api.keys_plan import Plan
-from argosy.api.keys_shapes import INTERNAL, INVALID_FIELD, Ask, KeyEvent, KeyFault, NodeView, clean_path, node_told, parse_form, read_ask
-from argosy.api.keys_space import Keyspace
-from argosy.api.keys_tree import Node
+from argosy.api.keys.plan import Plan
+from argosy.api.keys.shapes import INTERNAL, INVALID_FIELD, Ask, KeyEvent, KeyFault, NodeView, clean_path, node_told, parse_form, read_ask
+from argosy.api.keys.space import Keyspace
+from argosy.api.keys.tree import Node
 from argosy.errors import StoreUnavailable, TooLarge
 from argosy.state.keys import KV_MARK
 

@@ -13,14 +13,15 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from argosy.api import fleet_shapes as shapes
 from argosy.api import texts
 from argosy.api import web as answers
-from argosy.api.fleet_shapes import quoted
+from argosy.api.fleet import shapes
+from argosy.api.fleet.discovery import discovery
+from argosy.api.fleet.shapes import quoted
 from argosy.api.machines import MachineService
 from argosy.api.overview import Units
 from argosy.api.units import UnitService
-from argosy.errors import ArgosyError, Conflict, InvalidUnit, NotFound
+from argosy.errors import Conflict, InvalidUnit, NotFound
 from argosy.model import Target, Unit, UnitState
 from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, Stored
@@ -77,7 +78,7 @@ class Fleet:
         return await handler(self, request, item)
 
     async def discovery(self, request: web.Request, item: str) -> web.StreamResponse:
-        return answers.answer(shapes.discovery())
+        return answers.answer(discovery())
 
     async def list_machines(self, request: web.Request, item: str) -> web.StreamResponse:
         found = (await self.machines.all()).machines.values()
@@ -255,6 +256,3 @@ def _unit(found: Units, name: str, *, single: bool) -> shapes.Unit:
 
 def _state(state: UnitState) -> shapes.UnitState:
     return shapes.UnitState(state.unit, state.hash, state.machine, state.load, state.active, state.sub)
-
-
-__all__ = ["ArgosyError", "Fault", "Fleet"]

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import takewhile
 
-from argosy.api.keys_plan import Plan, find, plan
-from argosy.api.keys_shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
-from argosy.api.keys_tree import Mark, Node, Tree, events_of, key, parents
+from argosy.api.keys.plan import Plan, find, plan
+from argosy.api.keys.shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
+from argosy.api.keys.tree import Mark, Node, Tree, events_of, key, parents
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
 from argosy.state import keys

@@ -1,0 +1,1 @@
+"""fleet's API v1: its shapes and discovery document, and the handlers."""
