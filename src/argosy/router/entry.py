@@ -62,6 +62,16 @@ class Unhealthy(Exception):
     """The router refuses connections, or answers something else."""
 
 
+def judged(known: Seen | None, name: str, address: str, failure: Silent | Unhealthy | None, now: float) -> Seen:
+    """What is known of a router after one more check. A router that is new is up with its first good answer."""
+    if failure is None:
+        up, failures = True, 0
+    else:
+        failures = min(TRIES, known.failures + 1) if known else 1
+        up = known is not None and known.up and isinstance(failure, Silent) and failures < TRIES
+    return Seen(name, address, up, known.since if known and known.up == up else now, failures, str(failure or ""))
+
+
 Probe = Callable[[str], Awaitable[None]]
 
 
@@ -140,20 +150,17 @@ class Entry:
 
     async def _look(self, name: str, address: str) -> Seen:
         known = next((router for router in self.status.routers if (router.name, router.address) == (name, address)), None)
-        now = self._clock.now()
+        failure: Silent | Unhealthy | None = None
         try:
             if not is_router(address):
                 raise Unhealthy("it is not given as IP:PORT")
             await self._probe(address)
         except (Silent, Unhealthy) as error:
-            failures = min(TRIES, known.failures + 1) if known else 1
-            up = known is not None and known.up and isinstance(error, Silent) and failures < TRIES
-            reason = str(error)
-        else:
-            up, failures, reason = True, 0, ""
-        if known is None or known.up != up:
-            log.info("router %s at %s %s%s", name, address, "answers" if up else "is out", f": {reason}" if reason else "")
-        return Seen(name, address, up, known.since if known and known.up == up else now, failures, reason)
+            failure = error
+        seen = judged(known, name, address, failure, self._clock.now())
+        if known is None or known.up != seen.up:
+            log.info("router %s at %s %s", name, address, "answers" if seen.up else f"is out: {seen.reason}")
+        return seen
 
     async def _serve(self, sources: dict[str, str]) -> None:
         backoff = Backoff(0.5, 10.0)
