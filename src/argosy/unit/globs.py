@@ -52,26 +52,36 @@ _SPECIAL = re.compile(r"[*?\[\\]")
 
 @lru_cache(maxsize=8192)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    parts: list[str] = []
+    """Between two stars the first fit is taken and kept, as Go does: however many stars, a match takes no more than the product of the
+    lengths."""
+    first, *rest = _chunks(pattern)
+    *middle, last = rest or [""]
+    star = f"[^/]*?{last}" if last else "[^/]*"
+    return re.compile(first + "".join([f"(?>[^/]*?{chunk})" for chunk in middle if chunk]) + (star if rest else ""))
+
+
+def _chunks(pattern: str) -> list[str]:
+    """The regular expressions of what stands before, between and after the stars."""
+    chunks = [""]
     at = 0
     while at < len(pattern):
         character = pattern[at]
         at += 1
+        part = re.escape(character)
         if character == "*":
-            parts.append("[^/]*")
-        elif character == "?":
-            parts.append("[^/]")
+            chunks.append("")
+            continue
+        if character == "?":
+            part = "[^/]"
         elif character == "[":
             part, at = _class(pattern, at)
-            parts.append(part)
         elif character == "\\":
             if at == len(pattern):
                 raise _malformed(pattern, "it ends in a lone backslash")
-            parts.append(re.escape(pattern[at]))
+            part = re.escape(pattern[at])
             at += 1
-        else:
-            parts.append(re.escape(character))
-    return re.compile(re.sub(r"(?:\[\^/\]\*){2,}", "[^/]*", "".join(parts)))
+        chunks[-1] += part
+    return chunks
 
 
 def _class(pattern: str, at: int) -> tuple[str, int]:

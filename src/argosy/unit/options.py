@@ -26,6 +26,9 @@ FLEET_KEYS = (
     "Global",
     "Replaces",
 )
+MOST_VALUES = 256
+"""Values that one key of [X-Fleet] may have: every pair of them is compared when a unit is read, and again with every other unit."""
+
 ARGOSY_KEYS = ("OnDisconnect",)
 BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
 
@@ -81,16 +84,16 @@ def fleet_values(value: str) -> list[str]:
     """A line of [X-Fleet] that begins and ends with a double quote holds several quoted values; any other line is one."""
     if not (value.startswith('"') and value.endswith('"')):
         return [value]
-    values = [""]
-    quoted = False
-    for character in value:
-        if character == '"':
-            quoted = not quoted
-        elif character == " " and not quoted:
-            values.append("")
+    values: list[str] = []
+    parts: list[str] = []
+    for index, stretch in enumerate(value.split('"')):
+        if index % 2 == 0 and " " in stretch:
+            first, *between, last = stretch.split(" ")
+            values += ["".join([*parts, first]), *between]
+            parts = [last]
         else:
-            values[-1] += character
-    return [value for value in values if value]
+            parts.append(stretch)
+    return [value for value in [*values, "".join(parts)] if value]
 
 
 def metadata_pair(value: str) -> tuple[str, str] | None:
@@ -170,6 +173,9 @@ def _metadata(values: list[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def _check_combination(machine: bool, peers: list[str], conflicts: list[str], replaces: list[str], everywhere: bool) -> None:
     """fleet's rules in fleet's order and words; clients show them as they are."""
+    for key, values in (("MachineOf", peers), ("Conflicts", conflicts), ("Replaces", replaces)):
+        if len(values) > MOST_VALUES:
+            raise InvalidUnit(f"{key}= in [X-Fleet] has {len(values)} values; the most is {MOST_VALUES}", remedy="use a glob")
     for glob in (*conflicts, *replaces):
         check_glob(glob)
     _check_peers(peers, conflicts, replaces)

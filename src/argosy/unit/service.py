@@ -194,6 +194,9 @@ class _Reading:
         self.name = name
         self.specifiers = specifiers
         self.fields: dict[str, Any] = {}
+        self.lists: dict[str, list[Any]] = {}
+        self.units: dict[str, dict[str, None]] = {}
+        self.success: set[tuple[int | None, int | None]] = set()
         self.environment: dict[str, str] = {}
         self.problems: list[Problem] = []
         self.lines: dict[str, int] = {}
@@ -221,7 +224,9 @@ class _Reading:
             self._problem(option, f"{option.name}=: {error}" if fatal else f"{option.name}= is ignored: {error}", fatal=fatal)
 
     def _problem(self, option: Option, message: str, *, fatal: bool = False) -> None:
-        self.problems.append(Problem(option.line, "error" if fatal else "warning", message))
+        self.problems.append(
+            Problem(option.line, "error" if fatal else "warning", message if len(message) <= 400 else f"{message[:400]}...")
+        )
 
     def _scalar(self, option: Option, value: str, fields: tuple[str, ...], read: Callable[[str], Any]) -> None:
         try:
@@ -234,14 +239,15 @@ class _Reading:
 
     def _units(self, field: str, value: str) -> None:
         names = unit_names(value, self.name)
-        self.fields[field] = tuple(dict.fromkeys((*self.fields.get(field, ()), *names)))
+        found = self.units.setdefault(field, {})
+        found.update(dict.fromkeys(names))
 
     def _commands(self, option: Option, value: str, field: str) -> None:
         if not value:
-            self.fields[field] = ()
+            self.lists.pop(field, None)
             return
         notes: list[str] = []
-        self.fields[field] = (*self.fields.get(field, ()), *commands(value, self.specifiers, notes))
+        self.lists.setdefault(field, []).extend(commands(value, self.specifiers, notes))
         for note in notes:
             self._problem(option, f"{option.name}=: {note}")
 
@@ -268,7 +274,7 @@ class _Reading:
 
     def _environment_file(self, option: Option, value: str) -> None:
         if not value:
-            self.fields["environment_files"] = ()
+            self.lists.pop("environment_files", None)
             return
         path = expand_systemd(value, self.specifiers)
         optional = path.startswith("-")
@@ -277,7 +283,7 @@ class _Reading:
         if not simple:
             self._problem(option, f"EnvironmentFile={value} is ignored: the path must be absolute, without '..'")
             return
-        self.fields["environment_files"] = (*self.fields.get("environment_files", ()), EnvironmentFile(simple, optional))
+        self.lists.setdefault("environment_files", []).append(EnvironmentFile(simple, optional))
 
     def _working_directory(self, option: Option, value: str) -> None:
         optional = value.startswith("-")
@@ -292,19 +298,19 @@ class _Reading:
 
     def _success(self, option: Option, value: str) -> None:
         if not value:
-            self.fields["success_statuses"] = self.fields["success_signals"] = ()
+            self.success.clear()
         for word in value.split():
             try:
-                status, signal = exit_status(word)
+                self.success.add(exit_status(word))
             except ValueError as error:
                 self._problem(option, f"SuccessExitStatus={word} is ignored: {error}")
-                continue
-            field, found = ("success_signals", signal) if status is None else ("success_statuses", status)
-            self.fields[field] = tuple(sorted({*self.fields.get(field, ()), found}))
 
     def finish(self) -> tuple[ServiceSpec, tuple[Problem, ...]]:
-        fields = self.fields
+        fields = self.fields | {field: tuple(found) for field, found in self.units.items()}
+        fields |= {field: tuple(found) for field, found in self.lists.items()}
         fields["environment"] = tuple(self.environment.items())
+        fields["success_statuses"] = tuple(sorted(status for status, _ in self.success if status is not None))
+        fields["success_signals"] = tuple(sorted(signal for _, signal in self.success if signal is not None))
         fields.setdefault("type", "simple" if fields.get("start") else "oneshot")
         if fields["type"] == "oneshot":
             fields.setdefault("timeout_start", FOREVER)
@@ -342,7 +348,7 @@ def _user(text: str) -> str:
         or text != text.strip()
         or re.search(r"[\x00-\x1f\x7f:/]", text)
         or re.fullmatch(r"-[0-9]+|0[0-9]+", text)
-        or (number and (int(text) == 0xFFFF or int(text) >= 0xFFFFFFFF))
+        or (number and (len(text) > 10 or int(text) in (0xFFFF, 0xFFFFFFFF) or int(text) > 0xFFFFFFFF))
     ):
         raise InvalidUnit(f"{text!r} is no name or number of a user or group")
     return text

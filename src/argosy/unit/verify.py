@@ -30,6 +30,8 @@ _MACHINE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}")
 _BOOLEANS = frozenset({"true", "yes", "1", "on", "t", "false", "no", "0", "off", "f"})
 _SECTION_OF_TYPE = {"service": "Service", "socket": "Socket", "timer": "Timer", "path": "Path", "mount": "Mount", "automount": "Automount"}
 _PLACEHOLDER = "instance"
+_MOST_HINTS = 200
+"""Looking for what somebody may have meant is slow; a file with more oddities than this is no unit file."""
 
 
 def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
@@ -68,7 +70,13 @@ def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
         elif name in KNOWN[section]:
             found.append(Problem(option.line, "warning", f"{name}= in [{section}] is accepted by systemd, ignored by the supervisor"))
         elif not name.startswith("X-"):
-            found.append(Problem(option.line, "warning", f"unknown directive {name}= in [{section}]{_hint(section, name)}"))
+            found.append(
+                Problem(
+                    option.line,
+                    "warning",
+                    f"unknown directive {name}= in [{section}]{_hint(section, name) if len(found) < _MOST_HINTS else ''}",
+                )
+            )
     return tuple(found)
 
 
