@@ -36,6 +36,11 @@ class Watching:
         return [event for batch in self.batches for event in batch.events]
 
     @property
+    def position(self) -> int:
+        """The revision of the last batch, 0 before the first."""
+        return self.batches[-1].revision if self.batches else 0
+
+    @property
     def keys(self) -> list[str]:
         return [event.key for event in self.events]
 

@@ -65,6 +65,7 @@ def boot_id() -> str:
 
 def listen(path: str) -> int | None:
     """An inotify descriptor that becomes readable when the bell at `path` is rung; None where that cannot be had."""
+    Bell(path).close()  # makes it, if nobody has yet
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         init: Callable[[int], int] = libc.inotify_init1

@@ -47,15 +47,17 @@ _CONNECTION_STAYS = {"SQLITE_FULL", "SQLITE_BUSY", "SQLITE_CONSTRAINT"}
 class Database:
     """`apply` runs pieces of work in one transaction. Opens the file when first needed, and anew after a failure that calls for it."""
 
-    def __init__(self, path: str, *, writes: bool, create: bool) -> None:
+    def __init__(self, path: str, *, writes: bool, create: bool, patience: float = LOCK_TIMEOUT) -> None:
         self.path = path
         self.bell: Bell | None = None
         self.bell_path = ""
         self._writes = writes
+        self._patience = patience
         self._create = create and writes
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
         self.inode: tuple[int, int] | None = None
+        self._wal: tuple[int, int] | None = None
         self._durable = True
 
     def apply(self, works: Sequence[Work], durable: bool) -> Sequence[Any]:
@@ -96,8 +98,12 @@ class Database:
                 f"store {self.path} is not there: {error.strerror}", remedy="put it back; it goes on by itself"
             ) from error
         if self.inode is not None and (found.st_dev, found.st_ino) != self.inode:
+            wal = os.path.realpath(self.path) + "-wal"
+            if _inode(wal) == self._wal:  # what stands there would be mixed into the new file
+                remedy = f"stop all that use it, remove {wal}, start them again"
+                raise StoreUnavailable(f"store {self.path} has been replaced by another file, but not its -wal", remedy=remedy)
             self.close()
-            raise StoreUnavailable(f"store {self.path} has been replaced by another file")
+            raise StoreUnavailable(f"store {self.path} has been replaced by another file", remedy="it is opened next")
 
     def close(self) -> None:
         """The next `apply` opens it again."""
@@ -150,27 +156,28 @@ class Database:
         connection = sqlite3.connect(
             f"{Path(real).as_uri()}?mode={'rw' if self._writes else 'ro'}",
             uri=True,
-            timeout=LOCK_TIMEOUT,
+            timeout=self._patience,
             isolation_level=None,
             check_same_thread=False,
         )
         try:
+            tables = Tables(connection)
+            if fault := tables.fault():
+                raise StoreUnavailable(f"store {self.path} {fault}", remedy="name another file, or use the program that made it")
             if self._writes:
-                _set_wal(connection)
+                _set_wal(connection, self._patience)
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("BEGIN IMMEDIATE")
-                fault = Tables(connection).prepare()
-                connection.execute("ROLLBACK" if fault else "COMMIT")
-                if fault:
-                    raise StoreUnavailable(f"store {self.path} {fault}", remedy="name another file, or use the program that made it")
+                tables.prepare()
+                connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
-        self.inode = (found.st_dev, found.st_ino)
+        self.inode, self._wal = (found.st_dev, found.st_ino), _inode(real + "-wal")
         self.bell_path = real + SUFFIX
         if self._writes:
             self.bell = Bell(self.bell_path)
-        return connection, Tables(connection)
+        return connection, tables
 
     def _make_file(self) -> None:
         """An empty file that only this user may read. Never opened here: closing it would drop SQLite's locks on it."""
@@ -195,9 +202,17 @@ class Database:
         return StoreUnavailable(f"store {self.path}: {error}{f' [{name}]' if name else ''}", remedy=_REMEDIES.get(kind, ""))
 
 
-def _set_wal(connection: sqlite3.Connection) -> None:
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _set_wal(connection: sqlite3.Connection, patience: float) -> None:
     """Changing the mode needs the file alone for a moment, and SQLite does not wait for that by itself."""
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -17,7 +17,7 @@ from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock, Wake
 from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.bell import boot_id, heard, listen
-from argosy.store.database import MEMORY, Database
+from argosy.store.database import LOCK_TIMEOUT, MEMORY, Database
 from argosy.store.hub import Hub
 from argosy.store.lane import Inline, Lane, Threaded
 from argosy.store.tables import News, Tables
@@ -38,17 +38,18 @@ POLL_DEAF = 0.02
 class SqliteStore:
     """The Store contract on SQLite. `path` is a file, made if it is missing (unless not `create`), or ":memory:".
 
-    Belongs to the event loop that first uses it. Once it has been open, a missing file means StoreUnavailable until it is back.
+    `patience`: seconds to wait for another process that is writing. Once it has been open, a missing file means StoreUnavailable until it
+    is back. It belongs to the event loop that first uses it.
     """
 
-    def __init__(self, path: str, clock: Clock, *, create: bool = True) -> None:
+    def __init__(self, path: str, clock: Clock, *, create: bool = True, patience: float = LOCK_TIMEOUT) -> None:
         self._clock = clock
         self._closed = False
         self._private = path == MEMORY
         self._opened = self._private
-        self._file = Database(path, writes=True, create=create)
+        self._file = Database(path, writes=True, create=create, patience=patience)
         self._writer: Lane = Inline(self._file) if self._private else Threaded(self._file, "store-writer")
-        self._reading = self._file if self._private else Database(path, writes=False, create=False)
+        self._reading = self._file if self._private else Database(path, writes=False, create=False, patience=patience)
         self._reader: Lane = self._writer if self._private else Threaded(self._reading, "store-reader")
         self._hub = Hub(self._news, clock, poll=None if self._private else POLL_DEAF)
         self._ear: int | None = None

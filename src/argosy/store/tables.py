@@ -61,25 +61,29 @@ class News(msgspec.Struct, frozen=True):
 class Tables:
     """The contract's calls on one connection. `wrote`: the revision has grown since somebody set it to False."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, keep_revisions: int = KEEP_REVISIONS, keep_bytes: int = KEEP_BYTES) -> None:
         self._execute = connection.execute
         self.wrote = False
+        self._keep_revisions = keep_revisions
+        self._keep_bytes = keep_bytes
         self._untrimmed = 0
         self._untrimmed_bytes = 0
 
-    def prepare(self) -> str:
-        """Makes the tables if the file is empty. Returns what is wrong with the file, in words, "" if nothing is."""
+    def fault(self) -> str:
+        """Why the file is not a store of ours, in words; "" if it is one, or empty."""
         application = self._number("PRAGMA application_id")
         version = self._number("PRAGMA user_version")
-        if application == 0 and self._number("SELECT count(*) FROM sqlite_schema") == 0:
-            for statement in SCHEMA.split(";"):
-                self._execute(statement)
+        if application == 0 and self._empty():
             return ""
         if application != APPLICATION:
             return "is a database of something else"
-        if version != VERSION:
-            return f"has tables of version {version}, this program knows {VERSION}"
-        return ""
+        return "" if version == VERSION else f"has tables of version {version}, this program knows {VERSION}"
+
+    def prepare(self) -> None:
+        """Makes the tables if the file is empty."""
+        if self._empty():
+            for statement in SCHEMA.split(";"):
+                self._execute(statement)
 
     def get(self, key: str) -> Record | None:
         row = self._row(key)
@@ -147,10 +151,10 @@ class Tables:
         self._execute("UPDATE meta SET compacted = ? WHERE compacted < ?", (revision, revision))
         self._execute("DELETE FROM history WHERE id < ?", ((revision + 1) << POSITION_BITS,))
 
-    def trim(self, keep: int = KEEP_REVISIONS, size: int = KEEP_BYTES) -> None:
-        """Compacts what is more than `keep` revisions back, or beyond `size` bytes of values."""
+    def trim(self) -> None:
+        """Compacts what is further back than is kept for watchers that were away."""
         current = self.revision()
-        oldest = current - keep
+        oldest = current - self._keep_revisions
         total = 0
         rows = self._execute(
             "SELECT id, coalesce(length(value), 0) + coalesce(length(old_value), 0) FROM history WHERE id >= ? ORDER BY id DESC",
@@ -158,7 +162,7 @@ class Tables:
         )
         for number, length in rows:
             total += length
-            if total > size:
+            if total > self._keep_bytes:
                 oldest = min(number >> POSITION_BITS, current - 1)
                 break
         rows.close()
@@ -218,7 +222,7 @@ class Tables:
         self._execute("UPDATE meta SET revision = ?", (revision,))
         self.wrote = True
         self._untrimmed += 1
-        if self._untrimmed * 10 >= KEEP_REVISIONS or self._untrimmed_bytes * 10 >= KEEP_BYTES:
+        if self._untrimmed * 10 >= self._keep_revisions or self._untrimmed_bytes * 10 >= self._keep_bytes:
             self._untrimmed = self._untrimmed_bytes = 0
             self.trim()
         return revision
@@ -232,6 +236,9 @@ class Tables:
         if row is None:
             raise LeaseLost(f"lease {lease} has ended, or never was", remedy="grant a new one and write its keys again")
         return float(row[0])
+
+    def _empty(self) -> bool:
+        return self._number("SELECT count(*) FROM sqlite_schema") == 0
 
     def _number(self, query: str) -> int:
         return int(self._execute(query).fetchone()[0])
