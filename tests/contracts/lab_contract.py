@@ -63,6 +63,12 @@ class Ground:
         while (found := await self.reaches_store(name)) != wanted:
             assert time.monotonic() < end, f"{name} and the store: {found!r}, not {wanted!r}"
 
+    async def eventually(self, name: str, script: str, word: str) -> None:
+        """The script, run again and again on the machine, says the word at last."""
+        end = time.monotonic() + DEADLINE
+        while word not in (done := await self.do(name, script)).stdout:
+            assert time.monotonic() < end, f"{script!r} on {name} says {done}, not {word!r}"
+
     async def powered(self, name: str) -> Power:
         return await self.driver.power(self.lab, name)
 

@@ -16,7 +16,7 @@ from argosy.cli.table import show, show_json, size
 from argosy.config import parse_metadata
 from argosy.errors import InvalidInput
 from argosy.lab.lab import Lab, Status
-from argosy.lab.state import MachineRecord
+from argosy.lab.state import LabRecord, MachineRecord
 
 T = TypeVar("T")
 
@@ -27,8 +27,8 @@ name_option = click.option("--name", default="lab", envvar="ARGOSY_LAB", show_de
 def lab() -> None:
     """Run a cluster of machines on this host, to try things and to break them.
 
-    Machines are named m1, m2, ... As root on a host that can, they are full ones: their own systemd, Docker and network, and an etcd across the first
-    three. Anywhere else they are groups of processes on loopback addresses.
+    Machines are named m1, m2, ... As root on a host that can, they are full ones: their own systemd, Docker and network, and an etcd
+    across the first three. Anywhere else they are groups of processes on loopback addresses.
     """
 
 
@@ -49,7 +49,7 @@ def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None,
     one = _lab(name)
     record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl))
     if as_json:
-        show_json({"name": name, "kind": record.kind, "entry": record.entry, "machines": [_plain(machine) for machine in record.machines]})
+        show_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
         return
     click.echo(f"lab {name} is up: {len(record.machines)} machines in {time.monotonic() - started:.1f} s")
     show([(machine.name, machine.address, _metadata(machine)) for machine in record.machines], ("machine", "address", "metadata"))
@@ -146,9 +146,11 @@ def exec_(machine: str, command: tuple[str, ...], name: str) -> NoReturn:
 @json_option
 def ps(name: str, as_json: bool) -> None:
     """List the machines and what they are doing."""
-    found = _run(_lab(name).ps())
+    one = _lab(name)
+    found = _run(one.ps())
     if as_json:
-        show_json([{**_plain(status.machine), "power": status.power.value, **_figures(status)} for status in found])
+        machines = [{**_plain(status.machine), "power": status.power.value, **_figures(status)} for status in found]
+        show_json({**_about(_run(one.record())), "machines": machines})
         return
     rows = [
         (
@@ -208,6 +210,10 @@ def _groups(words: Sequence[str]) -> list[list[str]]:
 
 def _metadata(machine: MachineRecord) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(machine.metadata.items()))
+
+
+def _about(record: LabRecord) -> dict[str, Any]:
+    return {"name": record.name, "kind": record.kind, "entry": record.entry, "groups": [list(group) for group in record.groups]}
 
 
 def _plain(machine: MachineRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy.config import ApiSection, Config, KeysSection, MachineSection, RuntimeSection, StoreSection, TlsSection
+from argosy.config import ApiSection, Config, KeysSection, MachineSection, RouterSection, RuntimeSection, StoreSection, TlsSection
 from argosy.lab import disk, install, members, network
 from argosy.lab.state import LabRecord, MachineRecord
 from argosy.lab.trust import pems
@@ -61,6 +61,7 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         tls=TlsSection(ca=f"{members.TLS}/ca.pem", cert=f"{members.TLS}/machine.pem", key=f"{members.TLS}/machine.key"),
         runtime=RuntimeSection(kind="systemd"),
         api=ApiSection(fleet_socket="/var/run/fleet.sock", exec=True),
+        router=RouterSection(trusted=(network.address(lab.number, network.HOST),)),
         keys=KeysSection(listen=("127.0.0.1:4001", *bridge)),
     )
 

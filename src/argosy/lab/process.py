@@ -134,30 +134,33 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         paths=PathsSection(state=str(place / "state"), run=str(place / "run")),
         store=StoreSection(url=f"sqlite:{place / STORE}"),
         tls=TlsSection(ca=str(place / "tls/ca.pem"), cert=str(place / "tls/machine.pem"), key=str(place / "tls/machine.key")),
-        runtime=RuntimeSection(kind="supervisor"),
+        runtime=RuntimeSection(kind="supervisor", environment=own_environment(lab, machine)),
         api=ApiSection(listen=(f"{address}:{PLAIN_PORT}",), door=f"{address}:{DOOR_PORT}", exec=True),
         keys=KeysSection(listen=(f"{address}:{KEYS_PORT}",)),
-        router=RouterSection(listen=(machine.router,)),
+        router=RouterSection(listen=(machine.router,), trusted=("127.0.0.1",)),
     )
 
 
+def own_environment(lab: LabRecord, machine: MachineRecord) -> dict[str, str]:
+    """What a full machine has in /etc/environment, in its PATH and on its default ports, a process machine has in its environment."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        MARK: lab.mark(machine.name),
+        "COREOS_PRIVATE_IPV4": machine.address,
+        "COREOS_PUBLIC_IPV4": machine.address,
+        "ARGOSY_ENDPOINT": f"unix://{lab.socket(machine.name)}",
+        "ETCDCTL_API": "2",
+        "ETCDCTL_ENDPOINTS": f"http://{machine.address}:{KEYS_PORT}",
+    }
+
+
 def _environ(lab: LabRecord, name: str) -> dict[str, str]:
-    """What a full machine has in /etc/environment and on its own ports, a process machine has in its environment."""
     machine, place = lab.machine(name), lab.place(name)
     kept = {
         key: os.environ[key] for key in ("HOME", "USER", "LANG", "TERM", "TMPDIR", "XDG_STATE_HOME", "XDG_RUNTIME_DIR") if key in os.environ
     }
-    return kept | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-        MARK: lab.mark(name),
-        "COREOS_PRIVATE_IPV4": machine.address,
-        "COREOS_PUBLIC_IPV4": machine.address,
-        "ARGOSY_PATHS_STATE": f"{place}/state",
-        "ARGOSY_PATHS_RUN": f"{place}/run",
-        "ARGOSY_ENDPOINT": f"unix://{place}/run/argosy.sock",
-        "ETCDCTL_API": "2",
-        "ETCDCTL_ENDPOINTS": f"http://{machine.address}:{KEYS_PORT}",
-    }
+    paths = {"ARGOSY_PATHS_STATE": f"{place}/state", "ARGOSY_PATHS_RUN": f"{place}/run"}
+    return kept | own_environment(lab, machine) | paths
 
 
 def _make(lab: LabRecord, name: str) -> None:
