@@ -1,1 +1,1 @@
-"""etcd's v2 keys over the store: what clients say (shapes), the tree, what a write does (plan), the keyspace served (space), the door (http)."""
+"""etcd's v2 keys over the store: shapes (what clients say), tree, plan (what a write does), space (what is served), http (the door)."""

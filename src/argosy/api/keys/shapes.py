@@ -130,7 +130,7 @@ class KeyEvent(msgspec.Struct, frozen=True):
         gone = self.action in ("delete", "expire", "compareAndDelete")
         told: dict[str, Any] = {"action": self.action, "node": node_told(self.node, now, bare=gone)}
         if self.previous is not None:
-            told["prevNode"] = node_told(self.previous, now)
+            told["prevNode"] = node_told(self.previous, now, ended=self.action == "expire")
         return told
 
 
@@ -146,8 +146,11 @@ def value_of(entry: Entry) -> bytes:
     return base64.b64decode(entry.value) if entry.binary else entry.value.encode()
 
 
-def node_told(node: NodeView, now: float, *, bare: bool = False, children: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A node as etcd writes it; `bare` is one that is gone: no value, no time."""
+def node_told(
+    node: NodeView, now: float, *, bare: bool = False, ended: bool = False, children: Sequence[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A node as etcd writes it; `bare` is one that is gone: no value, no time. One whose time is over but that is still there has a second
+    left, unless it has `ended`."""
     told: dict[str, Any] = {}
     if node.path != "/":
         told["key"] = node.path
@@ -158,7 +161,7 @@ def node_told(node: NodeView, now: float, *, bare: bool = False, children: Seque
     if node.entry.expires and not bare:
         told["expiration"] = timestamp(node.entry.expires)
         left = math.ceil(node.entry.expires - now)
-        if node.entry.ttl:
+        if node.entry.ttl and not (ended and left <= 0):
             told["ttl"] = max(1, left)
     if children:
         told["nodes"] = list(children)
