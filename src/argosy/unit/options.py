@@ -9,6 +9,7 @@ import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
+from argosy.unit.names import LONGEST_NAME
 from argosy.unit.parse import UnitFile
 from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
@@ -110,7 +111,7 @@ def restart_setting(file: UnitFile) -> str | None:
 def is_oneshot(file: UnitFile) -> bool:
     """Type=oneshot; also a service that has no ExecStart= and says no Type=."""
     kind = _choice(file, "Type", TYPES + TYPES_NOT_HONOURED)
-    return kind == "oneshot" if kind else not file.values("Service", "ExecStart")
+    return kind == "oneshot" if kind else file.has_section("Service") and not file.values("Service", "ExecStart")
 
 
 def remains_after_exit(file: UnitFile) -> bool:
@@ -176,6 +177,9 @@ def _check_combination(machine: bool, peers: list[str], conflicts: list[str], re
     for key, values in (("MachineOf", peers), ("Conflicts", conflicts), ("Replaces", replaces)):
         if len(values) > MOST_VALUES:
             raise InvalidUnit(f"{key}= in [X-Fleet] has {len(values)} values; the most is {MOST_VALUES}", remedy="use a glob")
+        longest = max(map(len, values), default=0)
+        if longest > LONGEST_NAME:
+            raise InvalidUnit(f"{key}= in [X-Fleet] has a value of {longest} characters; a unit name has at most {LONGEST_NAME}")
     for glob in (*conflicts, *replaces):
         check_glob(glob)
     _check_peers(peers, conflicts, replaces)
