@@ -137,7 +137,7 @@ def parse(text: str | bytes) -> UnitFile:
             bare = True
             problems.append(Problem(number, "warning", "assignment before any section header; it counts as [Unit]"))
         value = _fleet_form(pieces) if pieces and "=" in pieces[0] else value.lstrip(WHITESPACE)
-        if pieces is None and value.endswith("\\") and _is_continued(value):
+        if value.endswith("\\") and _is_continued(value) and not _is_continued(pieces[-1] if pieces else line):
             value += " "  # the space that kept the backslash from joining lines; serialised, it must do so again
         options.append(Option(section or "Unit", name, value, number))
     if _CONTROL.search(body):
