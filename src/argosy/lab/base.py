@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import msgspec
 
 from argosy.errors import RuntimeFailed
 from argosy.lab.state import LabRecord
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Power(StrEnum):
@@ -135,6 +138,16 @@ async def host(*argv: str, stdin: str = "", environ: Mapping[str, str] | None = 
     if done.code != 0:
         raise RuntimeFailed(f"{' '.join(argv[:6])} failed: {(done.stderr or done.stdout).strip() or f'status {done.code}'}")
     return done.stdout
+
+
+async def to_the_end(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Like asyncio.to_thread, for what writes: when cancelled, it first waits for the thread, so that nothing is written afterwards."""
+    thread = asyncio.ensure_future(asyncio.to_thread(work, *arguments, **named))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 async def _start(command: Command, *, stdin: bool, together: bool = False) -> asyncio.subprocess.Process:

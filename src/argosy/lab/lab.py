@@ -14,7 +14,7 @@ import msgspec
 import argosy
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound
 from argosy.lab import front, host, members, ready, state, trust
-from argosy.lab.base import Command, Driver, Finished, Power, lines, run
+from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
 from argosy.lab.lock import held
 from argosy.lab.nspawn import NspawnDriver
 from argosy.lab.process import ProcessDriver
@@ -190,7 +190,7 @@ class Lab:
         return lab, DRIVERS[lab.kind]()
 
     async def _save(self, lab: LabRecord) -> None:
-        await asyncio.to_thread(state.save, lab)
+        await to_the_end(state.save, lab)
 
     async def _connect(self, driver: Driver, lab: LabRecord) -> None:
         await self._save(lab)
@@ -254,7 +254,7 @@ class Lab:
         await asyncio.to_thread(self.folder.mkdir, parents=True, mode=0o700)
         await driver.prepare(lab)
         await self._save(lab)
-        await asyncio.to_thread(trust.make_authority, lab)
+        await to_the_end(trust.make_authority, lab)
         return lab
 
     async def _take_back(self, driver: Driver, lab: LabRecord, machine: MachineRecord) -> None:

@@ -23,12 +23,13 @@ from pathlib import Path
 
 from argosy.errors import RuntimeFailed
 from argosy.lab import cgroups, disk, network, processes
-from argosy.lab.base import Command, Power, Process, host
+from argosy.lab.base import Command, Power, Process, host, to_the_end
 from argosy.lab.etc import machine_files
 from argosy.lab.front import PLACE
 from argosy.lab.state import MARK, LabRecord
 
-BOOT_DEADLINE = 10.0
+BOOT_DEADLINE = 60.0
+UNMOUNT_PATIENCE = 1.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 JOIN_AND_RUN = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 71; shift; done; shift; exec "$@"'
@@ -57,7 +58,7 @@ class NspawnDriver:
         await self._cable_side(lab, 0)
 
     async def create(self, lab: LabRecord, name: str) -> None:
-        await asyncio.to_thread(_make_disk, lab, name)
+        await to_the_end(_make_disk, lab, name)
         place = lab.place(name)
         options = f"lowerdir=/,upperdir={place}/upper,workdir={place}/work"
         await host("mount", "-t", "overlay", "-o", options, "argosy-lab", str(place / "root"))
@@ -67,17 +68,17 @@ class NspawnDriver:
             return
         place = lab.place(name)
         await self._unplug(lab, name)
-        await asyncio.to_thread(_empty, place / "run")
+        await to_the_end(_empty, place / "run")
         await _new_namespace(place / "netns")
         in_switch, in_machine = network.cable_to_machine(lab, name, str(_switch(lab)), str(place / "netns"))
         await _ip(in_switch, _switch(lab))
         await _ip(in_machine, place / "netns")
-        joins = await asyncio.to_thread(cgroups.create, _group(lab, name))
+        joins = await to_the_end(cgroups.create, _group(lab, name))
         environ = {"PATH": PATH, MARK: lab.mark(name), "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network", "SYSTEMD_NSPAWN_LOCK": "0"}
         log = f'exec </dev/null >"{place}/console" 2>&1; {JOIN_AND_RUN}'
         argv = ("setsid", "--fork", "sh", "-c", log, "sh", *map(str, joins), "--", *await asyncio.to_thread(_nspawn, lab, name))
         await host(*argv, environ=environ)
-        await asyncio.to_thread(_await_boot, lab, name)
+        await _await_boot(lab, name)
 
     async def kill(self, lab: LabRecord, name: str) -> None:
         if await asyncio.to_thread(_has_cable, lab, name):
@@ -198,15 +199,21 @@ def _make_disk(lab: LabRecord, name: str) -> None:
     layer.link(links)
 
 
-def _await_boot(lab: LabRecord, name: str) -> None:
+async def _await_boot(lab: LabRecord, name: str) -> None:
     """Until its systemd takes orders. Raises RuntimeFailed with what the console says when it never does."""
-    console = lab.place(name) / "console"
     end = time.monotonic() + BOOT_DEADLINE
-    while not _takes_orders(lab, name):
-        if time.monotonic() > end:
-            said = console.read_text(errors="replace")[-2000:].strip() if console.exists() else ""
+    while not await asyncio.to_thread(_takes_orders, lab, name):
+        if time.monotonic() > end or not await asyncio.to_thread(lambda: processes.below(lab.mark(name), processes.scan())):
+            said = await asyncio.to_thread(_console, lab, name)
             raise RuntimeFailed(f"{name} does not boot: {said or 'its console is silent'}", remedy="try argosy lab up --light")
-        time.sleep(0.01)
+        await asyncio.sleep(0.01)
+
+
+def _console(lab: LabRecord, name: str) -> str:
+    try:
+        return (lab.place(name) / "console").read_text(errors="replace")[-2000:].strip()
+    except OSError:
+        return ""
 
 
 def _takes_orders(lab: LabRecord, name: str) -> bool:
@@ -321,4 +328,17 @@ async def _unmount(place: str) -> None:
         return [path for path in reversed(found) if path == place or path.startswith(place + "/")]
 
     for path in await asyncio.to_thread(mounted):
-        await host("umount", path)
+        await _unmount_one(path)
+
+
+async def _unmount_one(path: str) -> None:
+    """What somebody still looks into (a shell that stands there) is taken out of sight, and ends with its last user."""
+    end = time.monotonic() + UNMOUNT_PATIENCE
+    while time.monotonic() < end:
+        try:
+            await host("umount", path)
+        except RuntimeFailed:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    await host("umount", "--lazy", path)

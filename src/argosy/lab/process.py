@@ -31,7 +31,7 @@ from argosy.config import (
 )
 from argosy.errors import RuntimeFailed
 from argosy.lab import init, install, processes
-from argosy.lab.base import Command, Power, Process, host
+from argosy.lab.base import Command, Power, Process, host, to_the_end
 from argosy.lab.state import MARK, LabRecord, MachineRecord, load, names
 from argosy.lab.trust import pems, write_secret
 
@@ -63,13 +63,13 @@ class ProcessDriver:
         await asyncio.to_thread((Path(lab.folder) / STORE).touch, 0o600)
 
     async def create(self, lab: LabRecord, name: str) -> None:
-        await asyncio.to_thread(_make, lab, name)
+        await to_the_end(_make, lab, name)
 
     async def start(self, lab: LabRecord, name: str) -> None:
         if await self.power(lab, name) is not Power.OFF:
             return
         place = lab.place(name)
-        await asyncio.to_thread(_fresh_run, place)
+        await to_the_end(_fresh_run, place)
         address = lab.machine(name).address
         log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
         agent = (install.program(), "agent", "--config", str(place / "argosy.toml"))
@@ -111,7 +111,7 @@ class ProcessDriver:
         return await asyncio.to_thread(lambda: processes.describe(processes.below(lab.mark(name), processes.scan())))
 
     async def connect(self, lab: LabRecord) -> None:
-        await asyncio.to_thread(_connect, lab)
+        await to_the_end(_connect, lab)
 
     async def remove(self, lab: LabRecord, name: str) -> None:
         await self.kill(lab, name)
