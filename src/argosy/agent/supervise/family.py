@@ -1,0 +1,159 @@
+"""Which processes belong to a unit, and how to reach each of them exactly once.
+
+A process belongs to a run of a unit if it descends from one that the run started, shares a session with one, or carries the run's mark
+in its environment. So a child that made a session of its own and lost its parent is found too, unless it also wiped its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Collection, Iterator
+from typing import NamedTuple
+
+MARK = "ARGOSY_RUN"
+"""The variable that every process of a unit carries: <supervisor's folder>:<unit>:<invocation>."""
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Process(NamedTuple):
+    """A line of /proc/PID/stat. `start` are clock ticks since boot: with the pid it names a process until the next boot. `cpu` in seconds,
+    `memory` resident bytes."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    start: int
+    cpu: float = 0.0
+    memory: int = 0
+    threads: int = 1
+
+    @property
+    def dead(self) -> bool:
+        """A zombie; but not one whose first thread alone has ended."""
+        return self.state == "X" or (self.state == "Z" and self.threads <= 1)
+
+
+def process(pid: int) -> Process | None:
+    """None if there is no such process."""
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = os.read(fd, 4096).rpartition(b") ")[2].split()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if len(fields) < 22:
+        return None
+    cpu = (int(fields[11]) + int(fields[12])) / TICKS
+    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), cpu, int(fields[21]) * PAGE, int(fields[17]))
+
+
+class Table:
+    """All processes at one moment. Marks are read only when they are asked for."""
+
+    def __init__(self, processes: Collection[Process] | None = None, marks: Callable[[int], str] | None = None) -> None:
+        found = _all() if processes is None else processes
+        self.processes = {entry.pid: entry for entry in found if not entry.dead}
+        self._read = marks or mark_of
+        self._marks: dict[int, str] = {}
+        self._children: dict[int, list[int]] = {}
+        self._sessions: dict[int, list[int]] = {}
+        for entry in self.processes.values():
+            self._children.setdefault(entry.parent, []).append(entry.pid)
+            self._sessions.setdefault(entry.session, []).append(entry.pid)
+
+    def family(self, started: Collection[tuple[int, int]], mark: str) -> dict[int, Process]:
+        """Those alive that belong to a run: `started` are (pid, start) of what it started, dead or alive; `mark` its mark.
+
+        A session keeps the number of a leader that has died, and the kernel gives that number to no new process meanwhile. A number
+        that now belongs to a younger process was given away, so its session is not ours.
+        """
+        todo: list[int] = []
+        for pid, start in started:
+            entry = self.processes.get(pid)
+            if entry is None or entry.start == start:
+                todo += self._sessions.get(pid, ())
+                if entry is not None:
+                    todo.append(pid)
+        todo += [pid for pid in self.processes if self.mark(pid) == mark]
+        found: dict[int, Process] = {}
+        while todo:
+            pid = todo.pop()
+            if pid not in found:
+                found[pid] = self.processes[pid]
+                todo += self._children.get(pid, ())
+        return found
+
+    def marked(self, folder: str) -> Iterator[tuple[Process, str, str]]:
+        """(process, unit, invocation) of all that carry a mark of this supervisor, eldest first."""
+        for pid in sorted(self.processes, key=lambda pid: self.processes[pid].start):
+            owner, _, rest = self.mark(pid).rpartition(":")[0].rpartition(":")
+            if owner == folder:
+                yield self.processes[pid], rest, self.mark(pid).rpartition(":")[2]
+
+    def mark(self, pid: int) -> str:
+        if pid not in self._marks:
+            self._marks[pid] = self._read(pid)
+        return self._marks[pid]
+
+
+def mark_of(pid: int) -> str:
+    """The mark in a process's environment, "" if it has none or may not be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            variables = file.read(256 * 1024) or b""
+    except OSError:
+        return ""
+    at = (b"\0" + variables).rfind(f"\0{MARK}=".encode())
+    if at < 0:
+        return ""
+    return variables[at + len(MARK) + 1 :].partition(b"\0")[0].decode(errors="replace")
+
+
+def command_line(pid: int) -> str:
+    """As ps shows it; "" for one that is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
+            words = (file.read(16 * 1024) or b"").rstrip(b"\0").split(b"\0")
+    except OSError:
+        return ""
+    return " ".join(word.decode(errors="replace") for word in words)
+
+
+def send(number: int, target: Process) -> bool:
+    """A signal to exactly this process and never to a later one with its number; False if it is gone."""
+    try:
+        fd = os.pidfd_open(target.pid)
+    except OSError:
+        return False
+    try:
+        now = process(target.pid)
+        if now is None or now.start != target.start:
+            return False
+        signal.pidfd_send_signal(fd, number)
+        if number in (signal.SIGTERM, signal.SIGHUP):
+            signal.pidfd_send_signal(fd, signal.SIGCONT)  # a stopped process would not hear it
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _all() -> list[Process]:
+    found = []
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                entry = process(int(name))
+                if entry is not None:
+                    found.append(entry)
+    return found

@@ -1,0 +1,119 @@
+"""One loaded unit in the supervisor's memory: its text understood, and how it looks from outside."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+import msgspec
+
+from argosy.agent.runtime import Observed
+from argosy.agent.supervise.jobs import DOWNWARDS, NOTHING, Links
+from argosy.agent.supervise.saved import SavedUnit
+from argosy.agent.supervise.states import AT_REST, Job, Pid, Run, Sub, active
+from argosy.errors import InvalidUnit
+from argosy.unit.names import is_template
+from argosy.unit.parse import UnitFile, parse
+from argosy.unit.service import ServiceSpec, service
+from argosy.unit.specifiers import Specifiers
+from argosy.unit.verify import unhonoured
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A unit's text and what it means. `spec` is None where it cannot be run: `load` and `error` say why."""
+
+    text: str
+    hash: str
+    spec: ServiceSpec | None = None
+    load: str = "loaded"
+    error: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+def understand(name: str, text: str, specifiers: Specifiers) -> Text:
+    """Never raises: what cannot be understood is a unit that cannot be started."""
+    try:
+        file = parse(text)
+    except InvalidUnit as error:
+        return Text(text, sha1(text.encode(errors="replace"), usedforsecurity=False).hexdigest(), load="bad-setting", error=str(error))
+    problem = _problem(name, file)
+    if problem:
+        return Text(text, file.hash, load="bad-setting", error=problem)
+    try:
+        spec = service(name, file, specifiers)
+    except InvalidUnit as error:
+        return Text(text, file.hash, load="bad-setting", error=str(error))
+    return Text(text, file.hash, spec, ignored=tuple(map(str, unhonoured(file))))
+
+
+def _problem(name: str, file: UnitFile) -> str:
+    if not name.endswith(".service"):
+        return f"{name}: the supervisor runs services only, not {name.rpartition('.')[2]} units; they want systemd"
+    if is_template(name):
+        return f"{name} is a template: start an instance of it"
+    return "; ".join(map(str, file.errors[:5]))
+
+
+class Unit:
+    """`text` is the newest; `running` the older one that it was started with and is stopped by. `awaited` are processes that were told
+    to end, by their pidfds."""
+
+    def __init__(self, name: str, text: Text, run: Run | None = None) -> None:
+        self.name = name
+        self.text = text
+        self.run = run or Run()
+        self.running: Text | None = None
+        self.leaving = False
+        self.anew = False
+        self.awaited: dict[Pid, int] = {}
+        self.telling = 0
+
+    @property
+    def spec(self) -> ServiceSpec | None:
+        """What it runs by."""
+        return (self.running or self.text).spec
+
+    @property
+    def bare_spec(self) -> ServiceSpec:
+        """The same, or what is enough to watch and stop it if that is lost."""
+        return self.spec or ServiceSpec(self.name)
+
+    @property
+    def links(self) -> Links:
+        spec = self.text.spec
+        return NOTHING if spec is None else Links(spec.after, spec.requires, spec.binds_to, spec.part_of)
+
+    @property
+    def saved(self) -> SavedUnit:
+        return SavedUnit(self.name, self.text.text, self.running.text if self.running else None, self.leaving)
+
+    @property
+    def observed(self) -> Observed:
+        run = self.run
+        shown, sub = _shown(run)
+        fresh = run.job is Job.START  # what it was before is over
+        return Observed(
+            name=self.name,
+            hash=self.text.hash,
+            launch=run.launch,
+            load=self.text.load,
+            active=shown,
+            sub=sub,
+            since=run.since,
+            pid=run.main.pid if run.main else 0,
+            code=run.exit.status if run.exit and run.exit.kind == "exited" and not fresh else None,
+            result="success" if fresh else run.result,
+            restarts=run.restarts,
+            started=run.started,
+            error=self.text.error,
+        )
+
+
+def _shown(run: Run) -> tuple[str, str]:
+    """A start that waits is activating, a stop that waits is deactivating: inactive and failed tell how the latest start ended."""
+    if run.job in (Job.START, Job.STARTING) and run.sub in AT_REST:
+        return "activating", Sub.START_PRE
+    if run.job is Job.RESTART:
+        return "activating", run.sub
+    if run.job in DOWNWARDS and active(run.sub) != "deactivating" and run.sub not in AT_REST:
+        return "deactivating", Sub.STOP
+    return active(run.sub), run.sub
