@@ -106,6 +106,12 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+async def runs(pid: int, command: str) -> None:
+    """Waits until the process has become this command: a unit may be called running when it has forked and not executed yet."""
+    path = Path(f"/proc/{pid}/cmdline")
+    await eventually(lambda: path.read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode() == command, f"{command} as process {pid}")
+
+
 def shell(script: str, *settings: str) -> str:
     """A unit that runs a shell script; $ in it is the shell's own (doubled for the unit file), % must be doubled by the caller."""
     escaped = script.replace("\\", "\\\\").replace("$", "$$").replace('"', '\\"')

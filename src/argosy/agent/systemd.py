@@ -10,15 +10,15 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
-from dbus_fast import Message
+from dbus_fast import Message, Variant
 
 from argosy.agent.journal import read_journal
 from argosy.agent.runtime import Detail, LogLine, Observed
-from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scope
+from argosy.agent.systemd_bus import CHUNK, MANAGER, UNIT, CallFailed, ManagerBus, Scope
 from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit
 from argosy.agent.unit_folder import Memory, UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
@@ -32,6 +32,8 @@ UNKNOWN = 2**64 - 1
 """What systemd says for a number that it does not have."""
 JOBS_KEPT = 512
 """Jobs that ended of late: their end may be told before the answer to the call that made them."""
+PINNED_FROM = 4
+"""From so many units on it pays to have them loaded in one go."""
 FORGETTING = 0.1
 """Seconds given to systemd to forget a unit that was unloaded, before it is made to by a reload."""
 
@@ -116,14 +118,37 @@ class SystemdRuntime:
         self._folder.prepare()
         return self._folder.texts(), self._folder.memory()
 
-    async def _read(self, bus: ManagerBus, units: Sequence[LoadedUnit]) -> None:
-        """Has systemd hold units in memory for us and reads all about them."""
-        await bus.each("RefUnit", "s", *((unit.name,) for unit in units))
+    async def _read(self, bus: ManagerBus, units: Sequence[LoadedUnit], *, untouched: Set[str] = frozenset()) -> None:
+        """Has systemd hold units in memory for us and reads all about them; there is little to read of those that it has never run."""
         wanted = {unit.name: unit for unit in units}
+        pins = await self._pin(bus, list(wanted)) if len(units) >= PINNED_FROM else []
+        await bus.each("RefUnit", "s", *((name,) for name in wanted))
+        await bus.each("StopUnit", "ss", *((pin, "replace") for pin in pins))
         for row in await bus.chunked("ListUnitsByNames", "as", list(wanted)):
             if row[0] in wanted:
                 wanted[row[0]].load = row[2]
-        await asyncio.gather(*(self._read_one(bus, unit) for unit in units))
+                if (row[2], row[3]) != ("loaded", "inactive"):
+                    untouched -= {row[0]}
+        await asyncio.gather(*(self._read_one(bus, unit) for unit in units if unit.name not in untouched))
+
+    async def _pin(self, bus: ManagerBus, names: Sequence[str]) -> list[str]:
+        """Has systemd load many units in one go, by a slice for the moment that refers to them all: loading one at a time, it would tell
+        anew of the growing dependencies of its targets after each, at several times the cost. The slices to stop afterwards."""
+        pins = []
+        for at in range(0, len(names), CHUNK):
+            pin = f"argosyloading{os.getpid()}x{at}.slice"
+            properties = [
+                ["Description", Variant("s", "Units being loaded by Argosy")],
+                ["DefaultDependencies", Variant("b", False)],
+                ["After", Variant("as", list(names[at : at + CHUNK]))],
+            ]
+            try:
+                await bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", pin, "replace", properties, [])
+            except CallFailed as error:
+                log.debug("units are loaded one at a time: %s", error)
+            else:
+                pins.append(pin)
+        return pins
 
     async def _read_one(self, bus: ManagerBus, unit: LoadedUnit) -> None:
         while True:
@@ -182,7 +207,7 @@ class SystemdRuntime:
             refused |= await self._link(bus, new)
             if stale:
                 await bus.call("Reload")
-            await self._know(bus, [name for name in changed if name not in refused])
+            await self._know(bus, {name: file for name, file in changed.items() if name not in refused}, new.keys() - present.keys())
         _complain("load", refused)
 
     async def _present(self, bus: ManagerBus, names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -219,24 +244,22 @@ class SystemdRuntime:
             await asyncio.to_thread(self._folder.remove, name)
         return refused
 
-    async def _know(self, bus: ManagerBus, names: Sequence[str]) -> None:
+    async def _know(self, bus: ManagerBus, files: Mapping[str, UnitFile], untouched: Set[str]) -> None:
         """Reads units that were just loaded or changed."""
-        texts = await asyncio.to_thread(self._folder.texts)
         units = []
-        for name in names:
+        for name, file in files.items():
             unit = self._units.get(name)
             if unit is None:
                 unit = self._units[name] = LoadedUnit(name, "")
                 self._paths[unit.path] = unit
-            digest = _hash(texts.get(name, ""))
-            unit.change(digest)
+            unit.change(file.hash)
             units.append(unit)
-        await self._read(bus, units)
+        await self._read(bus, units, untouched=untouched)
         if any(unit.load == "not-found" for unit in units):
             await bus.call("Reload")
             await self._read(bus, units)
         await self._remember()
-        self._push(*names)
+        self._push(*files)
 
     async def unload(self, names: Sequence[str]) -> None:
         bus = await self._connection()

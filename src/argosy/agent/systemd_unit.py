@@ -94,7 +94,7 @@ class LoadedUnit:
             self.launch = Launch(hash=digest)
 
     def stopping(self) -> None:
-        if not self.at_rest:
+        if self.pending or not self.at_rest:
             self.pending = "stop"
             self.job = ""
         self.launch = msgspec.structs.replace(self.launch, stopped=True)
@@ -142,7 +142,7 @@ class LoadedUnit:
             active = "deactivating"
         elif self.pending == "restart" and self.at_rest:
             active = "activating"
-        elif self.pending == "stop" and not self.at_rest:
+        elif self.pending == "stop":
             active = "deactivating"
         result = str(self._properties.get("Result", "success"))
         if self.job_result and active == "inactive":
