@@ -85,23 +85,24 @@ class Ground:
             assert time.monotonic() < end, f"no {word} on {name}"
 
 
-async def raised(driver: Driver, folder: Path) -> Ground:
-    """Three machines of that driver, created and started."""
+async def raised(driver: Driver, folder: Path, machines: int = 3) -> Ground:
+    """So many machines of that driver, created and started."""
     lab = LabRecord(folder.name, str(folder), driver.kind, min(set(range(256)) - await driver.numbers_taken()), 5.0, time.time())
-    for number in (1, 2, 3):
+    names = tuple(f"m{number}" for number in range(1, machines + 1))
+    for number in range(1, machines + 1):
         address, router = driver.addresses(lab.number, number)
         lab = lab.with_machine(MachineRecord(f"m{number}", number, os.urandom(16).hex(), address, router))
-    lab = msgspec.structs.replace(lab, members=members.choose(("m1", "m2", "m3")))
+    lab = msgspec.structs.replace(lab, members=members.choose(names))
     await asyncio.to_thread(folder.mkdir, parents=True)
     await driver.prepare(lab)
     await asyncio.to_thread(save, lab)
     await asyncio.to_thread(trust.make_authority, lab)
     ground = Ground(driver, lab)
-    for name in ("m1", "m2", "m3"):
+    for name in names:
         await driver.create(lab, name)
         assert await ground.powered(name) is Power.OFF
         assert await driver.processes(lab, name) == ()
-    await asyncio.gather(*(driver.start(lab, name) for name in ("m1", "m2", "m3")))
+    await asyncio.gather(*(driver.start(lab, name) for name in names))
     return ground
 
 
@@ -273,9 +274,9 @@ class LabContract:
         driver = self.make_driver()
         folder = tmp_path / f"d{os.getpid()}"
         await driver.clear(str(folder))
-        ground = await raised(driver, folder)
+        ground = await raised(driver, folder, machines=2)
         await driver.pause(ground.lab, "m1")
-        await driver.connect(msgspec.structs.replace(ground.lab, groups=(("m1",), ("m2", "m3"))))
+        await driver.connect(msgspec.structs.replace(ground.lab, groups=(("m1",), ("m2",))))
         await asyncio.to_thread((folder / "lab.json").unlink)
         await self.make_driver().clear(str(folder))
         assert await asyncio.to_thread(traces, str(folder)) == []

@@ -31,6 +31,12 @@ def hierarchies(mountinfo: str = "/proc/self/mountinfo") -> tuple[tuple[Path, ..
     return tuple(old), new
 
 
+def fit_for_systemd() -> bool:
+    """Whether there is a hierarchy in which systemd can keep track of its units: version 2, or the one of version 1 that it has named."""
+    old, new = hierarchies()
+    return new is not None or any(place.name == "systemd" for place in old)
+
+
 def create(group: str) -> tuple[Path, ...]:
     """Makes the group (`<lab>/<machine>`) in every hierarchy; returns the files to which a process writes its pid to join."""
     old, new = hierarchies()

@@ -42,8 +42,8 @@ async def obstacles() -> tuple[str, ...]:
     found = [f"missing programs: {', '.join(missing)}"] if missing else []
     if not await asyncio.to_thread(Path("/lib/systemd/systemd").exists):
         found.append("systemd is not installed (Debian: systemd)")
-    if not await asyncio.to_thread(lambda: any(cgroups.hierarchies())):
-        found.append("no control groups are mounted below /sys/fs/cgroup")
+    if not await asyncio.to_thread(cgroups.fit_for_systemd):
+        found.append("no control groups that systemd could use are mounted below /sys/fs/cgroup")
     elif not await asyncio.to_thread(_groups_can_be_made):
         found.append("no control group can be made")
     if missing:
