@@ -51,12 +51,16 @@ CLOSING_SECONDS = 1.0
 LONGEST_LINE = 256 * 1024
 """Bytes of a request line: many units may be named in one."""
 
+LONGEST_SOCKET_PATH = 107
+"""Linux's limit."""
+
 BACKLOG = 1024
 DOOR_PORT = 8700
 
 
 class Api:
-    """All doors of a machine. `inspector` is its agent's runtime (None: there is none), `peers` asks other machines."""
+    """All doors of a machine. `inspector` is its agent (None: there is none), `peers` asks other machines. `tls` and `door` (HOST:PORT) are
+    those of the door for other machines; without them the configuration says."""
 
     def __init__(
         self,
@@ -67,10 +71,12 @@ class Api:
         clock: Clock,
         peers: Peers,
         tls: ssl.SSLContext | None = None,
+        door: str = "",
     ) -> None:
         self.config = config
         self.metrics = Metrics()
         self._tls = tls
+        self._door = door
         self._store = store
         self._machine_id = machine_id
         self._units = UnitService(store, clock)
@@ -90,17 +96,20 @@ class Api:
     async def serving(self) -> AsyncIterator[None]:
         """The same, for as long as the block lasts."""
         async with AsyncExitStack() as stack:
-            await self._open_all(stack)
+            tls = await self._open_all(stack)
             async with asyncio.TaskGroup() as group:
-                space = group.create_task(self._space.run(), name="keys")
+                tasks = [group.create_task(self._space.run(), name="keys")]
+                if tls is not None:
+                    tasks.append(group.create_task(tls.run(), name="tls-door"))
                 self.opened.set()
                 try:
                     yield
                 finally:
                     self.opened.clear()
-                    space.cancel()
+                    for task in tasks:
+                        task.cancel()
 
-    async def _open_all(self, stack: AsyncExitStack) -> None:
+    async def _open_all(self, stack: AsyncExitStack) -> TlsDoor | None:
         api = self.config.api
         await self._unix(stack, "socket", api.socket)
         if api.fleet_socket:
@@ -109,9 +118,8 @@ class Api:
             await self._tcp(stack, "tcp", loopback(address))
         for address in self.config.keys.listen:
             await self._tcp(stack, "keys", named(address))
-        door = door_address(self.config)
-        if door is not None:
-            await self._tls_door(stack, door)
+        door = split_address(self._door) if self._door else door_address(self.config)
+        return await self._tls_door(stack, door) if door is not None else None
 
     def app(self, door: str) -> web.Application:
         """What is served at a door."""
@@ -144,17 +152,16 @@ class Api:
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         self.addresses.setdefault(door, []).append(_shown(listener))
 
-    async def _tls_door(self, stack: AsyncExitStack, address: tuple[str, int]) -> None:
+    async def _tls_door(self, stack: AsyncExitStack, address: tuple[str, int]) -> TlsDoor:
         tls = self.config.tls
         context = self._tls if self._tls is not None else await asyncio.to_thread(contexts.server, tls.ca, tls.cert, tls.key)
-        listener = tcp_listener(*address)
+        listener = stack.enter_context(tcp_listener(*address))
+        listener.listen(BACKLOG)
         runner = await self._runner(stack, "tls")
         server = runner.server
         assert server is not None
-        door = TlsDoor(listener, context, server, self.metrics)
-        await door.open(BACKLOG)
-        stack.push_async_callback(door.close)
         self.addresses.setdefault("tls", []).append(_shown(listener))
+        return TlsDoor(listener, context, server, self.metrics)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -204,7 +211,10 @@ def door_address(config: Config) -> tuple[str, int] | None:
         return None
     if config.api.door:
         return split_address(config.api.door)
-    return (config.machine.address, DOOR_PORT) if config.machine.address else None
+    if not config.machine.address:
+        log.warning("there is no door for other machines: neither [api] door nor [machine] address says where it should be")
+        return None
+    return config.machine.address, DOOR_PORT
 
 
 def _shown(listener: socket.socket) -> str:
@@ -232,6 +242,8 @@ def tcp_listener(host: str, port: int) -> socket.socket:
 def unix_listener(path: Path) -> socket.socket:
     """A socket at `path` that only its owner and group may use. One that is left over from a dead process is replaced; one that somebody
     answers on is not. Raises Unsuitable."""
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        raise Unsuitable(f"cannot listen on {path}: a socket's path has at most {LONGEST_SOCKET_PATH} bytes", remedy="set [paths] run")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(path)

@@ -1,7 +1,7 @@
 """The door for other machines: TLS, and nobody enters without a certificate of the cluster's authority.
 
-The handshake is made here rather than by the event loop's own TLS server, which keeps silent about those that it turns away: each one is
-a line in the log with its address and the reason.
+Connections are accepted here rather than by the event loop's own TLS server, which keeps silent about those that it turns away: each one
+is a line in the log with its address and the reason.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0
 HANDSHAKES_AT_ONCE = 256
+BREATH = 0.1
+"""Seconds to wait when a connection cannot be accepted (too many open files)."""
 
 
 class TlsDoor:
@@ -28,61 +30,40 @@ class TlsDoor:
         self._context = context
         self._serve = serve
         self._metrics = metrics
-        self._server: asyncio.Server | None = None
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._gate = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
 
-    async def open(self, backlog: int) -> None:
+    async def run(self) -> None:
+        """Accepts until cancelled; then handshakes are broken off, and connections that stand are their protocol's matter."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Knock(self), sock=self._listener, backlog=backlog)
+        async with asyncio.TaskGroup() as handshakes:
+            while True:
+                await self._gate.acquire()
+                try:
+                    connection, address = await loop.sock_accept(self._listener)
+                except OSError as error:
+                    self._gate.release()
+                    log.warning("the door for other machines cannot accept: %s", error.strerror or error)
+                    await asyncio.sleep(BREATH)
+                    continue
+                except BaseException:
+                    self._gate.release()
+                    raise
+                handshakes.create_task(self._admit(connection, f"{address[0]}:{address[1]}"), name="tls-handshake")
 
-    async def close(self) -> None:
-        """Accepts nobody any more and breaks off handshakes; connections that stand are their protocol's matter."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._handshakes):
-            task.cancel()
-        await asyncio.gather(*self._handshakes, return_exceptions=True)
-
-    def knocked(self, transport: asyncio.Transport) -> None:
-        if len(self._handshakes) >= HANDSHAKES_AT_ONCE:
-            self._turn_away(transport, "too many handshakes at once")
-            return
-        task = asyncio.get_running_loop().create_task(self._admit(transport), name="tls-handshake")
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-
-    async def _admit(self, transport: asyncio.Transport) -> None:
-        protocol = self._serve()
+    async def _admit(self, connection: socket.socket, address: str) -> None:
         try:
-            secured = await asyncio.get_running_loop().start_tls(
-                transport, protocol, self._context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._serve, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
         except (ssl.SSLError, OSError, TimeoutError) as error:
-            self._turn_away(transport, reason(error))
-            return
-        except asyncio.CancelledError:
-            transport.abort()
+            connection.close()
+            self._metrics.refused()
+            log.warning("refused %s at the door for other machines: %s", address, reason(error))
+        except BaseException:
+            connection.close()
             raise
-        if secured is None:  # the client was gone before the handshake had ended
-            self._turn_away(transport, "it hung up during the handshake")
-            return
-        protocol.connection_made(secured)
-
-    def _turn_away(self, transport: asyncio.Transport, why: str) -> None:
-        peer = transport.get_extra_info("peername")
-        transport.abort()
-        self._metrics.refused()
-        log.warning("refused %s at the door for other machines: %s", f"{peer[0]}:{peer[1]}" if peer else "a client", why)
-
-
-class _Knock(asyncio.Protocol):
-    def __init__(self, door: TlsDoor) -> None:
-        self._door = door
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.pause_reading()
-        self._door.knocked(transport)
+        finally:
+            self._gate.release()
 
 
 def reason(error: BaseException) -> str:
