@@ -20,7 +20,7 @@ from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreU
 from argosy.reconcile import Backoff, Clock
 from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.gate import Gate
-from argosy.store.members import ANSWER, LEADER, EtcdTls, Member, Members
+from argosy.store.members import ANSWER, LEADER, PATIENCE, EtcdTls, Member, Members
 from argosy.store.subscription import Subscription
 from argosy.store.wire import Message, batches, failed_condition, record, span, transaction, watch_request
 
@@ -32,7 +32,7 @@ COMMIT_ANSWER = 2.5
 """Seconds to wait for a commit's answer: it is not asked twice, so a slow disk is given more time."""
 
 PAGE_ANSWER = 2.0
-PAGE_PATIENCE = 4.0
+"""Seconds to wait for a page of a listing."""
 
 PAGE_FIRST = 500
 PAGE_MOST = 10_000
@@ -45,11 +45,14 @@ COMMITS_BYTES = 512 * 1024
 
 
 class EtcdStore:
-    """The Store contract on etcd 3.4 or newer. `endpoints` are "host:port"; the first is asked first. Raises InvalidInput for none."""
+    """The Store contract on etcd 3.4 or newer. `endpoints` are "host:port"; the first is asked first. Raises InvalidInput for none.
 
-    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None = None) -> None:
+    `patience`: seconds after which a call that no member answers gives up.
+    """
+
+    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None = None, *, patience: float = PATIENCE) -> None:
         self._clock = clock
-        self._members = Members(endpoints, clock, tls)
+        self._members = Members(endpoints, clock, tls, patience)
         self._gate = Gate(COMMITS, COMMITS_BYTES)
         self._watches: dict[Subscription, asyncio.Task[None]] = {}
         self._prober: asyncio.Task[None] | None = None
@@ -183,9 +186,7 @@ class EtcdStore:
 
     async def _page(self, request: Message) -> Message:
         try:
-            return await self._members.call(
-                lambda member, timeout: _range(member, request, timeout), repeat=True, answer=PAGE_ANSWER, patience=PAGE_PATIENCE
-            )
+            return await self._members.call(lambda member, timeout: _range(member, request, timeout), repeat=True, answer=PAGE_ANSWER)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.OUT_OF_RANGE:
                 raise HistoryGone(f"revision {request.revision} has been compacted") from error

@@ -26,7 +26,7 @@ SERVER_NAME = "etcd.argosy"
 """The DNS name that every member's certificate carries."""
 
 PATIENCE = 3.0
-"""Seconds that one call may take with all its attempts."""
+"""Seconds that one call may take with all its attempts, unless the store is told another number."""
 
 CONNECT = 1.0
 ANSWER = 1.0
@@ -96,12 +96,13 @@ class Member:
 class Members:
     """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes the watches along."""
 
-    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None) -> None:
+    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None, patience: float) -> None:
         if not endpoints:
             raise InvalidInput("no etcd endpoints are given", remedy="name at least one HOST:PORT")
         self._endpoints = tuple(endpoints)
         self._clock = clock
         self._tls = tls
+        self._patience = patience
         self._members: dict[str, Member] = {}
         self._at = 0
         self.closed = False
@@ -122,14 +123,12 @@ class Members:
         for stream in tuple(member.streams):
             stream.cancel()
 
-    async def call(
-        self, ask: Callable[[Member, float], Awaitable[T]], *, repeat: bool, answer: float = ANSWER, patience: float = PATIENCE
-    ) -> T:
+    async def call(self, ask: Callable[[Member, float], Awaitable[T]], *, repeat: bool, answer: float = ANSWER) -> T:
         """`ask(member, timeout)` of one member after the other until one answers; what is no fault of the transport is raised as it comes.
 
         Without `repeat`, it is asked again only if it certainly did not happen. Raises StoreUnavailable.
         """
-        deadline = self._clock.monotonic() + patience
+        deadline = self._clock.monotonic() + self._patience
         failed = 0
         while True:
             if self.closed:
