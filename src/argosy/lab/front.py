@@ -16,13 +16,14 @@ from argosy.reconcile import Clock
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PLACE = "entry"
 """The entry's folder in the lab's: nginx's files, its log, status.json."""
 
 
 async def choose(wanted: str | None) -> str:
     """HOST:PORT for the entry: what is wanted, if it is free; otherwise the first free one; "" for none ("" wanted, or no nginx)."""
-    if wanted == "" or await asyncio.to_thread(shutil.which, "nginx") is None:
+    if wanted == "" or not await has_nginx():
         return ""
     if wanted is None:
         for port in range(FIRST_PORT, FIRST_PORT + PORTS):
@@ -40,10 +41,14 @@ async def choose(wanted: str | None) -> str:
     return wanted
 
 
+async def has_nginx() -> bool:
+    return await asyncio.to_thread(shutil.which, "nginx", path=PATH) is not None
+
+
 async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> None:
     """Starts the entry of a lab that has one; returns when it listens."""
     if not lab.entry:
-        say("no entry: none is wanted, or there is no nginx")
+        say("no entry" if await has_nginx() else "no entry: nginx is not installed")
         return
     place = lab.place(PLACE)
     await asyncio.to_thread(place.mkdir, mode=0o711)
@@ -57,7 +62,7 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
         log,
         "sh",
         *argv,
-        environ={"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin", MARK: lab.mark(PLACE)},
+        environ={"PATH": PATH, MARK: lab.mark(PLACE)},
     )
     address, _, port = lab.entry.rpartition(":")
     end = clock.monotonic() + DEADLINE

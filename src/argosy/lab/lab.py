@@ -264,8 +264,9 @@ class Lab:
     async def _clear(self, drivers: Sequence[Driver]) -> None:
         for driver in drivers:
             await driver.clear(str(self.folder))
-        with suppress(OSError):
-            await asyncio.to_thread(self.base.rmdir)  # the last lab turns off the light
+        async with held("numbers", self.clock):
+            with suppress(OSError):
+                await asyncio.to_thread(self.base.rmdir)  # the last lab turns off the light
 
 
 async def _all_drivers() -> list[Driver]:

@@ -57,7 +57,7 @@ class ProcessDriver:
         return await asyncio.to_thread(_numbers_taken) | {0}
 
     async def prepare(self, lab: LabRecord) -> None:
-        longest = lab.place(f"m{'9' * 3}") / "run" / "supervisor.sock"
+        longest = lab.place(f"m{'9' * 3}") / "run" / "supervisor" / "supervisor.sock"
         if len(str(longest)) > MAX_SOCKET_PATH:
             raise RuntimeFailed(f"{lab.folder} is too long a path for sockets in it", remedy="set XDG_STATE_HOME to a shorter one")
         await asyncio.to_thread((Path(lab.folder) / STORE).touch, 0o600)
