@@ -177,6 +177,5 @@ def raw(address: str, content: bytes, *, timeout: float = 5.0) -> bytes:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection:
         connection.sendall(content)
-        connection.shutdown(socket.SHUT_WR)
         pieces: Iterable[bytes] = iter(lambda: connection.recv(65536), b"")
         return b"".join(pieces)
