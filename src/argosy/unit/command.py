@@ -13,6 +13,7 @@ from enum import Enum
 import msgspec
 
 from argosy.errors import InvalidUnit
+from argosy.unit.names import shown
 from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd
 
 WHITESPACE = " \t\n\r"
@@ -124,7 +125,7 @@ def _command(line: str, at: int, word: str, flags: str, specifiers: Specifiers, 
             break
         argv.append(expand_systemd(argument, specifiers))
     if not argv or not argv[0]:
-        raise InvalidUnit(f"{line!r}: after '@' and the executable comes the name that the process shall have, and there is none")
+        raise InvalidUnit(f"{shown(line)}: after '@' and the executable comes the name that the process shall have, and there is none")
     command = Command(
         path=re.sub(r"/(?:\.?/)+", "/", path),
         argv=tuple(argv),
@@ -141,13 +142,13 @@ def _is_separator(line: str, at: int) -> bool:
 
 def _check_executable(path: str, line: str) -> None:
     if not path:
-        raise InvalidUnit(f"{line!r} has no executable")
+        raise InvalidUnit(f"{shown(line)} has no executable")
     if _CONTROL.search(path):
-        raise InvalidUnit(f"executable {path!r} holds a quote, a backslash or a control character")
+        raise InvalidUnit(f"executable {shown(path)} holds a quote, a backslash or a control character")
     if path.endswith("/"):
-        raise InvalidUnit(f"executable {path!r} is a directory")
+        raise InvalidUnit(f"executable {shown(path)} is a directory")
     if not path.startswith("/") and ("/" in path or path in (".", "..") or len(path) > 255):
-        raise InvalidUnit(f"executable {path!r} is neither an absolute path nor a bare file name")
+        raise InvalidUnit(f"executable {shown(path)} is neither an absolute path nor a bare file name")
 
 
 def _command_word(line: str, at: int, notes: list[str]) -> tuple[str | None, int]:
@@ -158,8 +159,8 @@ def _command_word(line: str, at: int, notes: list[str]) -> tuple[str | None, int
     try:
         word, after = next_word(line, at, Escapes.LENIENT)
     except BadWord:
-        raise InvalidUnit(f"{line!r} has a quote that is not closed") from None
-    notes.append(f"unknown escape in {word!r}: the backslash is kept as it is")
+        raise InvalidUnit(f"{shown(line)} has a quote that is not closed") from None
+    notes.append(f"unknown escape in {shown(word or '')}: the backslash is kept as it is")
     return word, after
 
 

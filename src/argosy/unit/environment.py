@@ -6,6 +6,7 @@ import re
 
 from argosy.errors import InvalidUnit
 from argosy.unit.command import BadWord, Escapes, next_word
+from argosy.unit.names import shown
 from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd
 
 WHITESPACE = " \t\n\r"
@@ -30,7 +31,7 @@ def environment(line: str, specifiers: Specifiers, notes: list[str] | None = Non
         try:
             word, at = next_word(line, at, Escapes.STRICT)
         except BadWord:
-            notes.append(f"an open quote or unknown escape: {line[at:]!r} is ignored")
+            notes.append(f"an open quote or unknown escape: {shown(line[at:])} is ignored")
             return found
         if word is None:
             return found
@@ -39,12 +40,12 @@ def environment(line: str, specifiers: Specifiers, notes: list[str] | None = Non
         except NotHonoured:
             raise
         except InvalidUnit as error:
-            notes.append(f"{word!r} is ignored: {error}")
+            notes.append(f"{shown(word)} is ignored: {error}")
             continue
         if equals and _is_assignment(name, value):
             found[name] = value
         else:
-            notes.append(f"{word!r} is ignored: it is no NAME=value with a name of letters, digits and underscores and a UTF-8 value")
+            notes.append(f"{shown(word)} is ignored: it is no NAME=value with a name of letters, digits and underscores and a UTF-8 value")
 
 
 def parse_environment_file(text: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from argosy.errors import InvalidUnit
+from argosy.unit.names import shown
 
 _ANY = "(?s:.)"
 _NONE = "(?!)"
@@ -114,4 +115,4 @@ def _class_character(pattern: str, at: int) -> tuple[str, int]:
 
 
 def _malformed(pattern: str, reason: str) -> InvalidUnit:
-    return InvalidUnit(f"malformed glob {pattern!r}: {reason}")
+    return InvalidUnit(f"malformed glob {shown(pattern)}: {reason}")

@@ -23,6 +23,16 @@ _BODY = re.compile(r"[A-Za-z0-9:\-_.\\@]+")
 _USUAL = re.compile(r"(?![.@])[A-Za-z0-9:\-_.\\]+(?:@[A-Za-z0-9:\-_.\\@]*)?\.(?:path|service|socket|target|timer)")
 
 
+def shortened(text: str) -> str:
+    """A text from outside, no longer than fits into a line of an error."""
+    return text if len(text) <= 60 else f"{text[:45]}…{text[-14:]}"
+
+
+def shown(text: str) -> str:
+    """A text from outside, quoted, escaped and shortened."""
+    return repr(shortened(text))
+
+
 def is_name(name: str) -> bool:
     """Whether check_name would let it pass; quick for the names that are usual."""
     if _USUAL.fullmatch(name) and len(name) <= LONGEST_NAME:
@@ -40,13 +50,12 @@ def check_name(name: str) -> None:
         return
     if not name:
         raise InvalidUnit("a unit name cannot be empty")
-    shown = name if len(name) <= 60 else f"{name[:40]}…{name[-10:]}"
     if len(name) > LONGEST_NAME:
-        raise InvalidUnit(f"unit name {shown!r} has {len(name)} characters; the most is {LONGEST_NAME}")
+        raise InvalidUnit(f"unit name {shown(name)} has {len(name)} characters; the most is {LONGEST_NAME}")
     stem, dot, kind = name.rpartition(".")
     rule = _broken_rule(stem, dot, kind)
     if rule:
-        raise InvalidUnit(f"unit name {shown!r} {rule}")
+        raise InvalidUnit(f"unit name {shown(name)} {rule}")
 
 
 def _broken_rule(stem: str, dot: str, kind: str) -> str:

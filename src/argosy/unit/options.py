@@ -9,7 +9,7 @@ import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
-from argosy.unit.names import LONGEST_NAME
+from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
 from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
@@ -209,8 +209,8 @@ def _check_peers(peers: list[str] | tuple[str, ...], conflicts: list[str] | tupl
 def _stop_on_disconnect(argosy: dict[str, str]) -> bool:
     for key in argosy:
         if key not in ARGOSY_KEYS:
-            raise InvalidUnit(f"unknown key {key!r} in [X-Argosy]", remedy=f"it knows {', '.join(ARGOSY_KEYS)}")
+            raise InvalidUnit(f"unknown key {shown(key)} in [X-Argosy]", remedy=f"it knows {', '.join(ARGOSY_KEYS)}")
     choice = argosy.get("OnDisconnect", "")
     if choice not in ("", "stop", "keep"):
-        raise InvalidUnit(f"OnDisconnect={choice} in [X-Argosy] is neither stop nor keep")
+        raise InvalidUnit(f"OnDisconnect={shortened(choice)} in [X-Argosy] is neither stop nor keep")
     return choice == "stop"

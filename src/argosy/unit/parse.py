@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.names import check_name, prefix_of
+from argosy.unit.names import check_name, prefix_of, shown
 
 LARGEST_FILE = 256 * 1024
 """Bytes. A larger unit file is refused: it would have to travel through the store with every placement."""
@@ -249,14 +249,14 @@ def _fleet_form(pieces: list[str]) -> str:
 def _section(content: str, number: int, current: str, problems: list[Problem]) -> str:
     name = content[1:-1]
     if content[-1] != "]" or not name or _UNSAFE_IN_SECTION.search(name) or "]" in name:
-        problems.append(Problem(number, "error", f"{_short(content)} is no section header; write it alone on its line, such as [Service]"))
+        problems.append(Problem(number, "error", f"{shown(content)} is no section header; write it alone on its line, such as [Service]"))
         return current
     return name
 
 
 def _garbage(content: str) -> str:
     missing = "a name before '='" if content.startswith("=") else "'='"
-    return f"{_short(content)} lacks {missing}; a line is a [Section], Name=Value or a # comment"
+    return f"{shown(content)} lacks {missing}; a line is a [Section], Name=Value or a # comment"
 
 
 def _control_characters(lines: list[str]) -> list[Problem]:
@@ -265,7 +265,3 @@ def _control_characters(lines: list[str]) -> list[Problem]:
         for number, line in enumerate(lines, 1)
         if (found := _CONTROL.search(line))
     ]
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

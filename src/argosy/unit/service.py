@@ -15,6 +15,7 @@ import msgspec
 from argosy.errors import InvalidUnit
 from argosy.unit.command import Command, commands
 from argosy.unit.environment import environment
+from argosy.unit.names import shortened, shown
 from argosy.unit.parse import Option, Problem, UnitFile
 from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd, unit_names
 from argosy.unit.values import (
@@ -151,7 +152,7 @@ def beyond_supervisor(file: UnitFile, specifiers: Specifiers) -> tuple[Problem, 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     def choose(text: str) -> str:
         if text not in words:
-            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+            raise ValueError(f"{shown(text)} is none of {', '.join(words)}")
         return text
 
     return choose
@@ -224,15 +225,13 @@ class _Reading:
             self._problem(option, f"{option.name}=: {error}" if fatal else f"{option.name}= is ignored: {error}", fatal=fatal)
 
     def _problem(self, option: Option, message: str, *, fatal: bool = False) -> None:
-        self.problems.append(
-            Problem(option.line, "error" if fatal else "warning", message if len(message) <= 400 else f"{message[:400]}...")
-        )
+        self.problems.append(Problem(option.line, "error" if fatal else "warning", message))
 
     def _scalar(self, option: Option, value: str, fields: tuple[str, ...], read: Callable[[str], Any]) -> None:
         try:
             found = read(value)
         except ValueError as error:
-            self._problem(option, f"{option.name}={value} is ignored: {error}")
+            self._problem(option, f"{option.name}={shortened(value)} is ignored: {error}")
             return
         for field in fields:
             self.fields[field] = found
@@ -281,7 +280,7 @@ class _Reading:
         path = path.removeprefix("-")
         simple = _simplified(path)
         if not simple:
-            self._problem(option, f"EnvironmentFile={value} is ignored: the path must be absolute, without '..'")
+            self._problem(option, f"EnvironmentFile={shortened(value)} is ignored: the path must be absolute, without '..'")
             return
         self.lists.setdefault("environment_files", []).append(EnvironmentFile(simple, optional))
 
@@ -291,7 +290,7 @@ class _Reading:
         if path and path != "~":
             path = _simplified(expand_systemd(path, self.specifiers))
         if value and not path:
-            self._problem(option, f"WorkingDirectory={value} is no absolute path without '..' (or ~)", fatal=not optional)
+            self._problem(option, f"WorkingDirectory={shortened(value)} is no absolute path without '..' (or ~)", fatal=not optional)
             return
         self.fields["working_directory"] = path
         self.fields["working_directory_optional"] = optional
@@ -303,7 +302,7 @@ class _Reading:
             try:
                 self.success.add(exit_status(word))
             except ValueError as error:
-                self._problem(option, f"SuccessExitStatus={word} is ignored: {error}")
+                self._problem(option, f"SuccessExitStatus={shortened(word)} is ignored: {error}")
 
     def finish(self) -> tuple[ServiceSpec, tuple[Problem, ...]]:
         fields = self.fields | {field: tuple(found) for field, found in self.units.items()}
@@ -350,7 +349,7 @@ def _user(text: str) -> str:
         or re.fullmatch(r"-[0-9]+|0[0-9]+", text)
         or (number and (len(text) > 10 or int(text) in (0xFFFF, 0xFFFFFFFF) or int(text) > 0xFFFFFFFF))
     ):
-        raise InvalidUnit(f"{text!r} is no name or number of a user or group")
+        raise InvalidUnit(f"{shown(text)} is no name or number of a user or group")
     return text
 
 

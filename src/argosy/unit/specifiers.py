@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.names import instance_of, is_name, prefix_of, stem_of
+from argosy.unit.names import instance_of, is_name, prefix_of, shown, stem_of
 
 _IN_NAMES = re.compile(r"%[nNpij%]")
 _SPECIFIER = re.compile(r"%([A-Za-z0-9%])")
@@ -147,7 +147,7 @@ def unescape(escaped: str) -> str:
 
     def byte(found: re.Match[str]) -> bytes:
         if not found[1] or found[1] == "00":
-            raise InvalidUnit(f"{escaped!r} cannot be unescaped: a backslash begins a \\xHH of a byte that is not NUL")
+            raise InvalidUnit(f"{shown(escaped)} cannot be unescaped: a backslash begins a \\xHH of a byte that is not NUL")
         return bytes.fromhex(found[1])
 
     raw = b""
@@ -176,5 +176,5 @@ def _path(name: str) -> str:
         return "/"
     path = f"/{unescape(escaped)}"
     if any(part in ("", ".", "..") for part in path[1:].split("/")):
-        raise InvalidUnit(f"specifier %f: {escaped!r} does not escape a plain path")
+        raise InvalidUnit(f"specifier %f: {shown(escaped)} does not escape a plain path")
     return path

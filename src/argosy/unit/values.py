@@ -9,6 +9,8 @@ import math
 import re
 from contextlib import suppress
 
+from argosy.unit.names import shown
+
 FOREVER = math.inf
 _MOST = 2**64 - 1
 _UNITS = {
@@ -46,7 +48,7 @@ _UNITS = {
 """Microseconds. The first that fits is taken, so the order matters: `1mo` is a minute and an `o` too many."""
 
 _TERM = re.compile(
-    r"[ \t\r\n]*(?:\+?(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?|\.(?P<only>[0-9]+))(?P<unit>[ \t\r\n]*(?:" + "|".join(_UNITS) + r")?)"
+    r"[ \t\r\n]*(?:\+?(?P<whole>[0-9]{1,20})(?:\.(?P<part>[0-9]+))?|\.(?P<only>[0-9]+))(?P<unit>[ \t\r\n]*(?:" + "|".join(_UNITS) + r")?)"
 )
 _SPAN_RULE = "a time span is written such as 90, 1min 30s, 500ms, 1.5h or infinity"
 
@@ -89,16 +91,16 @@ def time_span(text: str) -> float:
     while at < len(stripped):
         term = _TERM.match(stripped, at)
         if term is None:
-            raise ValueError(f"{text!r}: {_SPAN_RULE}")
+            raise ValueError(f"{shown(text)}: {_SPAN_RULE}")
         at = term.end()
         unit = term["unit"]
         if not unit and at < len(stripped):
-            raise ValueError(f"{text!r}: {_SPAN_RULE}")
+            raise ValueError(f"{shown(text)}: {_SPAN_RULE}")
         factor = _UNITS.get(unit.strip(" \t\r\n"), 1_000_000)
         whole = int(term["whole"] or 0)
         total += _microseconds(whole, term["part"] or term["only"] or "", factor)
         if whole >= _MOST // factor or total >= _MOST:
-            raise ValueError(f"{text!r} is longer than systemd can count")
+            raise ValueError(f"{shown(text)} is longer than systemd can count")
     if not stripped:
         raise ValueError(f"nothing: {_SPAN_RULE}")
     return total / 1_000_000
@@ -122,13 +124,13 @@ def boolean(text: str) -> bool:
         return True
     if text.lower() in ("0", "no", "n", "false", "f", "off"):
         return False
-    raise ValueError(f"{text!r} is neither yes nor no")
+    raise ValueError(f"{shown(text)} is neither yes nor no")
 
 
 def mode(text: str) -> int:
     """File mode bits, in octal."""
     if not re.fullmatch(r"[0-7]+", text) or int(text, 8) > 0o7777:
-        raise ValueError(f"{text!r} is no file mode of up to four octal digits, such as 0022")
+        raise ValueError(f"{shown(text)} is no file mode of up to four octal digits, such as 0022")
     return int(text, 8)
 
 
@@ -144,7 +146,7 @@ def _integer(text: str, most: int) -> int:
         with suppress(ValueError):
             number = int(digits, 8 if octal else 0)
     if not 0 <= number <= most:
-        raise ValueError(f"{text!r} is no whole number from 0 to {most}")
+        raise ValueError(f"{shown(text)} is no whole number from 0 to {most}")
     return number
 
 
@@ -163,7 +165,7 @@ def signal_number(text: str) -> int:
         with suppress(ValueError):
             number = _integer(text, _LAST_REALTIME)
     if not number:
-        raise ValueError(f"{text!r} is no signal; write it such as SIGTERM, INT, 15 or RTMIN+3")
+        raise ValueError(f"{shown(text)} is no signal; write it such as SIGTERM, INT, 15 or RTMIN+3")
     return number
 
 
@@ -176,4 +178,4 @@ def exit_status(text: str) -> tuple[int | None, int | None]:
     try:
         return None, signal_number(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither an exit status (0 to 255, or a name such as TEMPFAIL) nor a signal") from None
+        raise ValueError(f"{shown(text)} is neither an exit status (0 to 255, or a name such as TEMPFAIL) nor a signal") from None

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from argosy.errors import InvalidUnit
 from argosy.unit.command import commands
 from argosy.unit.directives import HONOURED, KNOWN
-from argosy.unit.names import check_name, instance_of, is_template, prefix_of
+from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
 from argosy.unit.parse import Option, Problem, UnitFile, parse
 from argosy.unit.service import beyond_supervisor, read_service
@@ -65,7 +65,9 @@ def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
             if section not in unknown_sections:
                 unknown_sections.add(section)
                 found.append(
-                    Problem(option.line, "warning", f"unknown section [{section}]{_meant(section, [*KNOWN, 'X-Fleet', 'X-Argosy'])}")
+                    Problem(
+                        option.line, "warning", f"unknown section [{shortened(section)}]{_meant(section, [*KNOWN, 'X-Fleet', 'X-Argosy'])}"
+                    )
                 )
         elif name in KNOWN[section]:
             found.append(Problem(option.line, "warning", f"{name}= in [{section}] is accepted by systemd, ignored by the supervisor"))
@@ -74,7 +76,7 @@ def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
                 Problem(
                     option.line,
                     "warning",
-                    f"unknown directive {name}= in [{section}]{_hint(section, name) if len(found) < _MOST_HINTS else ''}",
+                    f"unknown directive {shortened(name)}= in [{section}]{_hint(section, name) if len(found) < _MOST_HINTS else ''}",
                 )
             )
     return tuple(found)
@@ -117,7 +119,7 @@ def _requirements(name: str, file: UnitFile) -> list[Problem]:
 
 def _unknown_key(option: Option, known: tuple[str, ...]) -> str:
     if option.section == "X-Argosy":
-        return f"unknown key {option.name!r} in [X-Argosy]; it knows {', '.join(known)}"
+        return f"unknown key {shown(option.name)} in [X-Argosy]; it knows {', '.join(known)}"
     return f'unrecognized requirement in [X-Fleet] section: "{option.name}"{_meant(option.name, frozenset(known), "=")}'
 
 
@@ -140,7 +142,7 @@ def _fleet_notes(option: Option, file: UnitFile) -> list[str]:
         return [*notes, f"the empty {key}= resets the values before it; fleet did not do that"]
     if key == "MachineMetadata":
         notes += [
-            f"{pair!r} is no key=value pair and is ignored, as fleet does{_quotes(pair)}"
+            f"{shown(pair)} is no key=value pair and is ignored, as fleet does{_quotes(pair)}"
             for pair in fleet_values(value)
             if metadata_pair(pair) is None
         ]
@@ -151,9 +153,9 @@ def _fleet_notes(option: Option, file: UnitFile) -> list[str]:
         if option is not first:
             notes.append(f"only the first {key}= counts")
         if "%" not in value and not _MACHINE_ID.fullmatch(value):
-            notes.append(f"{value!r} is no machine id: 32 lower-case hexadecimal digits, or the first 8 of them")
+            notes.append(f"{shown(value)} is no machine id: 32 lower-case hexadecimal digits, or the first 8 of them")
     elif key == "Global" and "%" not in value and value.lower() not in _BOOLEANS:
-        notes.append(f"Global={value} means no; yes is written true, yes, 1, on or t")
+        notes.append(f"Global={shortened(value)} means no; yes is written true, yes, 1, on or t")
     return notes
 
 
@@ -163,11 +165,11 @@ def _quotes(pair: str) -> str:
 
 def _peer_note(peer: str) -> str:
     if " " in peer:
-        return f'MachineOf takes {peer!r} for one name; write several as "a.service" "b.service", or on lines of their own'
+        return f"MachineOf takes {shown(peer)} for one name; write several each in quotes, or on lines of their own"
     if any(character in peer for character in "*?["):
-        return f"MachineOf={peer}: names are exact here, no globs, so no unit will match"
+        return f"MachineOf={shortened(peer)}: names are exact here, no globs, so no unit will match"
     if "." not in peer:
-        return f"MachineOf={peer}: the name has no type; did you mean {peer}.service?"
+        return f"MachineOf={shortened(peer)}: the name has no type; did you mean {shortened(peer)}.service?"
     return ""
 
 
@@ -203,7 +205,7 @@ def _notes(name: str, file: UnitFile, specifiers: Specifiers) -> list[Problem]:
             except InvalidUnit:
                 continue
             for word in sorted(words & _SHELL_WORDS):
-                message = f"{option.name}=: {word!r} reaches the program as an argument, as there is no shell; use /bin/sh -c '...'"
+                message = f"{option.name}=: {shown(word)} reaches the program as an argument, as there is no shell; use /bin/sh -c '...'"
                 found.append(Problem(option.line, "warning", message))
         if option.section == "Service" and option.name == "KillMode" and value == "none":
             found.append(Problem(option.line, "warning", "KillMode=none leaves processes behind; use mixed or control-group"))
