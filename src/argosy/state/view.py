@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from argosy.errors import HistoryGone, InvalidInput, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
 from argosy.state.records import decode
-from argosy.store.base import Record, Store
+from argosy.store.base import Batch, Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,6 @@ async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> Asyn
             log.warning("cannot list %s: %s; trying again in %.1f s", prefix, error, pause)
             await clock.sleep(pause)
             continue
-        backoff.reset()
         items: dict[str, T | None] = {}
         modified: dict[str, int] = {}
         for record in listing.records:
@@ -59,8 +58,11 @@ async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> Asyn
             modified[record.key[len(prefix) :]] = record.modified
         yield Changes(items, modified, listing.revision, reset=True)
         revision = listing.revision
+        watch: AsyncIterator[Sequence[Batch]] | None = None
         try:
-            async for batches in store.watch(prefix, revision):
+            watch = store.watch(prefix, revision)
+            async for batches in watch:
+                backoff.reset()
                 items, modified = {}, {}
                 for batch in batches:
                     revision = batch.revision
@@ -77,4 +79,9 @@ async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> Asyn
         except HistoryGone:
             log.info("the history of %s after revision %d is gone: listing again", prefix, revision)
         except StoreUnavailable as error:
-            log.warning("cannot watch %s: %s; listing again", prefix, error)
+            pause = backoff.next()
+            log.warning("cannot watch %s: %s; listing again in %.1f s", prefix, error, pause)
+            await clock.sleep(pause)
+        finally:
+            if isinstance(watch, AsyncGenerator):
+                await watch.aclose()

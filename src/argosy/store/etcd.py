@@ -103,7 +103,7 @@ class EtcdStore:
         if self._prober is None:
             self._prober = asyncio.create_task(self._probe_for_ever(), name="etcd-probe")
         try:
-            async for found in subscription.batches():
+            while (found := await subscription.take()) is not None:
                 yield found
         finally:
             self._watches.pop(subscription, None)

@@ -45,7 +45,7 @@ class Hub:
             self._task = asyncio.create_task(self._work(), name="store-hub")
         self._wake.set()
         try:
-            async for batches in watcher.batches():
+            while (batches := await watcher.take()) is not None:
                 self.changed(watcher.position < self._head)
                 yield batches
         finally:

@@ -1,9 +1,9 @@
-"""One watch's mailbox: filled by whoever reads the store, emptied by the watch's iterator."""
+"""One watch's mailbox: filled by whoever reads the store, emptied by whoever watches."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from argosy.store.base import Batch
 
@@ -43,7 +43,7 @@ class Subscription:
             self._filled.set()
 
     def end(self, error: BaseException | None = None) -> None:
-        """After what is in the mailbox, the iterator raises `error`, or just ends."""
+        """After what is in the mailbox, the watch raises `error`, or just ends."""
         if not self._ended:
             self._ended, self._end = True, error
             self._filled.set()
@@ -54,16 +54,15 @@ class Subscription:
             self._emptied.clear()
             await self._emptied.wait()
 
-    async def batches(self) -> AsyncIterator[Sequence[Batch]]:
-        while True:
-            if self._batches:
-                taken, self._batches = self._batches, []
-                self._emptied.set()
-                yield taken
-            elif self._ended:
+    async def take(self) -> Sequence[Batch] | None:
+        """All that is in the mailbox, as soon as there is something; None at the end. Raises what it was ended with."""
+        while not self._batches:
+            if self._ended:
                 if self._end is not None:
                     raise self._end
-                return
-            else:
-                self._filled.clear()
-                await self._filled.wait()
+                return None
+            self._filled.clear()
+            await self._filled.wait()
+        taken, self._batches = self._batches, []
+        self._emptied.set()
+        return taken
