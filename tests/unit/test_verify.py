@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.unit.directives import HONOURED, KNOWN
-from argosy.unit.parse import parse
-from argosy.unit.verify import unhonoured, verify
+from argosy.unit.verify import verify
 from tests.unit import files
 
 
@@ -175,11 +173,3 @@ def test_a_file_of_oddities_is_told_in_little_time() -> None:
     assert len(found) == 15_000
     assert "did you mean Restart=?" in found[0].message
     assert "did you mean" not in found[-1].message
-
-
-def test_what_is_honoured_is_known() -> None:
-    assert all(HONOURED[section] <= KNOWN[section] for section in HONOURED)
-    assert {"ExecStart", "MemoryMax", "KillMode", "LimitNOFILE", "ProtectSystem"} <= KNOWN["Service"]
-    assert "OnCalendar" in KNOWN["Timer"]
-    text = "".join(f"[{section}]\n" + "".join(f"{name}=x\n" for name in sorted(names)) for section, names in HONOURED.items())
-    assert unhonoured(parse(text)) == ()
