@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 import uvloop
 
 from argosy import daemon
 from argosy.config import load, parse_metadata
+from argosy.lab.install import CONFIG, program, service_file
 
 
 @click.command()
@@ -32,7 +31,7 @@ def agent(
 ) -> None:
     """Run this machine's agent: it keeps what is placed here running, and answers, plans and routes with the others."""
     if print_service:
-        click.echo(daemon.service_file(sys.argv[0], path or "/etc/argosy/argosy.toml"), nl=False)
+        click.echo(service_file(program(), path or CONFIG), nl=False)
         return
     flags = {
         "machine.name": name,

@@ -39,13 +39,13 @@ def up(path: str | None, name: str | None, metadata: str | None, runtime: str | 
     if (health := _health(client)) is not None:
         click.echo(f"An agent runs here already (machine {health['machine'][:8]}...). Stop it with: argosy down")
         return
-    log = _start(config)
-    _await(client, log)
+    log, process = _start(config)
+    _await(client, log, process)
     _tell(client, config, log)
 
 
-def _start(config: Config) -> Path:
-    """Starts the agent, detached from this terminal; returns its log."""
+def _start(config: Config) -> tuple[Path, subprocess.Popen[bytes]]:
+    """Starts the agent, detached from this terminal; returns its log and the process."""
     for folder in (config.state_dir, config.run_dir):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,7 +65,7 @@ def _start(config: Config) -> Path:
             env={name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")},
         )
     (config.run_dir / "agent.pid").write_text(f"{process.pid}\n")
-    return log
+    return log, process
 
 
 def _health(client: Client) -> Any:
@@ -75,10 +75,10 @@ def _health(client: Client) -> Any:
         return None
 
 
-def _await(client: Client, log: Path) -> None:
+def _await(client: Client, log: Path, process: subprocess.Popen[bytes]) -> None:
     start = log.stat().st_size
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if client.ask("GET", "/argosy/v1/machines", timeout=5)["machines"]:
                 return

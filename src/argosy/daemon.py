@@ -1,0 +1,189 @@
+"""The composition root: configuration → drivers → rooms → one TaskGroup. It decides nothing but which driver answers to `auto`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from argosy import __version__
+from argosy.agent import facts
+from argosy.agent.foothold import FolderFoothold
+from argosy.agent.loop import Agent
+from argosy.agent.runtime import Runtime
+from argosy.agent.supervisor import SupervisorRuntime
+from argosy.agent.systemd import SystemdRuntime
+from argosy.api.peers import Peers
+from argosy.api.server import Api
+from argosy.config import Config
+from argosy.engine.loop import Engine
+from argosy.errors import InvalidInput, RuntimeFailed
+from argosy.model import Machine
+from argosy.reconcile import Clock, SystemClock
+from argosy.router.loop import Router, settings_of
+from argosy.router.nginx import Nginx
+from argosy.store.base import Store
+from argosy.store.etcd import EtcdStore
+from argosy.store.members import EtcdTls
+from argosy.store.sqlite import SqliteStore
+from argosy.trust import contexts
+
+log = logging.getLogger(__name__)
+
+DOOR_PORT = 8700
+
+Room = Callable[[], Coroutine[None, None, None]]
+
+
+def log_to_stderr(level: str) -> None:
+    """Under systemd the journal adds the time."""
+    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
+    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
+
+
+def open_store(config: Config, clock: Clock) -> Store:
+    """Opens lazily: an etcd that is away is no error here. Raises InvalidInput for a url that cannot be used."""
+    kind, _, rest = config.store.url.partition(":")
+    if kind == "sqlite":
+        return SqliteStore(rest, clock)
+    tls = None
+    if not config.store.plain:
+        if not config.tls.ca:
+            raise InvalidInput(f"[store] url is {config.store.url} and [tls] is empty", remedy="see argosy ca; on loopback: plain = true")
+        tls = EtcdTls(*(_read(path) for path in (config.tls.ca, config.tls.cert, config.tls.key)))
+    return EtcdStore([part.strip() for part in rest.split(",") if part.strip()], clock, tls)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"[tls] {path}: {error.strerror}", remedy="see argosy ca") from error
+
+
+async def open_runtime(config: Config, machine: Machine, clock: Clock) -> Runtime:
+    """The runtime that is asked for. `auto`: systemd, the system's for root and else the user's own, or the supervisor."""
+    kind = config.runtime.kind
+    if kind == "systemd" or (kind == "auto" and os.getuid() == 0):
+        try:
+            return await SystemdRuntime.connect("system", config.run_dir / "units")
+        except RuntimeFailed as error:
+            if kind != "auto":
+                raise
+            log.info("no systemd of the system: %s", error)
+    if kind == "systemd-user" or (kind == "auto" and os.getuid() != 0):
+        try:
+            return await SystemdRuntime.connect("user", config.run_dir / "units")
+        except RuntimeFailed as error:
+            if kind != "auto":
+                raise
+            log.info("no systemd of the user's own: %s", error)
+    folder = config.run_dir / "supervisor"
+    return await SupervisorRuntime.connect(folder, clock, environment=config.runtime.environment, machine_id=machine.id, host=machine.name)
+
+
+def describe(config: Config) -> Machine:
+    """This machine as it will register."""
+    section = config.machine
+    address = section.address or facts.default_address()
+    return Machine(
+        id=facts.machine_id(section.id, config.state_dir),
+        address=address,
+        name=section.name or socket.gethostname(),
+        metadata=section.metadata,
+        version=__version__,
+        door=door(config, address),
+        ttl=section.ttl,
+    )
+
+
+def door(config: Config, address: str) -> str:
+    """Where other machines ask this one, "" where they cannot."""
+    if not config.tls.ca or config.api.door == "none":
+        return ""
+    return config.api.door or f"{address}:{DOOR_PORT}"
+
+
+def has_router(config: Config) -> bool:
+    """Whether this machine routes: yes, no, or wherever nginx is."""
+    if config.router.enabled == "auto":
+        return shutil.which(config.router.nginx, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+    return config.router.enabled == "yes"
+
+
+async def run(config: Config, clock: Clock | None = None) -> None:
+    """This machine's agent with all its rooms, until SIGTERM or SIGINT; units and nginx go on running after it."""
+    clock = clock or SystemClock()
+    for folder in (config.state_dir, config.run_dir):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        rooms = await stack.enter_async_context(furnished(config, clock))
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(room(), name=name) for name, room in rooms.items()]
+            await stopping.wait()
+            log.info("stopping; units go on running")
+            for task in tasks:
+                task.cancel()
+
+
+@asynccontextmanager
+async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Room]]:
+    """The rooms of a machine by name, over one store and one runtime, which are closed at the end."""
+    async with AsyncExitStack() as stack:
+        machine = await asyncio.to_thread(describe, config)
+        runtime = await open_runtime(config, machine, clock)
+        stack.push_async_callback(runtime.close)
+        store = await stack.enter_async_context(open_store(config, clock))
+        log.info("machine %s (%s) at %s, units under %s", machine.id, machine.name, machine.address, runtime.kind)
+        tls = config.tls
+        peers = await stack.enter_async_context(Peers(contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None))
+        gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
+        agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather)
+        api = Api(store, config, machine.id, agent, clock, peers, contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None)
+        rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
+        if config.engine.enabled:
+            rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
+        if has_router(config):
+            templates = Path(config.router.templates) if config.router.templates else None
+            proxy = Nginx(config.run_dir / "router", (config.router.nginx,))
+            router = Router(store, machine.id, proxy, settings_of(config.router), clock, ttl=config.machine.ttl, templates=templates)
+            rooms["router"] = router.run
+        rooms["ready"] = lambda: _say_ready(api)
+        yield rooms
+
+
+async def _say_ready(api: Api) -> None:
+    """systemd's READY=1, where systemd waits for it, once the doors are open."""
+    await api.opened.wait()
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as to:
+            to.connect("\0" + address[1:] if address.startswith("@") else address)
+            to.send(b"READY=1")
+
+
+async def clear(config: Config) -> tuple[str, ...]:
+    """What `argosy down` does once the agent has ended: stops and forgets every unit, the supervisor, nginx. Returns the units' names."""
+    if not config.run_dir.exists():
+        return ()
+    await Nginx(config.run_dir / "router", (config.router.nginx,)).stop()
+    runtime = await open_runtime(config, await asyncio.to_thread(describe, config), SystemClock())
+    try:
+        units = tuple(await runtime.units())
+        await runtime.unload(units)
+        if isinstance(runtime, SupervisorRuntime):
+            await runtime.shutdown()
+        return units
+    finally:
+        await runtime.close()
