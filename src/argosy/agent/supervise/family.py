@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 MARK = "ARGOSY_RUN"
@@ -38,8 +38,26 @@ class Process(NamedTuple):
         return self.state == "X" or (self.state == "Z" and self.threads <= 1)
 
 
+class Marks:
+    """The marks of processes, each read once: a process has its mark from birth, and keeps belonging if it drops it."""
+
+    def __init__(self, read: Callable[[int], str]) -> None:
+        self._read = read
+        self._known: dict[tuple[int, int], str] = {}
+
+    def of(self, entry: Process) -> str:
+        key = entry.pid, entry.start
+        if key not in self._known:
+            self._known[key] = self._read(entry.pid)
+        return self._known[key]
+
+    def keep(self, processes: Mapping[int, Process]) -> None:
+        """Forgets those that are gone."""
+        self._known = {key: mark for key, mark in self._known.items() if key[0] in processes and processes[key[0]].start == key[1]}
+
+
 def process(pid: int) -> Process | None:
-    """None if there is no such process."""
+    """None if there is no such process, or it is one of the kernel's own."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -52,18 +70,20 @@ def process(pid: int) -> Process | None:
         os.close(fd)
     if len(fields) < 22:
         return None
+    if fields[20] == b"0" and fields[0] not in b"ZX":
+        return None  # one of the kernel's own
     cpu = (int(fields[11]) + int(fields[12])) / TICKS
     return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), cpu, int(fields[21]) * PAGE, int(fields[17]))
 
 
 class Table:
-    """All processes at one moment. Marks are read only when they are asked for."""
+    """All processes at one moment, without those of the kernel."""
 
-    def __init__(self, processes: Collection[Process] | None = None, marks: Callable[[int], str] | None = None) -> None:
+    def __init__(self, processes: Collection[Process] | None = None, marks: Marks | None = None) -> None:
         found = _all() if processes is None else processes
         self.processes = {entry.pid: entry for entry in found if not entry.dead}
-        self._read = marks or mark_of
-        self._marks: dict[int, str] = {}
+        self._marks = marks or Marks(mark_of)
+        self._marks.keep(self.processes)
         self._children: dict[int, list[int]] = {}
         self._sessions: dict[int, list[int]] = {}
         for entry in self.processes.values():
@@ -83,7 +103,8 @@ class Table:
                 todo += self._sessions.get(pid, ())
                 if entry is not None:
                     todo.append(pid)
-        todo += [pid for pid in self.processes if self.mark(pid) == mark]
+        began = min((start for _, start in started), default=0)
+        todo += [entry.pid for entry in self.processes.values() if entry.start >= began and self._marks.of(entry) == mark]
         found: dict[int, Process] = {}
         while todo:
             pid = todo.pop()
@@ -94,15 +115,11 @@ class Table:
 
     def marked(self, folder: str) -> Iterator[tuple[Process, str, str]]:
         """(process, unit, invocation) of all that carry a mark of this supervisor, eldest first."""
-        for pid in sorted(self.processes, key=lambda pid: self.processes[pid].start):
-            owner, _, rest = self.mark(pid).rpartition(":")[0].rpartition(":")
+        for entry in sorted(self.processes.values(), key=lambda entry: entry.start):
+            owner, _, rest = self._marks.of(entry).partition(":")
             if owner == folder:
-                yield self.processes[pid], rest, self.mark(pid).rpartition(":")[2]
-
-    def mark(self, pid: int) -> str:
-        if pid not in self._marks:
-            self._marks[pid] = self._read(pid)
-        return self._marks[pid]
+                unit, _, invocation = rest.rpartition(":")
+                yield entry, unit, invocation
 
 
 def mark_of(pid: int) -> str:

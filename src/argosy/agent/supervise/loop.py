@@ -9,9 +9,12 @@ import contextlib
 import os
 import selectors
 import signal
+import sys
+import traceback
 from collections.abc import Callable
 
 Callback = Callable[[], object]
+PAUSE_AFTER_DEFECT = 1.0
 
 
 class Loop:
@@ -55,13 +58,23 @@ class Loop:
     def run(self, after: Callable[[], float | None]) -> None:
         """`after` is called before each wait and says how many seconds it may take at most (None: no end)."""
         while True:
-            pause = after()
+            try:
+                pause = after()
+            except Exception:
+                _report()
+                pause = PAUSE_AFTER_DEFECT
             if self._stopped:
                 return
             for key, events in self._selector.select(pause):
                 for event, callback in key.data.items():
                     if events & event and self._still(key.fd, event, callback):
-                        callback()
+                        self._call(callback)
+
+    def _call(self, callback: Callback) -> None:
+        try:
+            callback()
+        except Exception:  # a defect somewhere must not take the units' supervisor away
+            _report()
 
     def _change(self, fd: int, event: int, callback: Callback) -> None:
         try:
@@ -85,4 +98,9 @@ class Loop:
         for number in came:
             callback = self._signals.get(number)
             if callback is not None:
-                callback()
+                self._call(callback)
+
+
+def _report() -> None:
+    sys.stderr.write(traceback.format_exc())
+    sys.stderr.flush()

@@ -19,7 +19,8 @@ KEPT_FOLDERS = 64
 """Log folders of units that are no longer loaded here: the newest so many are kept."""
 LONGEST_WORD = 1024
 PUMP_PAUSE = 0.1
-"""Seconds before a pump that has ended is started again."""
+LONG_LIFE = 1.0
+"""Seconds before a pump that has ended is started again: PUMP_PAUSE if it lived long, LONG_LIFE if not."""
 
 
 class Outputs:
@@ -120,6 +121,7 @@ class PumpKeeper:
         self._clock = clock
         self._pid = 0
         self._due: float | None = 0.0
+        self._started = -LONG_LIFE
 
     def round(self) -> float | None:
         """Starts one where none is; seconds until it wants to be asked again."""
@@ -132,6 +134,7 @@ class PumpKeeper:
         started = self._outputs.start_pump()
         if started is not None:
             self._pid = started
+            self._started = now
             self._due = None
             return None
         running = self._outputs.running_pump()
@@ -148,7 +151,8 @@ class PumpKeeper:
     def ended(self, pid: int) -> None:
         """A child has died that belongs to no unit."""
         if pid == self._pid:
-            self._due = self._clock.monotonic() + PUMP_PAUSE
+            now = self._clock.monotonic()
+            self._due = now + (PUMP_PAUSE if now - self._started > LONG_LIFE else LONG_LIFE)
 
     def _other_ended(self, fd: int) -> None:
         self._loop.forget(fd)

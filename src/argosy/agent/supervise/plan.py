@@ -384,7 +384,7 @@ class _Turn:
         if said.status is not None:
             self._change(status=said.status)
         if said.main is not None and said.main != self.run.main and self.run.sub in (*STARTING, Sub.RUNNING, Sub.RELOAD):
-            self._change(main=said.main, mine=(*self.run.mine, said.main))
+            self._change(main=said.main, mine=(*(pid for pid in self.run.mine if pid != said.main), said.main))
         if said.stopping and self.run.sub is Sub.RUNNING:
             self._enter(Sub.STOP_SIGTERM, self.spec.timeout_stop)
         elif said.ready and self.run.sub is Sub.START and self.spec.type == "notify":

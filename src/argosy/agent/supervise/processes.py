@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 
 from argosy.agent.supervise import exits, family
-from argosy.agent.supervise.family import Process, Table
+from argosy.agent.supervise.family import Marks, Process, Table
 from argosy.agent.supervise.loop import Loop
 from argosy.agent.supervise.outputs import Outputs
 from argosy.agent.supervise.plan import commands
@@ -30,6 +30,7 @@ class Processes:
         self._outputs = outputs
         self._tell = tell
         self._table: Table | None = None
+        self._marks = Marks(family.mark_of)
         self._children: dict[int, Unit] = {}
         self._others: dict[Pid, int] = {}
         self._suspects: list[Unit] = []
@@ -186,7 +187,7 @@ class Processes:
     def table(self) -> Table:
         """All processes, as they were when somebody last asked in this round of the loop."""
         if self._table is None:
-            self._table = Table()
+            self._table = Table(marks=self._marks)
         return self._table
 
     def forget_table(self) -> None:

@@ -13,6 +13,7 @@ supervisor's own words). Through the named pipe LOGS/control come `open FOLDER`,
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import resource
@@ -134,7 +135,8 @@ class Output:
             self._lost += lines
             self._why = (error.strerror or "").encode()
             if self._log is not None:
-                os.ftruncate(self._log, self._size)
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._log, self._size)
             return
         self._lost = 0
         self._size += len(data)

@@ -19,6 +19,7 @@ from argosy.agent.supervise.protocol import LONGEST_LINE, VERSION, Reply, Reques
 from argosy.agent.supervise.supervision import Supervision
 
 CHUNK = 256 * 1024
+MOST_CONNECTIONS = 256
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -61,6 +62,9 @@ class Server:
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
             peer, _ = self._socket.accept()
+            if len(self._connections) >= MOST_CONNECTIONS:
+                peer.close()
+                return
             uid = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
             if uid not in (0, os.geteuid()):
                 peer.close()
