@@ -1,0 +1,401 @@
+"""The agent of one machine: it registers the machine, does what the engine has placed there, and tells how it goes.
+
+It watches only its own placements. While the store is out of reach, what runs goes on running, for the placements last known stand; only
+units that must not outlive the machine's lease are stopped in time. An agent that stops leaves everything running and its lease to end by
+itself, so that a restart moves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from itertools import groupby
+
+import msgspec
+
+from argosy.agent.facts import notably_different
+from argosy.agent.foothold import Foothold, Notes
+from argosy.agent.heartbeat import Heartbeat, within
+from argosy.agent.plan import (
+    STOP_AT,
+    Action,
+    Kill,
+    Load,
+    Start,
+    Stop,
+    Unload,
+    Wait,
+    anew,
+    at_rest,
+    attempted,
+    fence,
+    has_failed,
+    needs,
+    next_look,
+    plan,
+    refused,
+    report,
+)
+from argosy.agent.publisher import Publisher
+from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
+from argosy.errors import ArgosyError, LeaseLost, RuntimeFailed, StoreUnavailable
+from argosy.model import Facts, Machine, Placement, UnitState
+from argosy.reconcile import Backoff, Clock, Wake, reconcile
+from argosy.state import keys
+from argosy.state.view import Changes, decoded, follow
+from argosy.store.base import Store
+
+log = logging.getLogger(__name__)
+
+TTL = 5.0
+FACTS_EVERY = 30.0
+LOOKS = 10
+GUARDS = 20
+"""Looks of the guard in the lease's time: while all is well (a host that was suspended has lost time unnoticed), and once the store is
+silent."""
+
+
+class Agent:
+    """`machine` says who this machine is; the agent adds when it came, what runs its units and its facts. `ttl` 0 means five seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        machine: Machine,
+        clock: Clock,
+        foothold: Foothold,
+        facts: Callable[[], Awaitable[Facts]] | None = None,
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._clock = clock
+        self._foothold = foothold
+        self._gather = facts
+        self._first = msgspec.structs.replace(machine, ttl=machine.ttl or TTL, runtime=runtime.kind)
+        self._ttl = self._first.ttl
+        self._placements: dict[str, Placement] | None = None
+        self._revision = 0
+        self._observed: dict[str, Observed] | None = None
+        self._states: dict[str, UnitState] = {}
+        self._standing: set[str] | None = None
+        self._exclusive: frozenset[str] = frozenset()
+        self._noted = Notes()
+        self._wake = Wake()
+        self._looked = Wake()
+        self._guarding = Wake()
+        self._publisher = Publisher(store, machine.id, clock, self._hurry)
+        self._heartbeat: Heartbeat | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The record as it is told to the store."""
+        return self._heartbeat.machine if self._heartbeat else self._first
+
+    @property
+    def lease(self) -> int:
+        """The machine's lease, for others who write under it; 0 while there is none."""
+        return self._heartbeat.lease if self._heartbeat else 0
+
+    async def detail(self, name: str) -> Detail:
+        """Raises NotFound for a unit that is not loaded here."""
+        return await self._runtime.detail(name)
+
+    def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        return self._runtime.logs(name, lines, follow)
+
+    async def run(self) -> None:
+        """Until it is cancelled. Raises Refused if another agent has this run folder or this machine id."""
+        notes = await self._foothold.take()
+        try:
+            self._exclusive = frozenset(notes.exclusive)
+            machine = await self._with_facts(msgspec.structs.replace(self._first, since=self._clock.now()))
+            self._noted = msgspec.structs.replace(notes, since=machine.since)
+            self._heartbeat = Heartbeat(
+                self._store,
+                machine,
+                self._clock,
+                notes,
+                settle=self._settle,
+                clear=self._clear,
+                joining=self._note,
+                joined=self._joined,
+                beaten=self._beaten,
+                lost=self._lost,
+            )
+            try:
+                await self._run(self._heartbeat)
+            finally:
+                await self._leave(self._heartbeat)
+        finally:
+            await self._foothold.let_go()
+
+    async def _run(self, heartbeat: Heartbeat) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(heartbeat.run())
+                group.create_task(self._follow())
+                group.create_task(self._watch())
+                group.create_task(reconcile("agent", self._round, self._wake, self._clock))
+                group.create_task(self._publisher.run())
+                group.create_task(self._guard(heartbeat))
+                group.create_task(self._refresh(heartbeat))
+        except BaseExceptionGroup as errors:
+            raise _first_of(errors) from errors
+
+    # ---------------------------------------------------------------- what is placed here
+
+    async def _follow(self) -> None:
+        async for changes in follow(self._store, keys.placements_on(self._first.id), Placement, self._clock):
+            self._take(changes)
+
+    def _take(self, changes: Changes[Placement]) -> None:
+        """What stood before a revision that is known already is old news."""
+        if changes.revision <= self._revision:
+            return
+        self._revision = changes.revision
+        before = self._placements or {}
+        after = {} if changes.reset else dict(before)
+        for name, placement in changes.items.items():
+            if placement is None:
+                after.pop(name, None)
+            else:
+                after[name] = placement
+        for name in after:
+            if name in self._states and name in before and _another(before[name], after[name]):
+                self._states[name] = anew(self._states[name])
+        self._placements = after
+        self._wake.set()
+
+    async def _settle(self) -> None:
+        """Before the machine joins (for the first time, or after it was counted as lost): what is no longer placed here is stopped, so that
+        nothing runs twice. Units that take their time to stop are waited for as long as a lease lasts; those that must not outlive a lease
+        that has ended, until they are dead."""
+        prefix = keys.placements_on(self._first.id)
+        listing = await within(self._clock, self._ttl, self._store.list(prefix))
+        found = {record.key[len(prefix) :]: decoded(Placement, record) for record in listing.records}
+        standing = {name: placement for name, placement in found.items() if placement is not None}
+        await self._recall()
+        self._take(Changes(standing, {}, listing.revision, reset=True))
+        self._wake.set()
+        end = self._clock.monotonic() + self._ttl
+        while (
+            self._observed is None
+            or (self._leftovers() and self._clock.monotonic() < end)
+            or (self._heartbeat is not None and self._heartbeat.lost and not self._clear())
+        ):
+            await self._looked.wait(self._clock, self._ttl / GUARDS)
+
+    async def _recall(self) -> None:
+        """The states that stand in the store: at first, the failures that the agent before had counted; later, what must be deleted."""
+        prefix = keys.states_on(self._first.id)
+        listing = await within(self._clock, self._ttl, self._store.list(prefix))
+        states = {record.key[len(prefix) :]: decoded(UnitState, record) for record in listing.records}
+        if self._standing is None and not self._states:
+            now = self._clock.now()
+            for name, state in states.items():
+                if state is not None:
+                    self._states[name] = msgspec.structs.replace(state, retry_at=now) if has_failed(state) else state
+        self._standing = set(states)
+
+    def _leftovers(self) -> bool:
+        placed = self._placements or {}
+        return any(name not in placed and not at_rest(seen) for name, seen in (self._observed or {}).items())
+
+    # ---------------------------------------------------------------- doing it
+
+    async def _watch(self) -> None:
+        """What the runtime tells."""
+        backoff = Backoff()
+        while True:
+            try:
+                async for _ in self._runtime.changes():
+                    backoff.reset()
+                    await self._look()
+                    self._wake.set()
+            except RuntimeFailed as error:
+                pause = backoff.next()
+                log.warning("%s; connecting anew in %.1f s", error, pause)
+                await self._clock.sleep(pause)
+
+    async def _look(self) -> dict[str, Observed]:
+        """Looks at all units and offers their states; this goes on while a round waits for the runtime."""
+        observed = self._observed = await self._runtime.units()
+        if self._placements is not None:
+            self._states = report(self._first.id, self._placements, observed, self._states, self._clock.now())
+            self._publisher.offer(self._states)
+        self._looked.set()
+        return observed
+
+    async def _round(self) -> float | None:
+        observed = await self._look()
+        placements = self._placements
+        if placements is None:  # the store was not heard yet: nothing is known, so nothing is done
+            return None
+        now = self._clock.now()
+        actions = plan(placements, observed, self._states, now, fenced=self._fenced())
+        await self._know_exclusive(placements, observed)
+        pause = next_look(actions, self._states, now)
+        retry = await self._apply([action for action in actions if not isinstance(action, Wait)])
+        return retry if pause is None else pause if retry is None else min(pause, retry)
+
+    async def _apply(self, actions: list[Action]) -> float | None:
+        """Does what is planned, one call for each kind. Seconds until something that was refused is tried again."""
+        rejected: dict[str, str] = {}
+        stuck: RuntimeFailed | None = None
+        for kind, group in groupby(actions, type):
+            chosen = [action for action in group if action.unit not in rejected]
+            for action in chosen:
+                log.info("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
+            try:
+                await self._call(chosen)
+            except RuntimeFailed as error:
+                if not error.refused:
+                    raise
+                if kind in (Load, Start):
+                    rejected |= error.refused
+                else:
+                    stuck = error
+            if kind is Start:
+                for action in chosen:
+                    if action.unit in self._states and action.unit not in rejected:
+                        self._states[action.unit] = attempted(self._states[action.unit])
+        now = self._clock.now()
+        for name, reason in rejected.items():
+            self._states[name] = refused(self._first.id, name, self._states.get(name), reason, now)
+            log.error("%s is refused: %s", name, reason)
+        self._publisher.offer(self._states)
+        if stuck is not None:
+            raise stuck
+        return min((self._states[name].retry_at - now for name in rejected), default=None)
+
+    async def _call(self, actions: list[Action]) -> None:
+        """Actions of one kind, in one call."""
+        names = [action.unit for action in actions]
+        match actions:
+            case []:
+                return
+            case [Load(), *_]:
+                await self._runtime.load([(action.unit, action.text) for action in actions if isinstance(action, Load)])
+            case [Start(), *_]:
+                await self._runtime.start([(action.unit, action.launch) for action in actions if isinstance(action, Start)])
+            case [Stop(), *_]:
+                await self._runtime.stop(names)
+            case [Kill(), *_]:
+                await self._runtime.kill(names)
+            case [Unload(), *_]:
+                await self._runtime.unload(names)
+
+    # ---------------------------------------------------------------- the lease, and those that must not outlive it
+
+    def _hurry(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.hurry()
+
+    def _joined(self) -> None:
+        self._publisher.begin(self.lease, self._standing or ())
+        self._wake.set()
+        self._guarding.set()
+
+    def _lost(self) -> None:
+        self._publisher.end()
+        self._guarding.set()
+
+    def _clear(self) -> bool:
+        """Nothing runs that must not outlive the lease."""
+        observed = self._observed or {}
+        return all(at_rest(observed[name]) for name in self._exclusive & observed.keys())
+
+    def _fenced(self) -> bool:
+        return self._heartbeat is None or not self._heartbeat.lease or self._heartbeat.silent() >= self._ttl * STOP_AT
+
+    async def _know_exclusive(self, placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
+        """Which units must not outlive the lease; the next agent is told before any of them is started."""
+        placed = {name for name, placement in placements.items() if needs(name, placement.text).exclusive}
+        leaving = {name for name in self._exclusive & observed.keys() if name not in placements and not at_rest(observed[name])}
+        exclusive = frozenset(placed | leaving)
+        if exclusive != self._exclusive:
+            self._exclusive = exclusive
+            self._guarding.set()
+            await self._note()
+
+    async def _beaten(self) -> None:
+        if self._exclusive:
+            await self._note()
+
+    async def _note(self) -> None:
+        sent = self._heartbeat.sent if self._heartbeat and self._heartbeat.lease else self._noted.sent
+        self._noted = msgspec.structs.replace(self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)))
+        try:
+            await self._foothold.note(self._noted)
+        except OSError as error:
+            log.error("cannot leave notes for the next agent: %s", error.strerror or error)
+
+    async def _guard(self, heartbeat: Heartbeat) -> None:
+        """Stops what must not outlive the lease when the store has been silent for too long. It does not depend on anything but the
+        runtime: neither on placements nor on the other loops."""
+        await self._clock.sleep(self._ttl / GUARDS)  # an agent that was restarted is given time to join
+        while True:
+            if not self._exclusive:
+                await self._guarding.wait(self._clock, None)
+                continue
+            left = self._ttl * STOP_AT - heartbeat.silent()
+            if left <= 0:
+                try:
+                    await self._fence(heartbeat.silent())
+                except RuntimeFailed as error:
+                    log.error("units that must not outlive the lease cannot be stopped: %s", error)
+            await self._guarding.wait(self._clock, max(self._ttl / GUARDS, min(left, self._ttl / LOOKS)))
+
+    async def _fence(self, silent: float) -> bool:
+        """Whether there was anything to do."""
+        observed = await self._runtime.units()
+        actions = fence(observed, self._exclusive, self._placements or {}, silent, self._ttl)
+        for kind, group in groupby(actions, type):
+            chosen = list(group)
+            for action in chosen:
+                log.warning("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
+            await self._call(chosen)
+        return any(not at_rest(observed[name]) for name in self._exclusive & observed.keys())
+
+    async def _leave(self, heartbeat: Heartbeat) -> None:
+        """When the agent stops, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""
+        if not self._exclusive:
+            return
+        end = self._clock.monotonic() + 2 * self._ttl
+        try:
+            while await self._fence(max(heartbeat.silent(), self._ttl * STOP_AT)) and self._clock.monotonic() < end:
+                await self._clock.sleep(self._ttl / GUARDS)
+            await self._fence(self._ttl)
+        except RuntimeFailed as error:
+            log.error("units that must not outlive the lease cannot be stopped: %s", error)
+
+    # ---------------------------------------------------------------- facts
+
+    async def _with_facts(self, machine: Machine) -> Machine:
+        return machine if self._gather is None else msgspec.structs.replace(machine, facts=await self._gather())
+
+    async def _refresh(self, heartbeat: Heartbeat) -> None:
+        while True:
+            await self._clock.sleep(FACTS_EVERY)
+            machine = await self._with_facts(heartbeat.machine)
+            if notably_different(heartbeat.machine.facts, machine.facts):
+                try:
+                    await heartbeat.tell(machine)
+                except (StoreUnavailable, LeaseLost) as error:
+                    log.debug("the machine's facts are told later: %s", error)
+
+
+def _another(before: Placement, after: Placement) -> bool:
+    """Whether a placement asks for something else than before."""
+    return (before.text, before.target, before.launch) != (after.text, after.target, after.launch)
+
+
+def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that a person must read, if there is one among them."""
+    for error in errors.exceptions:
+        found = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, ArgosyError):
+            return found
+    return errors
