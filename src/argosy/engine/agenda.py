@@ -13,7 +13,7 @@ class Agenda:
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str, str]] = []
-        self._items: set[Item] = set()
+        self._items: dict[Item, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -22,13 +22,17 @@ class Agenda:
         return item in self._items
 
     def add(self, unit: str, machine: str = "", *, urgent: bool = False) -> None:
+        """An item that is there already can only become urgent."""
         item = (unit, machine)
-        if item not in self._items:
-            self._items.add(item)
-            heappush(self._heap, (0 if urgent else 1, unit, machine))
+        rank = 0 if urgent else 1
+        if self._items.get(item, 2) > rank:
+            self._items[item] = rank
+            heappush(self._heap, (rank, unit, machine))
 
     def pop(self) -> Item:
         """Raises IndexError when nothing is left."""
-        _, unit, machine = heappop(self._heap)
-        self._items.discard((unit, machine))
-        return (unit, machine)
+        while True:
+            rank, unit, machine = heappop(self._heap)
+            if self._items.get((unit, machine)) == rank:
+                del self._items[unit, machine]
+                return (unit, machine)

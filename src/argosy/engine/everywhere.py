@@ -9,13 +9,7 @@ from argosy.engine.steps import ended, goes, updated
 from argosy.engine.world import NO_PLACES, World
 from argosy.model import Placement, Unit
 from argosy.placement.jobs import Reading
-from argosy.placement.place import expulsion, reason_for, refusal
-
-
-def spread(world: World, name: str) -> None:
-    """Puts the unit on the agenda once for every machine."""
-    for machine in world.cluster.spots:
-        world.touch(name, machine)
+from argosy.placement.place import Refusal, expulsion, reason_for, refusal
 
 
 def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, now: float) -> list[Action]:
@@ -31,8 +25,7 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
             reason = reason_for(world.cluster, reading.job, spot)
             new = Placement(unit.name, machine, unit.text, unit.target, unit.launch, reason, now)
             return [Place(new, reason, world.cluster.tied(reading.job))]
-        if found.filter in ("Conflicts", "Replaces"):
-            world.wait(unit.name, machine, tied=True)
+        _wait(world, unit, found)
         return []
     new = updated(unit, old)
     if not spot.present:
@@ -43,7 +36,14 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
         return [MarkFinished(msgspec.structs.replace(new, finished=True), "it has ended with success")]
     leaving = expulsion(world.cluster, reading.job, spot)
     if leaving is not None:
+        _wait(world, unit, leaving)
         return [goes(world, unit.name, machine, leaving.reason)]
     if spot.draining and not world.occupied(spot):
         return [goes(world, unit.name, machine, "the machine is draining, and nothing else is left there")]
     return [] if new is old else [Update(new, "the unit changed")]
+
+
+def _wait(world: World, unit: Unit, refused: Refusal) -> None:
+    """A refusal that other units are the cause of may pass with them; any other only with the machine, which is noticed anyway."""
+    if refused.filter in ("Conflicts", "Replaces"):
+        world.wait(unit.name, refused.machine, tied=True)

@@ -18,7 +18,7 @@ import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.agenda import Item
-from argosy.engine.everywhere import decide_everywhere, spread
+from argosy.engine.everywhere import decide_everywhere
 from argosy.engine.steps import changed, ended, goes, same, updated
 from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
 from argosy.model import Placement, Target, Unit
@@ -96,7 +96,7 @@ def decide(world: World, name: str, machine: str, now: float) -> list[Action]:
     if reading.job.requirements.everywhere:
         if machine:
             return decide_everywhere(world, unit, reading, machine, now)
-        spread(world, name)
+        world.touch(name)
         return []
     if not here:
         return _new(world, unit, reading, now)
@@ -150,7 +150,7 @@ def _settle(world: World, unit: Unit, here: Mapping[str, Placement], places: Pla
         elif there and not _followers_behind(world, unit.name, machine):
             actions.append(goes(world, unit.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
         else:
-            actions += _update(unit, here[machine])
+            actions += _update_leaving(unit, here[machine])
     return actions
 
 
@@ -172,7 +172,7 @@ def _drain(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placem
     new = _place(world, unit, reading, spot, reason, now)
     if reading.job.requirements.stop_on_disconnect or given_up(old, state):
         return [*others, leave, new]
-    return [*others, new]
+    return [*others, *_update_leaving(unit, old), new]
 
 
 def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
@@ -228,6 +228,11 @@ def _update(unit: Unit, old: Placement) -> list[Action]:
         return []
     what = "text" if new.text != old.text else "launch" if new.launch != old.launch else "target state"
     return [Update(new, f"its {what} changed")]
+
+
+def _update_leaving(unit: Unit, old: Placement) -> list[Action]:
+    """The copy that is about to go is told to stop if that is what is wanted now, but not to begin with a new text or launch."""
+    return _update(unit, old) if unit.target is not old.target else []
 
 
 def _others(world: World, unit: Unit, here: Mapping[str, Placement], keep: str, reason: str) -> list[Action]:

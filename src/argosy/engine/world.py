@@ -151,8 +151,13 @@ class World:
         return any(name not in self._everywhere and not self.placements[name][spot.id].finished for name in spot.units)
 
     def touch(self, name: str, machine: str = "") -> None:
-        """Look at this unit again; at a global one only on this machine, if one is given."""
-        self.agenda.add(name, machine if name in self._everywhere else "", urgent=name in self.placements)
+        """Look at this unit again: at a global one machine by machine, and only on this machine if one is given."""
+        here = self.placements.get(name, NO_PLACES)
+        if name not in self._everywhere:
+            self.agenda.add(name, urgent=bool(here))
+        else:
+            for place in [machine] if machine else self.cluster.spots:
+                self.agenda.add(name, place, urgent=place in here)
 
     # Inside
 
