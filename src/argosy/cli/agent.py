@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
-import uvloop
 
 from argosy import daemon
 from argosy.config import load, parse_metadata
@@ -42,4 +43,4 @@ def agent(
     }
     config = load(path, flags=flags)
     daemon.log_to_stderr(log_level)
-    uvloop.run(daemon.run(config))
+    asyncio.run(daemon.run(config))

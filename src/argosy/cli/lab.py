@@ -133,7 +133,7 @@ def heal(name: str) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(machine: str, command: tuple[str, ...], name: str) -> NoReturn:
     """Run COMMAND inside a MACHINE: argosy lab exec m1 -- ps ax."""
-    inside = _run(_lab(name).command(machine, command))
+    inside = _run(_lab(name).command(machine, command[1:] if command[0] == "--" else command))
     os.chdir(inside.folder)
     try:
         os.execvpe(inside.argv[0], inside.argv, inside.environ)
