@@ -172,6 +172,12 @@ class LabContract:
         done = await ground.do("m1", "argosy --version")
         assert (done.code, done.stdout.split()[0]) == (0, "argosy,")
 
+    async def test_what_the_agent_says_is_at_hand(self, ground: Ground) -> None:
+        end = time.monotonic() + DEADLINE
+        while not (said := await ground.driver.log(ground.lab, "m1", 2)):
+            assert time.monotonic() < end, "the agent says nothing"
+        assert len(said.splitlines()) <= 2
+
     # ------------------------------------------------------------------ power
 
     async def test_starting_a_machine_that_runs_changes_nothing(self, ground: Ground) -> None:

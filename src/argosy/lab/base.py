@@ -96,6 +96,9 @@ class Driver(Protocol):
     async def processes(self, lab: LabRecord, name: str) -> tuple[Process, ...]:
         """All of its processes; none for a machine that is off."""
 
+    async def log(self, lab: LabRecord, name: str, last: int) -> str:
+        """The last lines that its agent wrote; "" where there are none, or the machine is off."""
+
     async def connect(self, lab: LabRecord) -> None:
         """Makes the network what `lab.groups` says: machines of different groups cannot reach each other nor share a store, and are not
         told so (packets vanish); the host's entry reaches all. No groups: everybody reaches everybody."""

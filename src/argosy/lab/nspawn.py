@@ -23,13 +23,14 @@ from pathlib import Path
 
 from argosy.errors import RuntimeFailed
 from argosy.lab import cgroups, disk, network, processes
-from argosy.lab.base import Command, Power, Process, host, to_the_end
+from argosy.lab.base import Command, Power, Process, host, run, to_the_end
 from argosy.lab.etc import machine_files
 from argosy.lab.front import PLACE
 from argosy.lab.state import MARK, LabRecord
 
 BOOT_DEADLINE = 60.0
 UNMOUNT_PATIENCE = 1.0
+LOG_PATIENCE = 10.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 JOIN_AND_RUN = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 71; shift; done; shift; exec "$@"'
@@ -122,6 +123,12 @@ class NspawnDriver:
             return processes.describe(processes.descendants(inside, seen))
 
         return await asyncio.to_thread(look)
+
+    async def log(self, lab: LabRecord, name: str, last: int) -> str:
+        if await self.power(lab, name) is not Power.ON:
+            return ""
+        asking = await self.command(lab, name, ["journalctl", "--unit=argosy", f"--lines={last}", "--output=cat", "--no-pager", "--quiet"])
+        return (await run(asking, timeout=LOG_PATIENCE)).stdout.strip()
 
     async def connect(self, lab: LabRecord) -> None:
         wanted = max(1, len(lab.groups))

@@ -110,6 +110,12 @@ class ProcessDriver:
     async def processes(self, lab: LabRecord, name: str) -> tuple[Process, ...]:
         return await asyncio.to_thread(lambda: processes.describe(processes.below(lab.mark(name), processes.scan())))
 
+    async def log(self, lab: LabRecord, name: str, last: int) -> str:
+        def read() -> str:
+            return "\n".join((lab.place(name) / "log").read_text(errors="replace").splitlines()[-last:])
+
+        return "" if await self.power(lab, name) is Power.OFF else await asyncio.to_thread(read)
+
     async def connect(self, lab: LabRecord) -> None:
         await to_the_end(_connect, lab)
 

@@ -14,6 +14,7 @@ from argosy.lab.state import LabRecord, MachineRecord, side_of
 from argosy.reconcile import Clock
 
 POLL = 0.05
+LINES = 5
 MACHINES = "http://argosy/argosy/v1/machines"
 
 
@@ -34,8 +35,10 @@ async def wait(lab: LabRecord, driver: Driver, clock: Clock, timeout: float, say
             return
         if clock.monotonic() > end:
             missing = "; ".join(f"{name} {what}" for name, what in waiting.items())
+            first = next(iter(waiting))
+            said = await driver.log(lab, first, LINES)
             raise RuntimeFailed(
-                f"lab {lab.name} is not ready after {timeout:.0f} s: {missing}", remedy=_where_to_look(lab, next(iter(waiting)))
+                f"lab {lab.name} is not ready after {timeout:.0f} s: {missing}. The agent of {first} says: {said or 'nothing'}"
             )
         await clock.sleep(POLL)
 
@@ -59,9 +62,3 @@ async def lacking(socket: Path, peers: Mapping[str, str]) -> str:
 def _peers(lab: LabRecord, machine: MachineRecord, on: list[MachineRecord]) -> dict[str, str]:
     side = side_of(machine.name, lab.groups)
     return {other.id: other.name for other in on if side_of(other.name, lab.groups) == side}
-
-
-def _where_to_look(lab: LabRecord, name: str) -> str:
-    if lab.kind == "nspawn":
-        return f"argosy lab exec {name} --name {lab.name} -- journalctl -u argosy"
-    return f"see {lab.place(name) / 'log'}"
