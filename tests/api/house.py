@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from argosy.api.inspector import Inspector
 from argosy.api.peers import Peers
 from argosy.api.server import Api
+from argosy.api.web import PATIENT, Limits
 from argosy.config import Config, load
 from argosy.model import Machine, Placement, Target, UnitState
 from argosy.reconcile import Clock, SystemClock
@@ -149,6 +150,7 @@ async def a_house(
     machine_id: str = M1,
     inspector: Inspector | None = None,
     peers: Peers | None = None,
+    limits: Limits = PATIENT,
     **flags: Any,
 ) -> AsyncIterator[House]:
     """An api with its doors open, and a machine record for it."""
@@ -158,7 +160,7 @@ async def a_house(
     assert kept is not None
     config = await asyncio.to_thread(lambda: config_for(folder, **flags))
     try:
-        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None))
+        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits)
         async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
             house = House(api, kept, clock, session, tcp)
             await house.machine(machine_id)
@@ -172,10 +174,16 @@ def _session(path: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.UnixConnector(path), auto_decompress=False)
 
 
-def raw(address: str, content: bytes, *, timeout: float = 5.0) -> bytes:
-    """Everything that the server answers to these bytes until it hangs up. Blocks: call it in a thread."""
+def raw(address: str, content: bytes, *, silence: float = 1.0) -> bytes:
+    """What the server answers to these bytes until it hangs up or says no more for `silence` seconds. Blocks: call it in a thread."""
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=timeout) as connection:
+    said = b""
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
         connection.sendall(content)
-        pieces: Iterable[bytes] = iter(lambda: connection.recv(65536), b"")
-        return b"".join(pieces)
+        connection.settimeout(silence)
+        try:
+            while piece := connection.recv(65536):
+                said += piece
+        except TimeoutError:
+            pass
+    return said

@@ -35,7 +35,7 @@ from argosy.api.peers import Peers
 from argosy.api.remote import Remote
 from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
-from argosy.api.web import guarded
+from argosy.api.web import LIMITS, PATIENT, Limits, guarded
 from argosy.config import Config
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.reconcile import Clock
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 SOCKET_MODE = 0o660
 CLOSING_SECONDS = 1.0
 """How long answers that are being written may go on when the api closes; those that wait or stream are ended then."""
+
+LINGER_SECONDS = 2.0
+"""How long a client that was refused may go on sending before it is hung up on."""
 
 LONGEST_LINE = 256 * 1024
 """Bytes of a request line: many units may be named in one."""
@@ -72,11 +75,13 @@ class Api:
         peers: Peers,
         tls: ssl.SSLContext | None = None,
         door: str = "",
+        limits: Limits = PATIENT,
     ) -> None:
         self.config = config
         self.metrics = Metrics()
         self._tls = tls
         self._door = door
+        self._limits = limits
         self._store = store
         self._machine_id = machine_id
         self._units = UnitService(store, clock)
@@ -124,6 +129,7 @@ class Api:
     def app(self, door: str) -> web.Application:
         """What is served at a door."""
         app = web.Application(middlewares=[guarded(door, self.metrics, plain=door in ("tcp", "keys"))], client_max_size=0)
+        app[LIMITS] = self._limits
         if door == "keys":
             Keys(self._space, self._machine_id, self.config.machine.name).add_to(app)
             return app
@@ -133,7 +139,12 @@ class Api:
 
     async def _runner(self, stack: AsyncExitStack, door: str) -> web.AppRunner:
         runner = web.AppRunner(
-            self.app(door), access_log=None, handler_cancellation=True, shutdown_timeout=CLOSING_SECONDS, max_line_size=LONGEST_LINE
+            self.app(door),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=CLOSING_SECONDS,
+            max_line_size=LONGEST_LINE,
+            lingering_time=LINGER_SECONDS,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

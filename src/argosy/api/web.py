@@ -31,13 +31,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LARGEST_BODY = 8 * 1024 * 1024
 """Bytes of a request's body, for a batch of units."""
 
-BODY_SECONDS = 30.0
-"""How long a client may take to send a request's body."""
-
 RETRY_AFTER = "1"
 """Seconds, for clients that ask while the store is away."""
 
 _encoder = msgspec.json.Encoder()
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How long clients may take. `body`: seconds to send a request's body."""
+
+    body: float = 30.0
+
+
+PATIENT = Limits()
+LIMITS = web.AppKey("limits", Limits)
 
 
 def answer(value: object, status: int = 200) -> web.Response:
@@ -57,14 +64,15 @@ async def body(request: web.Request, limit: int = LARGEST_BODY) -> bytes:
     if (request.content_length or 0) > limit:
         raise TooLarge(f"the body has {request.content_length} bytes; at most {limit} are taken")
     taken = bytearray()
+    patience = request.app[LIMITS].body
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(patience):
             async for piece in request.content.iter_any():
                 taken += piece
                 if len(taken) > limit:
                     raise TooLarge(f"the body has more than {limit} bytes")
     except TimeoutError:
-        raise Slow(f"the body did not arrive within {BODY_SECONDS:.0f} s") from None
+        raise Slow(f"the body did not arrive within {patience:g} s") from None
     return bytes(taken)
 
 

@@ -53,7 +53,7 @@ class Fleet:
     def add_to(self, app: web.Application) -> None:
         for prefix in PREFIXES:
             app.router.add_route("*", prefix, self._serving(prefix))
-            app.router.add_route("*", prefix + "/{tail:.*}", self._serving(prefix))
+            app.router.add_route("*", prefix + "/{tail:(?s:.*)}", self._serving(prefix))
 
     def _serving(self, prefix: str) -> answers.Handler:
         async def serve(request: web.Request) -> web.StreamResponse:

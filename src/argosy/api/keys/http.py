@@ -45,7 +45,7 @@ class Keys:
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_route("*", PREFIX, self.serve)
-        app.router.add_route("*", PREFIX + "/{path:.*}", self.serve)
+        app.router.add_route("*", PREFIX + "/{path:(?s:.*)}", self.serve)
         app.router.add_get("/version", self.version)
         app.router.add_get("/health", self.health)
         app.router.add_get("/v2/members", self.members)

@@ -268,7 +268,7 @@ def _number(form: Form, name: str, code: int) -> int:
     if name not in form:
         return 0
     text = form[name][0]
-    if not text.isdigit() or not text.isascii() or int(text) >= 2**64:
+    if not text.isdigit() or not text.isascii() or len(text) > 20 or int(text) >= 2**64:
         raise KeyFault(code, f'invalid value for "{name}"')
     return int(text)
 

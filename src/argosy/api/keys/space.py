@@ -41,7 +41,8 @@ SMALLEST_LEASE = 1.0
 class Waiter:
     """A client that waits for what happens at a path. Iterate `events`; it ends when the client was too slow or the history was lost."""
 
-    def __init__(self, path: str, recursive: bool, since: int) -> None:
+    def __init__(self, path: str, recursive: bool, since: int, queue: int) -> None:
+        self._queue = queue
         self.path = path
         self.recursive = recursive
         self.since = since
@@ -53,7 +54,7 @@ class Waiter:
         if event.revision < self.since or not event.concerns(self.path, self.recursive) or self._closed:
             return
         self._events.append(event)
-        if len(self._events) > QUEUE:
+        if len(self._events) > self._queue:
             self.close()
         self._wake.set()
 
@@ -74,12 +75,13 @@ class Waiter:
 class Keyspace:
     """`run` must be running; `ready` is set once the keys have been read. Methods raise KeyFault and StoreUnavailable."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, *, history: int = HISTORY, queue: int = QUEUE) -> None:
         self.store = store
         self.clock = clock
+        self._queue = queue
         self.ready = asyncio.Event()
         self.tree = Tree()
-        self._history: deque[KeyEvent] = deque(maxlen=HISTORY)
+        self._history: deque[KeyEvent] = deque(maxlen=history)
         self._history_from = 0
         self._exact: dict[str, set[Waiter]] = {}
         self._deep: dict[str, set[Waiter]] = {}
@@ -130,7 +132,7 @@ class Keyspace:
 
     def _take(self, batch: Batch) -> None:
         for event in self.tree.apply(batch):
-            if len(self._history) == HISTORY:
+            if len(self._history) == self._history.maxlen:
                 self._history_from = self._history[0].revision + 1
             self._history.append(event)
             for waiter in self._concerned(event):
@@ -185,7 +187,7 @@ class Keyspace:
             async for event in self._older(ask):
                 yield event
             return
-        waiter = Waiter(ask.path, ask.recursive, ask.wait_index or self.tree.revision + 1)
+        waiter = Waiter(ask.path, ask.recursive, ask.wait_index or self.tree.revision + 1, self._queue)
         if ask.wait_index:
             for event in reversed([*takewhile(lambda event: event.revision >= ask.wait_index, reversed(self._history))]):
                 waiter.tell(event)
