@@ -45,7 +45,7 @@ from argosy.trust import contexts
 log = logging.getLogger(__name__)
 
 SOCKET_MODE = 0o660
-CLOSING_SECONDS = 1.0
+CLOSING_SECONDS = 0.25
 """How long answers that are being written may go on when the api closes; those that wait or stream are ended then."""
 
 LINGER_SECONDS = 2.0
