@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from argosy.router.nginx import Nginx
+from tests.conftest import settle
 
 needs_nginx = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (scripts/setup installs it)")
 
@@ -106,8 +107,10 @@ class Backend:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.writers.discard(writer)
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            self.writers.discard(writer)
 
     async def hang_up(self) -> None:
         while self.writers:
@@ -124,6 +127,7 @@ async def backend(name: str, port: int = 0) -> AsyncIterator[Backend]:
     try:
         yield server
     finally:
+        await settle(5)  # a connection that is only just being accepted would be left open by closing now
         listening.close()
         await server.hang_up()
         await listening.wait_closed()

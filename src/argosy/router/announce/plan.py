@@ -103,7 +103,8 @@ def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: 
 def _check_url(check: str) -> None:
     try:
         url = urlsplit(check)
-        good = url.scheme in ("http", "https", "tcp") and bool(url.hostname) and (url.scheme != "tcp" or url.port is not None)
+        port = url.port or (0 if url.scheme == "tcp" or url.port == 0 else 80)
+        good = url.scheme in ("http", "https", "tcp") and bool(url.hostname) and port > 0
     except ValueError:
         good = False
     if not good or not check.isprintable() or " " in check:

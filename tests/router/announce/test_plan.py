@@ -1,0 +1,94 @@
+"""What an announcer does next, and what it lets itself be told."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.errors import InvalidInput
+from argosy.router.announce.plan import TRIES, Action, Intent, Known, checked, intent_of, plan
+
+PLANS = [
+    (Known(), Action.WAIT, "nothing is announced before the first check has ended"),
+    (Known(healthy=True), Action.PUT, "what can be reached is announced"),
+    (Known(healthy=True, standing=True, renew=30.0), Action.WAIT, "what is announced waits"),
+    (Known(healthy=True, standing=True, renew=10.0), Action.PUT, "until it is time to refresh"),
+    (Known(healthy=False, standing=True, renew=30.0), Action.REMOVE, "a check that fails removes the key"),
+    (Known(healthy=False), Action.WAIT, "and then waits for it to pass"),
+    (Known(healthy=True, standing=True, renew=30.0, stopping=True), Action.REMOVE, "told to stop, the key is removed"),
+    (Known(healthy=False, standing=True, stopping=True), Action.REMOVE, "even if the check fails"),
+    (Known(healthy=True, stopping=True), Action.LEAVE, "with no key left, it leaves"),
+    (Known(stopping=True), Action.LEAVE, "told to stop before the first check, it announces nothing"),
+]
+
+
+@pytest.mark.parametrize(("known", "action", "why"), PLANS, ids=[row[2] for row in PLANS])
+def test_the_next_step_follows_from_what_is_known(known: Known, action: Action, why: str) -> None:
+    step = plan(known, 10.0)
+    assert step.action is action
+    assert step.reason
+
+
+def test_waiting_lasts_until_the_refresh_is_due() -> None:
+    assert plan(Known(healthy=True, standing=True, renew=30.0), 10.0).pause == 20.0
+    assert plan(Known(healthy=False), 10.0).pause is None
+
+
+def test_the_first_check_decides_at_once_and_later_ones_only_after_two_failures_in_a_row() -> None:
+    assert checked(Known(), False).healthy is False
+    assert checked(Known(), True).healthy is True
+    once = checked(Known(healthy=True), False)
+    assert once.healthy is True
+    assert checked(checked(once, True), False).healthy is True
+    assert checked(once, False).healthy is False
+    assert checked(checked(once, False), True).healthy is True
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_a_key_is_withdrawn_exactly_after_that_many_failures_in_a_row_and_put_back_by_one_success(results: list[bool]) -> None:
+    known = Known(healthy=True)
+    for index, result in enumerate(results):
+        known = checked(known, result)
+        recent = results[max(0, index + 1 - TRIES) : index + 1]
+        if result:
+            assert known.healthy is True
+        elif len(recent) == TRIES and not any(recent):
+            assert known.healthy is False
+
+
+def test_a_key_is_written_from_the_root_with_or_without_its_slash() -> None:
+    wanted = Intent("/services/web/hello/hello@1", "10.0.0.1:3000", 60, "", 2.0)
+    assert intent_of("/services/web/hello/hello@1", "10.0.0.1:3000") == wanted
+    assert intent_of("services/web/hello/hello@1/", "10.0.0.1:3000") == wanted
+    assert intent_of("/locks/x", "any text").address == "any text"
+    assert intent_of("/services/web/h/1", "[fd00::1]:80", 30, "tcp://[fd00::1]:80", 1.0).check == "tcp://[fd00::1]:80"
+
+
+BAD = [
+    ({"key": "/services/web/Hello/1"}, "routers would refuse", "an app that routers refuse"),
+    ({"key": "/services/web/hello"}, "an instance has a name", "no instance"),
+    ({"key": "/services/web/hello/a/b"}, "letters, digits", "a key too deep"),
+    ({"key": "/a/../b"}, "is no key", "a key that climbs"),
+    ({"key": "/a//b"}, "is no key", "an empty part"),
+    ({"key": "/"}, "is no key", "the root"),
+    ({"key": "/a\nb"}, "is no key", "a key of two lines"),
+    ({"address": "10.0.0.1"}, "not HOST:PORT", "an address without a port"),
+    ({"address": ":3000"}, "not HOST:PORT", "a variable that was empty"),
+    ({"key": "/x", "address": ""}, "no value", "nothing to announce"),
+    ({"ttl": 2}, "leaves no time", "a ttl too short"),
+    ({"interval": 0.0}, "a check every", "no interval"),
+    ({"check": "10.0.0.1:3000"}, "is no check", "a check that is no URL"),
+    ({"check": "ftp://x/"}, "is no check", "a scheme nobody checks"),
+    ({"check": "tcp://10.0.0.1"}, "is no check", "tcp without a port"),
+    ({"check": "http://"}, "is no check", "a URL without a host"),
+    ({"check": "http://x:port/"}, "is no check", "a port that is no number"),
+    ({"check": "http://x/a b"}, "is no check", "a space in a URL"),
+]
+
+
+@pytest.mark.parametrize(("change", "said", "why"), BAD, ids=[row[2] for row in BAD])
+def test_a_wrong_intent_is_refused_before_anything_is_announced(change: dict[str, str | int | float], said: str, why: str) -> None:
+    arguments: dict[str, str | int | float] = {"key": "/services/web/hello/1", "address": "10.0.0.1:3000", **change}
+    with pytest.raises(InvalidInput, match=said):
+        intent_of(**arguments)  # type: ignore[arg-type]
