@@ -111,6 +111,14 @@ class Lab:
                 raise
             return machine
 
+    async def remove(self, name: str) -> None:
+        """A machine and its disk are gone for good. The store's members cannot be removed."""
+        async with self._lock():
+            lab, driver = await self._open()
+            if name in lab.members or len(lab.machines) == 1:
+                raise InvalidInput(f"{name} carries the store of lab {self.name}", remedy=f"argosy lab down --name {self.name}")
+            await self._take_back(driver, lab, lab.machine(name))
+
     async def wait_ready(self, timeout: float = READY_DEADLINE) -> None:
         """Until every machine that is on answers and sees every other on its side that is on. Raises RuntimeFailed saying what lacks."""
         lab, driver = await self._open()
