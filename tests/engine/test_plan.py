@@ -455,6 +455,11 @@ def test_what_runs_is_decided_before_what_waits() -> None:
     assert (moved.unit, moved.machine) == ("z.service", "m2")
 
 
-def test_places_that_depend_on_others_are_marked_as_ordered() -> None:
-    actions = plan(scene("m1", {"a.service": unit(), "b.service": unit(RUN + "[X-Fleet]\nConflicts=c*\n")}), 9.0)
-    assert [(action.unit, action.ordered) for action in actions] == [("a.service", False), ("b.service", True)]
+def test_actions_that_are_right_only_after_others_are_marked_as_ordered() -> None:
+    rival = RUN + "[X-Fleet]\nConflicts=b*\n"
+    free = scene("m1", {"a.service": unit(), "r.service": unit(rival)})
+    assert [(action.unit, action.ordered) for action in plan(free, 9.0)] == [("a.service", False), ("r.service", False)]
+    makes_room = scene("m1", {"r.service": unit(rival, target=INACTIVE), "b.service": unit()}, "r.service@m1")
+    assert [(action.unit, action.ordered) for action in plan(makes_room, 9.0)] == [("r.service", True), ("b.service", True)]
+    follows = scene("m1", {"a.service": unit(beside("z.service")), "z.service": unit()})
+    assert [(action.unit, action.ordered) for action in plan(follows, 9.0)] == [("z.service", True), ("a.service", True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Update
-from argosy.engine.steps import ended, goes, updated
+from argosy.engine.steps import depends, ended, goes, updated
 from argosy.engine.world import NO_PLACES, World
 from argosy.model import Placement, Unit
 from argosy.placement.jobs import Reading
@@ -24,7 +24,7 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
         if found is None:
             reason = reason_for(world.cluster, reading.job, spot)
             new = Placement(unit.name, machine, unit.text, unit.target, unit.launch, reason, now)
-            return [Place(new, reason, world.cluster.tied(reading.job))]
+            return [Place(new, reason, depends(world, reading.job, machine))]
         _wait(world, unit, found)
         return []
     new = updated(unit, old)

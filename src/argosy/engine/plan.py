@@ -19,7 +19,7 @@ import msgspec
 from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.agenda import Item
 from argosy.engine.everywhere import decide_everywhere
-from argosy.engine.steps import changed, ended, goes, same, updated
+from argosy.engine.steps import changed, depends, ended, goes, same, updated
 from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
 from argosy.model import Placement, Target, Unit
 from argosy.placement.cluster import Spot
@@ -62,6 +62,7 @@ def plan(snapshot: Snapshot, now: float, *, patient: bool = False) -> tuple[Acti
 def plan_round(world: World, now: float, most: int = MOST_DECISIONS) -> tuple[Action, ...]:
     """Decides up to `most` units of the agenda and applies the actions to the world. No unit is acted on twice in one round: what becomes
     doubtful again waits for the next, so that the actions may be committed in their order."""
+    world.vacated.clear()
     actions: list[Action] = []
     acted: set[Item] = set()
     again: list[Item] = []
@@ -219,7 +220,7 @@ def _place(world: World, unit: Unit, reading: Reading, spot: Spot, because: str,
         reason=f"{because}; {reason}" if because else reason,
         placed=now,
     )
-    return Place(placement, placement.reason, world.cluster.tied(reading.job))
+    return Place(placement, placement.reason, depends(world, reading.job, spot.id))
 
 
 def _update(unit: Unit, old: Placement) -> list[Action]:

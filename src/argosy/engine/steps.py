@@ -6,7 +6,7 @@ import msgspec
 
 from argosy.engine.actions import Action, Remove
 from argosy.engine.world import World
-from argosy.model import Placement, Unit
+from argosy.model import Job, Placement, Unit
 from argosy.placement.jobs import Reading, text_hash
 from argosy.placement.progress import ended_well
 
@@ -32,8 +32,14 @@ def ended(world: World, unit: Unit, reading: Reading, placement: Placement) -> b
     return state is not None and state.launch == placement.launch and ended_well(state) and state.hash == text_hash(placement.text)
 
 
+def depends(world: World, job: Job, machine: str) -> bool:
+    """Whether placing this unit there may be right only after what has been decided before it in this round: its leader has come, or
+    somebody whom it conflicts with has left."""
+    return bool(job.requirements.peers) or job.name in world.cluster.followers or machine in world.vacated
+
+
 def goes(world: World, name: str, machine: str, reason: str) -> Remove:
-    """Leaving is ordered for the same units as arriving: others may be waiting for the room."""
+    """Leaving is ordered where others may depend on it: they may be waiting for the room."""
     job = world.cluster.jobs.get(name)
     return Remove(name, machine, reason, job is not None and world.cluster.tied(job))
 

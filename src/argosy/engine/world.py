@@ -35,7 +35,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 class World:
     """Units, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
 
-    `patient`: a machine that is missing may be about to come back; what is placed there stays untouched.
+    `patient`: a machine that is missing may be about to come back; what is placed there stays untouched. `vacated` are machines that some
+    unit which others depend on has left in this round: who comes there must not be committed before.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -49,6 +50,7 @@ class World:
         self.cluster = Cluster()
         self.agenda = Agenda()
         self.patient = patient
+        self.vacated: set[str] = set()
         self._everywhere: set[str] = set()
         self._waiting: set[Item] = set()
         self._waiting_tied: set[Item] = set()
@@ -126,6 +128,8 @@ class World:
         """An action that will be committed."""
         if isinstance(action, Remove):
             self._remove(action.unit, action.machine)
+            if action.ordered:
+                self.vacated.add(action.machine)
             return
         self._put(action.placement)
         if isinstance(action, MarkFinished):
@@ -178,6 +182,14 @@ class World:
         if changed and self.cluster.where.get(unit.name):
             self._touch_waiting(self._waiting_tied)
 
+    def _adopt(self, placement: Placement) -> None:
+        """Until it is removed, a placed unit that nobody wants (or whose text cannot be read) is in the way as its placement says."""
+        reading = self.readings.get(placement.unit)
+        if placement.unit not in self.cluster.jobs and (reading is None or reading.error):
+            placed = read(placement.unit, placement.text)
+            if not placed.error:
+                self.cluster.set_job(placed.job)
+
     def _forget(self, name: str) -> None:
         self.cluster.drop_job(name)
         self.readings.pop(name, None)
@@ -191,6 +203,7 @@ class World:
         new = machine not in here
         here[machine] = placement
         if new:
+            self._adopt(placement)
             self.cluster.put(name, machine)
             for follower in self.cluster.followers.get(name, ()):
                 self.touch(follower)
@@ -213,8 +226,11 @@ class World:
                 self.touch(leader)
         self._touch_waiting(self._waiting_tied)
         self._touch_last_on(spot)
-        if not here and not self.wanted(name):
-            self._forget(name)
+        if not here:
+            if not self.wanted(name):
+                self._forget(name)
+            elif reading is not None and reading.error:
+                self.cluster.drop_job(name)
 
     def _refresh(self, machine_id: str) -> None:
         """Brings the index up to date with a machine; marks what it concerns if anything changed that placement looks at."""

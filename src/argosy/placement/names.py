@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 LONGEST_BLOCK = 1024
@@ -30,15 +30,17 @@ class SortedNames:
 
     def add(self, name: str) -> None:
         """Adding a name that is there changes nothing."""
-        if name in self:
-            return
         if not self._blocks:
             self._blocks, self._firsts = [[name]], [name]
             return
         at = max(0, self._block_of(name))
         block = self._blocks[at]
-        insort(block, name)
-        self._firsts[at] = block[0]
+        where = bisect_left(block, name)
+        if where < len(block) and block[where] == name:
+            return
+        block.insert(where, name)
+        if not where:
+            self._firsts[at] = name
         if len(block) > LONGEST_BLOCK:
             half = len(block) // 2
             self._blocks[at : at + 1] = [block[:half], block[half:]]
