@@ -107,6 +107,19 @@ async def test_a_store_that_must_exist_is_never_made(tmp_path: Path) -> None:
             assert await works(store)
 
 
+async def test_a_link_that_leads_nowhere_is_a_store_that_is_away_even_for_a_process_that_begins_now(tmp_path: Path) -> None:
+    link = tmp_path / "store.db"
+    link.symlink_to("cut-off/store.db")
+    async with SqliteStore(str(link), SystemClock()) as store:
+        with pytest.raises(StoreUnavailable, match="cannot be made"):
+            await store.get("/a")
+        assert not (tmp_path / "cut-off").exists()
+        link.unlink()
+        link.symlink_to("real.db")
+        assert await works(store)
+        assert (tmp_path / "real.db").exists()
+
+
 async def test_a_new_store_is_readable_by_its_user_only_and_leaves_one_tidy_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "store.db"
     async with SqliteStore(str(path), SystemClock()) as store:

@@ -25,7 +25,8 @@ MAX_TTL = 9_000_000_000.0
 """Seconds that a lease may last (etcd's own limit)."""
 
 
-class Record(msgspec.Struct, frozen=True):
+# Without `gc`: they cannot be part of a cycle, and a listing may hold a million of them.
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One key as it stands. `created` and `modified` are the revisions of its first and its latest write since it
     last came into being; `lease` is 0 for a key that is kept."""
 
@@ -43,14 +44,14 @@ class Listing(msgspec.Struct, frozen=True):
     revision: int
 
 
-class Condition(msgspec.Struct, frozen=True):
+class Condition(msgspec.Struct, frozen=True, gc=False):
     """`key` was last modified exactly at `revision`; revision 0: it does not exist."""
 
     key: str
     revision: int
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Write a key. With a lease, the key is deleted when the lease ends; a Put without one detaches the key."""
 
     key: str
@@ -58,7 +59,7 @@ class Put(msgspec.Struct, frozen=True):
     lease: int = 0
 
 
-class Delete(msgspec.Struct, frozen=True):
+class Delete(msgspec.Struct, frozen=True, gc=False):
     """Delete a key; deleting one that does not exist is allowed, writes nothing and makes no event."""
 
     key: str
@@ -67,7 +68,7 @@ class Delete(msgspec.Struct, frozen=True):
 Write = Put | Delete
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A key was written (`record`) or deleted (`record` is None). `previous` is what stood before, None if nothing did."""
 
     key: str

@@ -180,9 +180,12 @@ class Database:
         return connection, tables
 
     def _make_file(self) -> None:
-        """An empty file that only this user may read. Never opened here: closing it would drop SQLite's locks on it."""
+        """An empty file that only this user may read. Never opened here: closing it would drop SQLite's locks on it.
+
+        A link into a folder that does not exist stands for a store that is away: nothing is made there.
+        """
         try:
-            os.makedirs(os.path.dirname(os.path.realpath(self.path)), exist_ok=True)
+            os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
             with contextlib.suppress(FileExistsError):
                 os.mknod(os.path.realpath(self.path), 0o600 | stat.S_IFREG)
         except OSError as error:

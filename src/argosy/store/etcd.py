@@ -31,13 +31,17 @@ log = logging.getLogger(__name__)
 COMMIT_ANSWER = 2.5
 """Seconds to wait for a commit's answer: it is not asked twice, so a slow disk is given more time."""
 
-PAGE_ANSWER = 2.0
-"""Seconds to wait for a page of a listing."""
+PAGE_ANSWER = 5.0
+"""Seconds to wait for a page of a listing, unless the member is found failing meanwhile."""
 
 PAGE_FIRST = 500
-PAGE_MOST = 10_000
-PAGE_BYTES = 2_000_000
-"""A listing is read in pages: the first of so many records, then as many as come to about so many bytes."""
+PAGE_MOST = 40_000
+PAGE_BYTES = 8_000_000
+"""A listing is read in pages: the first of so many records, then as many as come to about so many bytes. For each page a member walks
+through all keys that are left, so few large pages are better than many small ones."""
+
+SLICE = 1_000
+"""Records taken from a page before other tasks have their turn."""
 
 COMMITS = 32
 COMMITS_BYTES = 512 * 1024
@@ -100,8 +104,7 @@ class EtcdStore:
             return
         subscription = Subscription(prefix, after)
         task = self._watches[subscription] = asyncio.create_task(self._fill(subscription), name=f"watch {prefix}")
-        if self._prober is None:
-            self._prober = asyncio.create_task(self._probe_for_ever(), name="etcd-probe")
+        self._probe()
         try:
             while (found := await subscription.take()) is not None:
                 yield found
@@ -178,15 +181,18 @@ class EtcdStore:
             request = rpc.RangeRequest(key=key, range_end=end, revision=revision, limit=limit)
             page = await self._page(request)
             revision = revision or page.header.revision
-            records += [record(pair) for pair in page.kvs]
+            for start in range(0, len(page.kvs), SLICE):
+                records += [record(pair) for pair in page.kvs[start : start + SLICE]]
+                await asyncio.sleep(0)
             if not page.more:
                 return Listing(tuple(records), revision)
             key = page.kvs[-1].key + b"\0"
             limit = max(1, min(PAGE_MOST, PAGE_BYTES * len(page.kvs) // max(1, page.ByteSize())))
 
     async def _page(self, request: Message) -> Message:
+        self._probe()
         try:
-            return await self._members.call(lambda member, timeout: _range(member, request, timeout), repeat=True, answer=PAGE_ANSWER)
+            return await self._members.call(lambda member, _: _page(member, request), repeat=True)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.OUT_OF_RANGE:
                 raise HistoryGone(f"revision {request.revision} has been compacted") from error
@@ -220,7 +226,7 @@ class EtcdStore:
     async def _read_stream(self, member: Member, subscription: Subscription, backoff: Backoff) -> None:
         """Returns when the member ends the stream, or has been left. Raises HistoryGone, AioRpcError, TimeoutError."""
         stream = member.watch.Watch(metadata=LEADER)
-        member.streams.add(stream)
+        member.waiting.add(stream)
         try:
             async with asyncio.timeout(2 * ANSWER):
                 await stream.write(watch_request(subscription.prefix, subscription.position))
@@ -248,11 +254,15 @@ class EtcdStore:
             if task is not None and task.cancelling():
                 raise
         finally:
-            member.streams.discard(stream)
+            member.waiting.discard(stream)
             stream.cancel()
 
+    def _probe(self) -> None:
+        if self._prober is None and not self._members.closed:
+            self._prober = asyncio.create_task(self._probe_for_ever(), name="etcd-probe")
+
     async def _probe_for_ever(self) -> None:
-        """Finds out that the member that the watches hang on has died, when nothing else is asked of it."""
+        """Finds out that the member that watches and listings hang on has died, when nothing else is asked of it."""
         while True:
             await self._clock.sleep(ANSWER)
             try:
@@ -263,6 +273,15 @@ class EtcdStore:
 
 async def _range(member: Member, request: Message, timeout: float) -> Message:
     return await member.kv.Range(request, timeout=timeout, metadata=LEADER)
+
+
+async def _page(member: Member, request: Message) -> Message:
+    call = member.kv.Range(request, timeout=PAGE_ANSWER, metadata=LEADER)
+    member.waiting.add(call)
+    try:
+        return await call
+    finally:
+        member.waiting.discard(call)
 
 
 async def _keep_alive(member: Member, lease: int, timeout: float) -> int:

@@ -71,7 +71,7 @@ class EtcdTls(msgspec.Struct, frozen=True):
 
 
 class Member:
-    """One member: its stubs, and the watch streams that hang on it."""
+    """One member: its stubs, and the calls that wait for it for long: watches and pages of listings."""
 
     def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
         self.endpoint = endpoint
@@ -79,7 +79,7 @@ class Member:
         self.kv: Any = KVStub(channel)
         self.lease: Any = LeaseStub(channel)
         self.watch: Any = WatchStub(channel)
-        self.streams: set[grpc.aio.StreamStreamCall[Any, Any]] = set()
+        self.waiting: set[grpc.aio.Call] = set()
         self.answered = 0.0
 
     async def connected(self, timeout: float) -> bool:
@@ -94,7 +94,7 @@ class Member:
 
 
 class Members:
-    """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes the watches along."""
+    """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes what waits along."""
 
     def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None, patience: float) -> None:
         if not endpoints:
@@ -116,12 +116,12 @@ class Members:
         return member
 
     def leave(self, member: Member, why: str) -> None:
-        """Somebody found this member failing: the next call asks another, and its watches go there too."""
+        """Somebody found this member failing: the next call asks another, and what waits for it goes there too."""
         if member.endpoint == self._endpoints[self._at]:
             self._at = (self._at + 1) % len(self._endpoints)
             log.info("etcd member %s: %s; turning to %s", member.endpoint, why, self._endpoints[self._at])
-        for stream in tuple(member.streams):
-            stream.cancel()
+        for call in tuple(member.waiting):
+            call.cancel()
 
     async def call(self, ask: Callable[[Member, float], Awaitable[T]], *, repeat: bool, answer: float = ANSWER) -> T:
         """`ask(member, timeout)` of one member after the other until one answers; what is no fault of the transport is raised as it comes.
@@ -149,7 +149,7 @@ class Members:
             except asyncio.CancelledError:
                 if _asked_to_end():
                     raise
-                again, why = self.closed, "the call was cut off"
+                again, why = repeat or self.closed, "was left while it was asked"
             self.leave(member, why)
             failed += 1
             if not again or self._clock.monotonic() >= deadline:
