@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from argosy.errors import InvalidInput
+from argosy.folders import default_dirs
 
 PREFIX = "ARGOSY_"
 LISTS = ("listen", "include", "trusted")
@@ -125,16 +126,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def socket(self) -> Path:
         return Path(self.api.socket)
-
-
-def default_dirs(environ: Mapping[str, str], uid: int) -> tuple[str, str]:
-    """(state, run) folders: the system's for root, the user's own otherwise (XDG base directories)."""
-    if uid == 0:
-        return "/var/lib/argosy", "/run/argosy"
-    home = environ.get("HOME") or f"/tmp/argosy-{uid}"
-    state = environ.get("XDG_STATE_HOME") or f"{home}/.local/state"
-    runtime = environ.get("XDG_RUNTIME_DIR")
-    return f"{state}/argosy", f"{runtime}/argosy" if runtime else f"{state}/argosy/run"
 
 
 def load(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidInput, NotFound
-from argosy.lab import state
+from argosy.lab import finding, state
 from argosy.lab.state import LabRecord, MachineRecord
 
 
@@ -66,8 +66,17 @@ def test_sockets_are_those_of_running_machines_first(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     lab = record(tmp_path / "one")
     state.save(lab.with_machine(msgspec.structs.replace(lab.machine("m1"), off=True)))
-    assert [path.parent.parent.name for path in state.sockets("one", tmp_path)] == ["m2", "m3", "m1"]
-    assert state.sockets("one", tmp_path)[0] == tmp_path / "one/m2/run/argosy.sock"
+    found = finding.sockets("one", str(tmp_path))
+    assert found == tuple(f"{tmp_path}/one/{machine}/run/argosy.sock" for machine in ("m2", "m3", "m1"))
+    assert found[0] == str(lab.socket("m2"))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"machines": [{}], "folder": "/x"}', b'{"machines": 3}', b"\xff"])
+def test_the_sockets_of_a_lab_with_a_broken_record_are_not_guessed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "lab.json").write_bytes(content)
+    with pytest.raises(InvalidInput, match="lab one cannot be read.*argosy lab down --name one"):
+        finding.sockets("one", str(tmp_path))
 
 
 def test_a_machine_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:

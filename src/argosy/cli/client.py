@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from argosy.config import default_dirs
+from argosy.folders import default_dirs
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, Refused, StoreUnavailable
-from argosy.lab.state import sockets
+from argosy.lab.finding import sockets
 
 ERRORS: dict[int, type[ArgosyError]] = {
     400: InvalidInput,

@@ -13,7 +13,7 @@ import msgspec
 
 import argosy
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound
-from argosy.lab import front, host, members, ready, state, trust
+from argosy.lab import finding, front, host, members, ready, state, trust
 from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
 from argosy.lab.lock import held
 from argosy.lab.nspawn import NspawnDriver
@@ -47,7 +47,7 @@ class Lab:
     def __init__(
         self, name: str = "lab", *, base: Path | None = None, say: Callable[[str], None] = lambda text: None, clock: Clock | None = None
     ) -> None:
-        self.name = state.check_name(name)
+        self.name = finding.check_name(name)
         self.base = base or state.root()
         self.folder = self.base / name
         self.say = say

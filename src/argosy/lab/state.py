@@ -17,11 +17,12 @@ from pathlib import Path
 import msgspec
 
 from argosy.errors import InvalidInput, NotFound
+from argosy.folders import lab_root
+from argosy.lab import finding
 
 MARK = "ARGOSY_LAB_MACHINE"
 """The variable by which a lab's processes are known: its value is the machine's folder."""
 
-NAME = re.compile(r"[a-z][a-z0-9-]{0,23}")
 MACHINE = re.compile(r"m([1-9][0-9]{0,2})")
 MAX_MACHINES = 200
 
@@ -83,30 +84,17 @@ class LabRecord(msgspec.Struct, frozen=True):
 
 def root(environ: Mapping[str, str] | None = None, uid: int | None = None) -> Path:
     """The folder that holds all labs of this user."""
-    environ = os.environ if environ is None else environ
-    if (os.getuid() if uid is None else uid) == 0:
-        return Path("/var/lib/argosy-lab")
-    state = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or '/tmp'}/.local/state"
-    return Path(state) / "argosy-lab"
-
-
-def check_name(name: str) -> str:
-    if not NAME.fullmatch(name):
-        raise InvalidInput(
-            f"{name!r} cannot be a lab's name", remedy="a letter, then letters, digits and hyphens, at most 24, all lower case"
-        )
-    return name
+    return Path(lab_root(os.environ if environ is None else environ, os.getuid() if uid is None else uid))
 
 
 def load(name: str, base: Path | None = None) -> LabRecord:
     """The record of a lab that exists. Raises NotFound for one that does not, InvalidInput for a name or a file that is broken."""
-    path = (base or root()) / check_name(name) / "lab.json"
+    folder = str(base or root())
+    data = finding.read(name, folder)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LabRecord)
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no lab {name!r} on this host", remedy=f"argosy lab up --name {name}") from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}", remedy=f"argosy lab down --name {name}") from error
+        return msgspec.json.decode(data, type=LabRecord)
+    except msgspec.DecodeError as error:
+        raise finding.broken(f"{folder}/{name}/lab.json", str(error), name) from error
 
 
 def save(record: LabRecord) -> None:
@@ -124,12 +112,6 @@ def names(base: Path | None = None) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in folder.iterdir() if (path / "lab.json").exists()))
     except OSError:
         return ()
-
-
-def sockets(name: str, base: Path | None = None) -> tuple[Path, ...]:
-    """The API sockets of a lab's machines, m1's first, those whose power was cut last: ask the first that answers."""
-    record = load(name, base)
-    return tuple(record.socket(machine.name) for machine in sorted(record.machines, key=lambda machine: (machine.off, machine.number)))
 
 
 def sides(machines: tuple[str, ...], groups: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
