@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
+from argosy.lab.asker import Asker
 from argosy.lab.lab import Lab
 from argosy.lab.load import Load
 from argosy.lab.state import LabRecord
@@ -28,58 +27,6 @@ BURST = 120
 RATE = 200
 LEASE = 5.0
 HERE = Path(__file__).parent.parent / "examples" / "hello"
-
-
-class Asker:
-    """One machine's API."""
-
-    def __init__(self, lab: LabRecord, machine: str) -> None:
-        self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(lab.socket(machine))))
-
-    async def __aenter__(self) -> Asker:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    async def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        async with self._session.request(method, f"http://argosy/argosy/v1{path}", json=body, params=query) as answer:
-            if answer.status >= 400:
-                raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
-            return await answer.json()
-
-    async def wish(self, names: Sequence[str], target: str, text: str | None = None) -> None:
-        units = [{"name": name, "target": target, **({"text": text} if text else {})} for name in names]
-        results = (await self.ask("POST", "/units", {"units": units}))["results"]
-        broken = [result for result in results if result.get("error")]
-        if broken:
-            raise RuntimeError(str(broken[0]))
-
-    async def until_active(self, names: Sequence[str]) -> float:
-        """When all of them ran, by this host's clock."""
-        index = 0
-        wanted = set(names)
-        while True:
-            found = await self.ask("GET", "/units", **({"index": index, "wait": 10} if index else {}))
-            index = found["index"]
-            running = {
-                unit["name"]
-                for unit in found["units"]
-                for state in unit.get("states", [])
-                if state["active"] == "active" and state.get("pid")
-            }
-            if wanted <= running:
-                return CLOCK.monotonic()
-
-    async def destroy_all(self) -> None:
-        for unit in (await self.ask("GET", "/units"))["units"]:
-            await self.ask("DELETE", f"/units/{unit['name']}")
-        index = 0
-        while True:
-            found = await self.ask("GET", "/machines", **({"index": index, "wait": 10} if index else {}))
-            index = found["index"]
-            if not any(machine.get("active") for machine in found["machines"]):
-                return
 
 
 @asynccontextmanager
@@ -101,7 +48,7 @@ async def single_starts(asker: Asker) -> float:
         name = f"one-{number}.service"
         begun = CLOCK.monotonic()
         await asker.wish([name], "launched", SLEEPER)
-        times.append(await asker.until_active([name]) - begun)
+        times.append(await asker.until_running([name]) - begun)
     return statistics.median(times)
 
 
@@ -109,7 +56,7 @@ async def burst(asker: Asker) -> float:
     names = [f"many@{number}.service" for number in range(BURST)]
     begun = CLOCK.monotonic()
     await asker.wish(names, "launched", SLEEPER)
-    return await asker.until_active(names) - begun
+    return await asker.until_running(names) - begun
 
 
 async def install_hello(lab: Lab, record: LabRecord) -> dict[str, str]:
@@ -126,7 +73,7 @@ async def start_hello(asker: Asker, texts: Mapping[str, str]) -> None:
     for template, text in texts.items():
         names = [template.replace("@", f"@{instance}") for instance in (1, 2)]
         await asker.wish(names, "launched", text)
-    await asker.until_active([template.replace("@", f"@{instance}") for template in texts for instance in (1, 2)])
+    await asker.until_running([template.replace("@", f"@{instance}") for template in texts for instance in (1, 2)])
     while True:
         routers = (await asker.ask("GET", "/routes"))["routers"]
         if len(routers) == 3 and all(len(router.get("upstreams", [])) == 2 for router in routers):
@@ -167,7 +114,7 @@ async def replaced(load: Load, before: set[str], begun: float) -> float:
 async def idle(lab: Lab, asker: Asker) -> tuple[float, float]:
     """(proportional memory in MB, percent of a core) of one agent with its 50 units, idle for 20 seconds."""
     await asker.wish([f"idle@{number}.service" for number in range(150)], "launched", SLEEPER)
-    await asker.until_active([f"idle@{number}.service" for number in range(150)])
+    await asker.until_running([f"idle@{number}.service" for number in range(150)])
     await CLOCK.sleep(5.0)
     before = await agent_usage(lab)
     await CLOCK.sleep(20.0)
