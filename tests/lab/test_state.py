@@ -75,7 +75,7 @@ def test_sockets_are_those_of_running_machines_first(tmp_path: Path) -> None:
 def test_the_sockets_of_a_lab_with_a_broken_record_are_not_guessed(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "lab.json").write_bytes(content)
-    with pytest.raises(InvalidInput, match="lab one cannot be read.*argosy lab down --name one"):
+    with pytest.raises(InvalidInput, match=r"lab one cannot be read.*argosy lab down --name one"):
         finding.sockets("one", str(tmp_path))
 
 
