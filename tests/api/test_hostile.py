@@ -155,6 +155,8 @@ PATHS: list[tuple[str, str, int]] = [
     ("GET", "/argosy/v1/units/..%2F..%2Fx/why", 400),
     ("POST", "/argosy/v1/machines/..%2F..%2Fx/cordon", 404),
     ("POST", "/argosy/v1/machines/%00/drain", 404),
+    ("GET", "/argosy/v1/local/units/..%2F..%2Fx/status", 400),
+    ("GET", "/argosy/v1/local/units/-M%20x/journal", 400),
     ("DELETE", "/argosy/v1/units/a.service?revision=x", 400),
 ]
 

@@ -33,8 +33,9 @@ DAY = 86_400.0
 class Agent:
     """An agent's answers."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, endless: bool = True) -> None:
         self.name = name
+        self.endless = endless
 
     async def detail(self, name: str) -> Detail:
         if name == "missing.service":
@@ -46,7 +47,7 @@ class Agent:
             yield LogLine(1000.0 + number, f"{self.name} line {number} ü", "sleep", 7)
         if name == "broken.service":
             raise RuntimeFailed("the journal is gone")
-        if follow:
+        if follow and self.endless:
             await asyncio.Event().wait()
 
 

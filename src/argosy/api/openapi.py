@@ -24,6 +24,9 @@ FAILURES = {
     500: "the machine cannot do that, or whatever runs units failed",
     503: "the store cannot be reached: ask again",
 }
+PATTERNS = {"name": r"^[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|path|target)$", "machine": "^[^/]+$"}
+"""Of the words in paths. Units of other types are taken too, as long as they have no instances."""
+
 ALWAYS = (400, 403, 500, 503)
 
 
@@ -73,9 +76,17 @@ def _first_line(kind: type) -> str:
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     meaning = {"name": "the unit's name", "machine": "its id, a prefix of it, or its name"}
-    schema = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[^/]+$"}
     words = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    return [{"name": word, "in": "path", "required": True, "description": meaning[word], "schema": schema} for word in words]
+    return [
+        {
+            "name": word,
+            "in": "path",
+            "required": True,
+            "description": meaning[word],
+            "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": PATTERNS[word]},
+        }
+        for word in words
+    ]
 
 
 def _query_parameters(query: type[msgspec.Struct]) -> list[dict[str, Any]]:

@@ -43,7 +43,10 @@ class Asked:
 
     @property
     def name(self) -> str:
-        return self.request.match_info["name"]
+        """Raises InvalidUnit: nobody behind the handlers ever sees a name that is none."""
+        name = self.request.match_info["name"]
+        texts.check_name(name)
+        return name
 
     @property
     def machine(self) -> str:
@@ -93,7 +96,6 @@ class Own:
         return answers.answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
 
     async def why_unit(self, asked: Asked) -> web.StreamResponse:
-        texts.check_name(asked.name)
         return answers.answer(await why(self.store, asked.name))
 
     async def unit_status(self, asked: Asked) -> web.StreamResponse:
