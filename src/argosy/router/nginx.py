@@ -220,7 +220,7 @@ class Nginx:
         return process.by_age([worker for worker, retiring in process.workers(self._pid).items() if retiring])
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+        environment = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", "LANG": "C"}
         if "TZ" in os.environ:
             environment["TZ"] = os.environ["TZ"]
         try:

@@ -76,7 +76,7 @@ BAD = [
     ({"address": "10.0.0.1"}, "not HOST:PORT", "an address without a port"),
     ({"address": ":3000"}, "not HOST:PORT", "a variable that was empty"),
     ({"key": "/x", "address": ""}, "no value", "nothing to announce"),
-    ({"ttl": 2}, "leaves no time", "a ttl too short"),
+    ({"ttl": 0}, "leaves no time", "a ttl too short"),
     ({"interval": 0.0}, "a check every", "no interval"),
     ({"check": "10.0.0.1:3000"}, "is no check", "a check that is no URL"),
     ({"check": "ftp://x/"}, "is no check", "a scheme nobody checks"),

@@ -12,7 +12,7 @@ import msgspec
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, SystemClock, Wake
 from argosy.router.announce.door import Door, KeysDoor, check
-from argosy.router.announce.plan import Action, Intent, Known, checked, plan
+from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, plan
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ class Announcer:
 
 
 def run_announcer(intent: Intent, endpoints: Sequence[str]) -> int:
-    """The verb: announces until SIGTERM or SIGINT. Returns the exit status, 0."""
+    """The verb: announces until SIGTERM or SIGINT. Returns the exit status, 0. Raises InvalidInput for an intent that breaks a rule."""
+    intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval)
 
     async def announce() -> None:
         announcer = Announcer(intent, KeysDoor(endpoints), SystemClock())

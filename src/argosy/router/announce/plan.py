@@ -91,8 +91,8 @@ def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: 
         parse_address(address)
     elif not address or not address.isprintable():
         raise InvalidInput(f"{printable(address)!r} is no value to announce", remedy="give one line of text")
-    if ttl < 3:
-        raise InvalidInput(f"a ttl of {ttl} s leaves no time to refresh the key", remedy="give at least 3 seconds")
+    if ttl < 1:
+        raise InvalidInput(f"a ttl of {ttl} s leaves no time to refresh the key", remedy="give at least 1 second")
     if interval <= 0:
         raise InvalidInput(f"a check every {interval:g} s", remedy="give seconds above 0")
     if check:
