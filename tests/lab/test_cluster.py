@@ -178,7 +178,7 @@ async def test_a_minority_keeps_its_work_running_and_changes_nothing_and_ends_ol
     assert await cluster.alive(cut, pid), "the minority's copy goes on running"
     with pytest.raises((StoreUnavailable, TimeoutError, aiohttp.ClientError)):
         async with asyncio.timeout(15):
-            await cluster[cut].wish(["never.service"], "launched", SLEEPER)
+            await cluster[cut].ask("PUT", "/units/never.service", {"text": SLEEPER, "target": "launched"})
     await cluster.lab.heal()
     await cluster.joins(cut, asked)
     await cluster.gone(cut, pid)

@@ -53,10 +53,9 @@ def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None,
         return
     click.echo(f"lab {name} is up: {len(record.machines)} machines in {time.monotonic() - started:.1f} s")
     show([(machine.name, machine.address, _metadata(machine)) for machine in record.machines], ("machine", "address", "metadata"))
-    option = "" if name == "lab" else f" --name {name}"
-    click.echo(
-        f"look around: argosy lab ps{option}, argosy list-machines, argosy lab exec{option} m1 -- ps ax; remove it: argosy lab down{option}"
-    )
+    option, variable = ("", "") if name == "lab" else (f" --name {name}", f"ARGOSY_LAB={name} ")
+    click.echo(f"look around: {variable}argosy list-machines, argosy lab ps{option}, argosy lab exec{option} m1 -- ps ax")
+    click.echo(f"remove it: argosy lab down{option}")
 
 
 @lab.command()

@@ -22,13 +22,16 @@ def program() -> str:
 
 
 def service_file(program: str, config_path: str = CONFIG) -> str:
-    """The text of argosy.service. The agent says when it is ready; what it started (units by systemd, nginx) outlives it."""
+    """The text of argosy.service. The agent says when it is ready; what it started (units by systemd, nginx) outlives it.
+
+    It is not ordered after etcd or Docker: a member without a quorum, or a dockerd that hangs, must not keep a machine from joining.
+    """
     return f"""\
 [Unit]
 Description=Argosy: this machine's part of the cluster
 Documentation=man:argosy(1)
 Wants=network-online.target
-After=network-online.target dbus.service docker.service etcd.service
+After=network-online.target dbus.socket
 StartLimitIntervalSec=0
 
 [Service]
