@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 BEATS = 5
-"""Keep-alives in the lease's time."""
+"""Keep-alives in the lease's time ..."""
+EAGER_BEATS = 20
+"""... and attempts in it after one that failed."""
 OVERDUE = 3.0
 """Seconds that a store may take beyond a lease's time to end it."""
 LOOK_AGAIN = 0.25
@@ -134,7 +136,7 @@ class Heartbeat:
         """Until the lease is lost."""
         told = False
         while True:
-            await self._hurry.wait(self._clock, self._ttl / BEATS)
+            await self._hurry.wait(self._clock, self._ttl / (EAGER_BEATS if told else BEATS))
             sent = self._clock.monotonic()
             try:
                 await within(self._clock, self._ttl, self._store.keep_alive(self.lease))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from itertools import groupby
 
 import msgspec
@@ -81,6 +82,7 @@ class Agent:
         self._states: dict[str, UnitState] = {}
         self._standing: set[str] | None = None
         self._exclusive: frozenset[str] = frozenset()
+        self._cut: frozenset[str] = frozenset()
         self._noted = Notes()
         self._wake = Wake()
         self._looked = Wake()
@@ -109,7 +111,7 @@ class Agent:
         """Until it is cancelled. Raises Refused if another agent has this run folder or this machine id."""
         notes = await self._foothold.take()
         try:
-            self._exclusive = frozenset(notes.exclusive)
+            self._exclusive, self._cut = frozenset(notes.exclusive), frozenset(notes.cut)
             machine = await self._with_facts(msgspec.structs.replace(self._first, since=self._clock.now()))
             self._noted = msgspec.structs.replace(notes, since=machine.since)
             self._heartbeat = Heartbeat(
@@ -235,6 +237,8 @@ class Agent:
             return None
         now = self._clock.now()
         actions = plan(placements, observed, self._states, now, fenced=self._fenced())
+        if not self.lease:  # before the machine has joined, perhaps under an id that is another's, it may only stop what is not its own
+            actions = tuple(action for action in actions if action.unit not in placements)
         await self._know_exclusive(placements, observed)
         pause = next_look(actions, self._states, now)
         retry = await self._apply([action for action in actions if not isinstance(action, Wait)])
@@ -303,9 +307,8 @@ class Agent:
         self._guarding.set()
 
     def _clear(self) -> bool:
-        """Nothing runs that must not outlive the lease."""
-        observed = self._observed or {}
-        return all(at_rest(observed[name]) for name in self._exclusive & observed.keys())
+        """Nothing is left that must not outlive the lease."""
+        return not fence(self._observed or {}, self._exclusive, self._placements or {}, math.inf, self._ttl)
 
     def _fenced(self) -> bool:
         return self._heartbeat is None or not self._heartbeat.lease or self._heartbeat.silent() >= self._ttl * STOP_AT
@@ -320,13 +323,21 @@ class Agent:
             self._guarding.set()
             await self._note()
 
+    async def _remember_cut(self, cut: Set[str]) -> None:
+        """Which units the fence has stopped and not unloaded yet; the next agent is told before they are stopped."""
+        if cut != self._cut:
+            self._cut = frozenset(cut)
+            await self._note()
+
     async def _beaten(self) -> None:
         if self._exclusive:
             await self._note()
 
     async def _note(self) -> None:
         sent = self._heartbeat.sent if self._heartbeat and self._heartbeat.lease else self._noted.sent
-        self._noted = msgspec.structs.replace(self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)))
+        self._noted = msgspec.structs.replace(
+            self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)), cut=tuple(sorted(self._cut))
+        )
         try:
             await self._foothold.note(self._noted)
         except OSError as error:
@@ -341,23 +352,34 @@ class Agent:
                 await self._guarding.wait(self._clock, None)
                 continue
             left = self._ttl * STOP_AT - heartbeat.silent()
-            if left <= 0:
+            if left <= 0 or self._cut:
                 try:
                     await self._fence(heartbeat.silent())
                 except RuntimeFailed as error:
                     log.error("units that must not outlive the lease cannot be stopped: %s", error)
-            await self._guarding.wait(self._clock, max(self._ttl / GUARDS, min(left, self._ttl / LOOKS)))
+            await self._guarding.wait(
+                self._clock, self._ttl / GUARDS if self._cut else max(self._ttl / GUARDS, min(left, self._ttl / LOOKS))
+            )
 
     async def _fence(self, silent: float) -> bool:
-        """Whether there was anything to do."""
+        """Whether anything still runs that must not. A unit that was stopped is unloaded even if the store is back meanwhile: only so is it
+        started again."""
         observed = await self._runtime.units()
-        actions = fence(observed, self._exclusive, self._placements or {}, silent, self._ttl)
+        exclusive = self._exclusive & observed.keys()
+        if silent >= self._ttl * STOP_AT:
+            actions = fence(observed, exclusive, self._placements or {}, silent, self._ttl)
+        else:
+            actions = tuple(
+                Unload(name, "it was stopped while the store was out of reach") for name in self._cut if at_rest(observed[name])
+            )
+        stopping = {name for name in self._cut & observed.keys() if observed[name].active == "deactivating" or at_rest(observed[name])}
+        await self._remember_cut(stopping | {action.unit for action in actions if isinstance(action, Stop | Kill)})
         for kind, group in groupby(actions, type):
             chosen = list(group)
             for action in chosen:
                 log.warning("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
             await self._call(chosen)
-        return any(not at_rest(observed[name]) for name in self._exclusive & observed.keys())
+        return any(not at_rest(observed[name]) for name in exclusive)
 
     async def _leave(self, heartbeat: Heartbeat) -> None:
         """When the agent stops, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""

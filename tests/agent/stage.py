@@ -1,0 +1,356 @@
+"""A stage for the agent: a store in memory that can go away, a runtime that does what it is told at once, clocks moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from argosy.agent.foothold import Notes
+from argosy.agent.loop import Agent
+from argosy.agent.plan import needs
+from argosy.agent.runtime import Detail, LogLine, Observed
+from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable
+from argosy.model import Machine, Placement, Target, UnitState
+from argosy.reconcile import Clock
+from argosy.state import keys, observed
+from argosy.state.records import encode
+from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Store, Write
+from argosy.store.sqlite import SqliteStore
+from tests.conftest import FakeClock, settle
+
+M = "a" * 32
+TTL = 5.0
+APP = "[Service]\nExecStart=/bin/app\n"
+SIDEKICK = "[Unit]\nBindsTo=app.service\n[Service]\nExecStart=/bin/kick\n"
+EXCLUSIVE = APP + "[X-Argosy]\nOnDisconnect=stop\n"
+
+
+class FakeRuntime:
+    """The Runtime contract without processes: every start succeeds at once and gets a number for a pid. Tests end units by hand.
+
+    `refuses` are units that it will not load or start, and why; `stubborn` units stop only when they are killed; `away` makes every call
+    fail. `calls` is all that it was asked, in order.
+    """
+
+    kind = "supervisor"
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._units: dict[str, Observed] = {}
+        self._texts: dict[str, str] = {}
+        self._watchers: list[asyncio.Queue[frozenset[str] | None]] = []
+        self._pid = 100
+        self.calls: list[str] = []
+        self.refuses: dict[str, str] = {}
+        self.stubborn: set[str] = set()
+        self.away = False
+
+    async def units(self) -> dict[str, Observed]:
+        self._reach()
+        return dict(self._units)
+
+    async def load(self, units: Sequence[tuple[str, str]]) -> None:
+        accepted = self._accept("load", [name for name, _ in units])
+        for name, text in units:
+            digest = needs(name, text).hash
+            if name in accepted and (name not in self._units or self._units[name].hash != digest):
+                self._units[name] = Observed(name, digest)
+                self._texts[name] = text
+        self._told("load", [name for name, _ in units])
+
+    async def unload(self, names: Sequence[str]) -> None:
+        self._accept("unload", names)
+        for name in names:
+            self._units.pop(name, None)
+        self._told("unload", names)
+
+    async def start(self, launches: Sequence[tuple[str, int]]) -> None:
+        accepted = self._accept("start", [name for name, _ in launches])
+        for name, launch in launches:
+            if name in accepted:
+                self._pid += 1
+                self.turn(name, active="active", sub="running", launch=launch, pid=self._pid, code=None, result="success", began=True)
+        self._told("start", [name for name, _ in launches])
+
+    async def stop(self, names: Sequence[str]) -> None:
+        self._accept("stop", names)
+        for name in names:
+            if name in self.stubborn:
+                self.turn(name, active="deactivating", sub="stop-sigterm")
+            else:
+                self.down(name)
+        self._told("stop", names)
+
+    async def kill(self, names: Sequence[str]) -> None:
+        self._accept("kill", names)
+        for name in names:
+            self.down(name)
+        self._told("kill", names)
+
+    async def changes(self) -> AsyncIterator[frozenset[str]]:
+        self._reach()
+        queue: asyncio.Queue[frozenset[str] | None] = asyncio.Queue()
+        self._watchers.append(queue)
+        try:
+            yield frozenset(self._units)
+            while True:
+                names = await queue.get()
+                if names is None:
+                    raise RuntimeFailed("the runtime is away")
+                yield names
+        finally:
+            self._watchers.remove(queue)
+
+    async def detail(self, name: str) -> Detail:
+        if name not in self._units:
+            raise NotFound(f"unit {name} is not loaded here")
+        return Detail(self._units[name])
+
+    async def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        for number in range(lines):
+            yield LogLine(self._clock.now(), f"{name} {number}")
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    # ------------------------------------------------------------ what tests do
+
+    def down(self, name: str, *, code: int | None = None, result: str = "success") -> None:
+        """The unit ends, and with it those that are bound to it."""
+        failed = result != "success"
+        self.turn(name, active="failed" if failed else "inactive", sub="failed" if failed else "dead", pid=0, code=code, result=result)
+        for other, text in self._texts.items():
+            bound = name in needs(other, text).binds_to
+            if bound and self._units.get(other, Observed(other, "")).active == "active":
+                self.down(other)
+        self._push(name)
+
+    def fail(self, name: str) -> None:
+        self.down(name, code=1, result="exit-code")
+
+    def turn(self, name: str, *, began: bool = False, **changes: object) -> None:
+        now = self._clock.now()
+        started = now if began else self._units[name].started
+        self._units[name] = msgspec.structs.replace(self._units[name], since=now, started=started, **changes)
+        self._push(name)
+
+    def lose(self) -> None:
+        """The engine behind it goes away; `away = False` brings it back."""
+        self.away = True
+        for queue in self._watchers:
+            queue.put_nowait(None)
+
+    def pid(self, name: str) -> int:
+        return self._units[name].pid if name in self._units else 0
+
+    def running(self) -> list[str]:
+        return sorted(name for name, seen in self._units.items() if seen.active in ("active", "deactivating"))
+
+    # ------------------------------------------------------------ inside
+
+    def _push(self, *names: str) -> None:
+        for queue in self._watchers:
+            queue.put_nowait(frozenset(names))
+
+    def _reach(self) -> None:
+        if self.away:
+            raise RuntimeFailed("the runtime is away")
+
+    def _accept(self, what: str, names: Sequence[str]) -> set[str]:
+        self._reach()
+        self.calls.append(f"{what} {' '.join(name.removesuffix('.service') for name in names)}")
+        return {name for name in names if name not in self.refuses}
+
+    def _told(self, what: str, names: Sequence[str]) -> None:
+        self._push(*names)
+        refused = {name: self.refuses[name] for name in names if name in self.refuses and what in ("load", "start")}
+        if refused:
+            raise RuntimeFailed(f"cannot {what} {', '.join(refused)}", refused=refused)
+
+
+class FlakyStore:
+    """A store that tests take away and bring back; while it is `away`, calls fail and watches stand still. `commits` counts."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.commits: list[Sequence[Write]] = []
+        self._there = asyncio.Event()
+        self._there.set()
+
+    @property
+    def away(self) -> bool:
+        return not self._there.is_set()
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        if away:
+            self._there.clear()
+        else:
+            self._there.set()
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the store is away")
+
+    async def get(self, key: str) -> Record | None:
+        self._reach()
+        return await self.store.get(key)
+
+    async def list(self, prefix: str) -> Listing:
+        self._reach()
+        return await self.store.list(prefix)
+
+    async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
+        self._reach()
+        revision = await self.store.commit(conditions, writes)
+        self.commits.append(writes)
+        return revision
+
+    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+        inner = self.store.watch(prefix, after)
+        try:
+            async for batches in inner:
+                await self._there.wait()
+                yield batches
+        finally:
+            with contextlib.suppress(AttributeError):
+                await inner.aclose()  # type: ignore[attr-defined]
+
+    async def grant(self, ttl: float) -> int:
+        self._reach()
+        return await self.store.grant(ttl)
+
+    async def keep_alive(self, lease: int) -> float:
+        self._reach()
+        return await self.store.keep_alive(lease)
+
+    async def revoke(self, lease: int) -> None:
+        self._reach()
+        await self.store.revoke(lease)
+
+    async def compact(self, revision: int) -> None:
+        await self.store.compact(revision)
+
+    async def close(self) -> None:
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+
+class Host:
+    """What agents of one host share: at most one of them, and its notes."""
+
+    def __init__(self) -> None:
+        self.boot = "boot"
+        self.notes = Notes("boot")
+        self.taken = False
+        self.full = False
+
+    async def take(self) -> Notes:
+        if self.taken:
+            raise Refused("an agent runs here already")
+        self.taken = True
+        return self.notes
+
+    async def note(self, notes: Notes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.notes = notes
+
+    async def let_go(self) -> None:
+        self.taken = False
+
+
+@dataclass
+class Stage:
+    """One machine and its store. `agents` are tasks that run; the last is the present one."""
+
+    clock: FakeClock
+    store: FlakyStore
+    runtime: FakeRuntime
+    host: Host = field(default_factory=Host)
+    agents: list[asyncio.Task[None]] = field(default_factory=list)
+    agent: Agent | None = None
+
+    async def begin(self, *, clock: FakeClock | None = None, **machine: object) -> asyncio.Task[None]:
+        """Starts an agent and lets it come to rest."""
+        record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1", ttl=TTL), **machine)
+        self.agent = Agent(self.store, self.runtime, record, clock or self.clock, self.host)
+        self.agents.append(asyncio.create_task(self.agent.run()))
+        await settle(200)
+        return self.agents[-1]
+
+    async def stop(self) -> None:
+        """As SIGTERM does."""
+        task = self.agents[-1]
+        task.cancel()
+        await settle()
+        while not task.done():
+            await self.clock.advance(0.25)
+
+    async def kill(self) -> None:
+        """As SIGKILL does: nothing is done any more, not even on the way out."""
+        host, self.host.taken = self.host, False
+        runtime_calls, commits = list(self.runtime.calls), list(self.store.commits)
+        away, self.store.away = self.store.away, True
+        self.runtime.away = True
+        await self.stop()
+        self.store.away, self.runtime.away = away, False
+        assert (self.runtime.calls, self.store.commits) == (runtime_calls, commits)
+        host.taken = False
+
+    async def place(self, *placements: Placement) -> None:
+        writes: list[Write] = [Put(keys.placement(M, placement.unit), encode(placement)) for placement in placements]
+        await self.store.store.commit([], writes)
+        await settle(200)
+
+    async def remove(self, *units: str) -> None:
+        await self.store.store.commit([], [Delete(keys.placement(M, unit)) for unit in units])
+        await settle(200)
+
+    async def run_app(self, text: str = APP, unit: str = "app.service") -> int:
+        """Places a unit and waits until it runs; its pid."""
+        await self.place(placed(unit, text))
+        assert unit in self.runtime.running()
+        return self.runtime.pid(unit)
+
+    async def states(self) -> dict[str, UnitState]:
+        """As they stand in the store."""
+        return {unit: state for (_, unit), state in (await observed.states(self.store.store, M)).items()}
+
+    async def machine(self) -> Machine | None:
+        return (await observed.machines(self.store.store)).get(M)
+
+
+def placed(
+    unit: str = "app.service", text: str = APP, *, target: Target = Target.LAUNCHED, launch: int = 1, finished: bool = False
+) -> Placement:
+    return Placement(unit, M, text, target, launch, "fewest units", 1.0, finished)
+
+
+@contextlib.asynccontextmanager
+async def on_stage(clock: FakeClock) -> AsyncIterator[Stage]:
+    """An empty machine; in the end its agents are stopped, and none may have failed unseen."""
+    async with SqliteStore(":memory:", clock) as store:
+        stage = Stage(clock, FlakyStore(store), FakeRuntime(clock))
+        try:
+            yield stage
+        finally:
+            stage.runtime.away = True
+            for task in stage.agents:
+                task.cancel()
+            results = await asyncio.gather(*stage.agents, return_exceptions=True)
+    defects = [
+        result for result in results if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError | Refused)
+    ]
+    assert not defects, defects
