@@ -447,6 +447,29 @@ class StoreContract:
         assert deliveries < 25
         await watch.aclose()  # type: ignore[attr-defined]
 
+    async def test_a_watch_that_begins_far_back_hears_all_of_it(self, store: Store, other: Store, prefix: str) -> None:
+        start = (await store.list("")).revision
+        for number in range(25):
+            await asyncio.gather(*(put(store, f"{prefix}{number:02}/{part:03}") for part in range(100)))
+        async with watching(other, prefix, start) as seen:
+            await seen.count(2500)
+            last = await put(store, prefix + "last")
+            await seen.count(2501)
+        assert [batch.revision for batch in seen.batches] == list(range(start + 1, last + 1))
+
+    async def test_large_batches_arrive_whole_live_and_later(self, store: Store, other: Store, prefix: str) -> None:
+        start = (await store.list("")).revision
+        revisions = []
+        async with watching(store, prefix, start) as live:
+            for number in range(6):
+                revisions.append(await store.commit([], [Put(f"{prefix}{part}", b"%d" % number * 440_000) for part in range(3)]))
+            await live.count(18)
+        async with watching(other, prefix, start) as later:
+            await later.count(18)
+        for seen in (live, later):
+            assert [(batch.revision, len(batch.events)) for batch in seen.batches] == [(revision, 3) for revision in revisions]
+        assert live.batches == later.batches
+
     async def test_a_slow_watcher_gets_everything_and_holds_up_nobody(self, store: Store, prefix: str) -> None:
         start = (await store.list("")).revision
         watch = aiter(store.watch(prefix, start))

@@ -244,8 +244,11 @@ class EtcdStore:
                 backoff.reset()
                 fragments.extend(response.events)
                 if not response.fragment:
-                    if not response.created:
-                        subscription.put(batches(fragments), response.header.revision)
+                    if fragments:  # the header's revision may be far ahead of them, while a watch catches up
+                        found = batches(fragments)
+                        subscription.put(found, found[-1].revision)
+                    elif not response.created:  # a sign that nothing is left to tell, up to that revision
+                        subscription.put((), response.header.revision)
                     fragments = []
                     await subscription.room()
                 response = await stream.read()
