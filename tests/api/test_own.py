@@ -96,6 +96,13 @@ async def test_a_batch_writes_many_units_in_few_commits_and_each_fails_by_itself
     assert len(await desired.units(house.store)) == 119
 
 
+async def test_a_batch_may_bring_the_template_of_its_instances(house: House) -> None:
+    wishes = [{"name": "a@1.service", "target": "launched"}, {"name": "a@.service", "text": HELLO}, {"name": "a@2.service"}]
+    results = (await house.own("POST", "/units", {"units": wishes})).json["results"]
+    assert [result["created"] for result in results] == [True, True, True]
+    assert (await house.own("GET", "/units/a@2.service")).json["unit"]["text"] == HELLO
+
+
 async def test_a_batch_that_names_a_unit_twice_does_both_in_order(house: House) -> None:
     wishes = [{"name": "a.service", "text": HELLO}, {"name": "a.service", "target": "launched"}, {"name": "a.service", "restart": True}]
     results = (await house.own("POST", "/units", {"units": wishes})).json["results"]

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -42,11 +43,12 @@ class Away(SqliteStore):
         return await super().commit(conditions, writes)
 
 
-AWAY: list[tuple[str, str, str, dict[str, str] | None]] = [
+AWAY: list[tuple[str, str, str, Any]] = [
     ("own", "GET", "/argosy/v1/units", None),
     ("own", "GET", "/argosy/v1/machines", None),
     ("own", "GET", "/argosy/v1/units/a.service/why", None),
     ("own", "PUT", "/argosy/v1/units/a.service", {"text": HELLO}),
+    ("own", "POST", "/argosy/v1/units", {"units": [{"name": "a.service", "text": HELLO}]}),
     ("own", "DELETE", "/argosy/v1/units/a.service", None),
     ("own", "POST", f"/argosy/v1/machines/{M1}/cordon", None),
     ("own", "GET", "/argosy/v1/routes", None),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from argosy.api import texts, waiting
 from argosy.api.overview import UNIT_PREFIXES, Units, read_units
 from argosy.api.plan import Change, change
 from argosy.api.shapes import BatchAnswer, Fault, NamedWish, UnitView, Wish, Written
-from argosy.errors import ArgosyError, Conflict, NotFound
+from argosy.errors import ArgosyError, Conflict, NotFound, StoreUnavailable
 from argosy.model import Unit
 from argosy.reconcile import Clock
 from argosy.state import desired
@@ -19,7 +19,9 @@ from argosy.store.base import Store
 COMMIT_BYTES = 750_000
 """Text that one commit may carry (etcd refuses requests above 1.5 MB; JSON makes text longer)."""
 
-READS_AT_ONCE = 32
+READS_AT_ONCE = 64
+
+NO_TEMPLATES: Mapping[str, Unit] = {}
 
 
 class UnitService:
@@ -47,7 +49,7 @@ class UnitService:
     async def wish(self, name: str, wish: Wish) -> Written:
         """Raises InvalidUnit, NotFound and Conflict as `plan.change` does."""
         for _ in range(ATTEMPTS):
-            planned = await self._planned(name, wish)
+            planned = await self.planned(name, wish)
             if not planned.changed:
                 return _written(planned, planned.revision, planned.revision)
             try:
@@ -61,65 +63,103 @@ class UnitService:
 
     async def wish_many(self, wishes: Sequence[NamedWish]) -> BatchAnswer:
         """Many wishes in few commits. Each has its own result; one that fails holds up no other."""
-        results: list[Written | None] = [None] * len(wishes)
-        gate = asyncio.Semaphore(READS_AT_ONCE)
-        plans: list[tuple[int, Change]] = []
-
-        async def plan(place: int, wish: NamedWish) -> None:
-            async with gate:
-                try:
-                    plans.append((place, await self._planned(wish.name, wish)))
-                except ArgosyError as error:
-                    results[place] = _failed(wish.name, error)
-
-        seen: set[str] = set()
-        later: list[int] = []
-        async with asyncio.TaskGroup() as group:
-            for place, wish in enumerate(wishes):
-                if wish.name in seen:
-                    later.append(place)
-                    continue
-                seen.add(wish.name)
-                group.create_task(plan(place, wish))
-        for chunk in _chunks(sorted((place, planned) for place, planned in plans if planned.changed)):
-            later += await self._commit(chunk, results)
-        for place, planned in plans:
-            if not planned.changed:
-                results[place] = _written(planned, planned.revision, planned.revision)
-        for place in later:
-            try:
-                results[place] = await self.wish(wishes[place].name, wishes[place])
-            except ArgosyError as error:
-                results[place] = _failed(wishes[place].name, error)
-        found = [result for result in results if result is not None]
-        return BatchAnswer(found, max((result.index for result in found), default=0))
+        return await Batch(self, wishes).done()
 
     async def delete(self, name: str, revision: int | None = None) -> int:
         texts.check_name(name)
         return await desired.delete_unit(self.store, name, revision)
 
-    async def _commit(self, chunk: list[tuple[int, Change]], results: list[Written | None]) -> list[int]:
-        """Writes all or none; returns the places that have to be tried one by one because somebody was faster with one of them."""
-        try:
-            revision = await desired.write_units(self.store, [Stored(planned.unit, planned.revision) for _, planned in chunk])
-        except Conflict:
-            return [place for place, _ in chunk]
-        for place, planned in chunk:
-            results[place] = _written(planned, revision, revision)
-        return []
-
-    async def _planned(self, name: str, wish: Wish) -> Change:
+    async def planned(self, name: str, wish: Wish, templates: Mapping[str, Unit] = NO_TEMPLATES) -> Change:
+        """What the wish makes of the unit as it stands now; `templates` are known already. Raises as `plan.change` does."""
         texts.check_name(name)
         current = await desired.unit(self.store, name)
-        template = await self._template(name) if current is None and wish.text is None else None
+        template = None
+        if current is None and wish.text is None:
+            parent = texts.template_of(name)
+            template = templates.get(parent) or await self.template(parent, name)
         return change(name, wish, current, template, self.clock.now())
 
-    async def _template(self, name: str) -> Unit | None:
-        parent = texts.template_of(name)
+    async def template(self, parent: str, name: str) -> Unit | None:
         if not parent or parent == name:
             return None
         stored = await desired.unit(self.store, parent)
         return stored.unit if stored else None
+
+
+class Batch:
+    """Wishes on their way into the store. A unit that is named twice is wished for twice, in order."""
+
+    def __init__(self, service: UnitService, wishes: Sequence[NamedWish]) -> None:
+        self._service = service
+        self._wishes = wishes
+        self._results: dict[int, Written] = {}
+        self._templates: dict[str, Unit] = {}
+
+    async def done(self) -> BatchAnswer:
+        """Raises StoreUnavailable if nothing could be read; what could not be written then says so for each unit."""
+        first = {wish.name: place for place, wish in reversed([*enumerate(self._wishes)])}
+        later = [place for place, wish in enumerate(self._wishes) if first[wish.name] != place]
+        await self._learn_templates()
+        changes = []
+        for place, planned in zip(first.values(), await self._plan(first.values()), strict=True):
+            if isinstance(planned, ArgosyError):
+                self._results[place] = _failed(self._wishes[place].name, planned)
+            elif planned.changed:
+                changes.append((place, planned))
+            else:
+                self._results[place] = _written(planned, planned.revision, planned.revision)
+        for chunk in _chunks(sorted(changes, key=lambda change: change[0])):
+            later += await self._commit(chunk)
+        for place in sorted(later):
+            await self._alone(place)
+        results = [self._results[place] for place in range(len(self._wishes))]
+        return BatchAnswer(results, max((result.index for result in results), default=0))
+
+    async def _learn_templates(self) -> None:
+        """The templates that instances in this batch need: stored ones, or else those that come with it."""
+        coming = {wish.name: wish.text for wish in self._wishes if wish.text is not None}
+        needed = {texts.template_of(wish.name): wish.name for wish in self._wishes if wish.text is None}
+        for parent, name in needed.items():
+            stored = await self._service.template(parent, name)
+            if stored is not None:
+                self._templates[parent] = stored
+            elif parent in coming:
+                self._templates[parent] = Unit(parent, coming[parent])
+
+    async def _plan(self, places: Collection[int]) -> list[Change | ArgosyError]:
+        gate = asyncio.Semaphore(READS_AT_ONCE)
+
+        async def plan(wish: NamedWish) -> Change | ArgosyError:
+            async with gate:
+                try:
+                    return await self._service.planned(wish.name, wish, self._templates)
+                except ArgosyError as error:
+                    return error
+
+        planned = list(await asyncio.gather(*(plan(self._wishes[place]) for place in places)))
+        away = next((error for error in planned if isinstance(error, StoreUnavailable)), None)
+        if away is not None:
+            raise away
+        return planned
+
+    async def _commit(self, chunk: list[tuple[int, Change]]) -> list[int]:
+        """Writes all or none; returns the places that have to be tried one by one because somebody was faster with one of them."""
+        try:
+            revision = await desired.write_units(self._service.store, [Stored(planned.unit, planned.revision) for _, planned in chunk])
+        except Conflict:
+            return [place for place, _ in chunk]
+        except ArgosyError as error:
+            self._results.update({place: _failed(planned.unit.name, error) for place, planned in chunk})
+            return []
+        self._results.update({place: _written(planned, revision, revision) for place, planned in chunk})
+        return []
+
+    async def _alone(self, place: int) -> None:
+        wish = self._wishes[place]
+        try:
+            self._results[place] = await self._service.wish(wish.name, wish)
+        except ArgosyError as error:
+            self._results[place] = _failed(wish.name, error)
 
 
 def missing(name: str) -> NotFound:
