@@ -15,7 +15,7 @@ import msgspec
 from argosy.api.shapes import Command, Failure, LocalStatus, LogLine, Output
 from argosy.errors import ArgosyError, NotFound, Refused, RuntimeFailed, Unsuitable
 from argosy.model import Machine
-from argosy.trust.authority import machine_name
+from argosy.trust.names import machine_name
 
 T = TypeVar("T")
 

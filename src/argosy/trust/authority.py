@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from argosy.errors import InvalidInput
+from argosy.trust.names import machine_name as machine_name
 
 ETCD_NAME = "etcd.argosy"
 """The DNS name that every etcd member's certificate carries."""
@@ -31,11 +32,6 @@ class Pair(msgspec.Struct, frozen=True):
 
     cert: bytes
     key: bytes
-
-
-def machine_name(machine_id: str) -> str:
-    """The DNS name that a machine's certificate carries and its peers verify."""
-    return f"{machine_id}.argosy"
 
 
 def create_authority(cluster: str, now: float, days: int = AUTHORITY_DAYS) -> Pair:
