@@ -19,6 +19,7 @@ import uvloop
 from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.api.peers import Peers
 from argosy.api.shapes import Command
+from argosy.api.web import Limits
 from argosy.errors import NotFound, Refused, RuntimeFailed, Unsuitable
 from argosy.model import Machine
 from argosy.reconcile import SystemClock
@@ -151,6 +152,17 @@ async def test_a_followed_journal_comes_as_it_is_written_and_ends_with_its_clien
         assert b"m2 line 1" in lines[1]
 
 
+async def test_a_stream_with_nothing_to_say_gives_signs_of_life_that_other_machines_understand(tmp_path: Path) -> None:
+    async with two_machines(tmp_path, limits=Limits(beat=0.02)) as two:
+        await two.first.submit("a.service", target="launched")
+        await two.first.place("a.service", M2)
+        url = "http://argosy/argosy/v1/units/a.service/journal?lines=1&follow=true"
+        async with two.first.session.get(url) as response:
+            lines = [await asyncio.wait_for(response.content.readline(), 5) for _ in range(4)]
+        assert b"m2 line 0" in lines[0]
+        assert lines[1:] == [b"\n"] * 3
+
+
 async def test_a_stream_that_breaks_says_so_in_its_last_line(tmp_path: Path) -> None:
     async with two_machines(tmp_path) as two:
         await two.first.submit("broken.service", target="launched")
@@ -195,6 +207,18 @@ async def test_a_command_that_takes_too_long_or_cannot_be_run_is_told(tmp_path: 
         assert (missing.status, "No such file" in missing.json["error"]["message"]) == (400, True)
         killed = await house.own("POST", f"/machines/{M1}/exec", {"argv": ["sh", "-c", "kill -9 $$"]})
         assert killed.lines == [{"code": 137}]
+
+
+async def test_a_command_ends_with_its_client(tmp_path: Path) -> None:
+    """Also what it has started: the whole group."""
+    pids = tmp_path / "pids"
+    command = {"argv": ["sh", "-c", f"sleep 60 & echo $! $$ > {pids}; echo started; wait"]}
+    async with two_machines(tmp_path, api__exec=True) as two:
+        url = f"http://argosy/argosy/v1/machines/{M2}/exec"
+        async with two.first.session.post(url, json=command) as response:
+            assert b"started" in await asyncio.wait_for(response.content.readline(), 5)
+        running = [Path(f"/proc/{pid}") for pid in pids.read_text().split()]
+        await _until(lambda: not any(path.exists() for path in running))
 
 
 async def test_the_name_in_the_certificate_is_checked_not_the_address(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ class Own:
 
     async def get_unit(self, asked: Asked) -> web.StreamResponse:
         query: Waiting = asked.query
-        return answers.answer(shapes.UnitAnswer(*await self.units.view(asked.name, query.index, query.wait)))
+        found = await self.units.known(asked.name, query.index, query.wait)
+        return answers.answer(shapes.UnitAnswer(found.view(asked.name, text=True), found.index))
 
     async def put_unit(self, asked: Asked) -> web.StreamResponse:
         written = await self.units.wish(asked.name, asked.body)
@@ -100,15 +101,13 @@ class Own:
 
     async def unit_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query
-        view, index = await self.units.view(asked.name)
-        found = await self.units.read([asked.name])
+        found = await self.units.known(asked.name)
         machines = await self.remote.status(asked.name, found, query.lines)
-        return answers.answer(shapes.StatusAnswer(view, machines, index))
+        return answers.answer(shapes.StatusAnswer(found.view(asked.name, text=True), machines, found.index))
 
     async def unit_journal(self, asked: Asked) -> web.StreamResponse:
         query: JournalQuery = asked.query
-        await self.units.view(asked.name)
-        found = await self.units.read([asked.name])
+        found = await self.units.known(asked.name)
         machine = (await self.machines.find(query.machine)).id if query.machine else ""
         return await _streamed(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
 
@@ -189,28 +188,40 @@ def _serving(route: Route, handler: Callable[[Asked], Awaitable[web.StreamRespon
 
 
 async def _streamed(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
-    """Newline-delimited JSON, each line sent as it comes. What fails before the first line is an ordinary answer, later it is the last
-    line."""
+    """Newline-delimited JSON, each line sent as it comes, and an empty one now and then (Limits.beat) so that both ends see that the
+    other lives. What fails before the first line is an ordinary answer, later it is the last line."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "X-Content-Type-Options": "nosniff"})
+    beat = request.app[answers.LIMITS].beat
     async with aclosing(items) as stream:
-        first = asyncio.ensure_future(anext(stream, None))
+        coming = asyncio.ensure_future(anext(stream, None))
         try:
-            await asyncio.wait({first}, timeout=FIRST_LINE_SECONDS)
-            if first.done():
-                first.result()
+            await asyncio.wait({coming}, timeout=FIRST_LINE_SECONDS)
+            if coming.done():
+                coming.result()
             await response.prepare(request)
-            try:
-                item = await first
-                while item is not None:
-                    await response.write(_line.encode(item) + b"\n")
-                    item = await anext(stream, None)
-            except ArgosyError as error:
-                await response.write(_line.encode(broken(error)) + b"\n")
+            while True:
+                await asyncio.wait({coming}, timeout=beat)
+                if not coming.done():
+                    await response.write(b"\n")
+                    continue
+                item = _item(coming, broken)
+                if item is None:
+                    break
+                await response.write(_line.encode(item) + b"\n")
+                coming = asyncio.ensure_future(anext(stream, None))
         finally:
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
     await response.write_eof()
     return response
+
+
+def _item(coming: asyncio.Future[T | None], broken: Callable[[ArgosyError], object]) -> object:
+    """What has come: an item, None at the end, or the line that says what broke (after which the generator is at its end)."""
+    try:
+        return coming.result()
+    except ArgosyError as error:
+        return broken(error)
 
 
 FIRST_LINE_SECONDS = 0.5

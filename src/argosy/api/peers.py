@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
+SILENCE_SECONDS = 30.0
+"""A stream that is silent for so long comes from a machine that is gone: one that lives sends an empty line every ten seconds."""
+
 LONGEST_LINE = 4 * 1024 * 1024
 
 
@@ -74,7 +77,7 @@ class Peers:
                 data=body,
                 headers={"Content-Type": "application/json"} if body is not None else {},
                 server_hostname=machine_name(machine.id),
-                timeout=aiohttp.ClientTimeout(total=total, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=total, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
                 allow_redirects=False,
                 read_bufsize=LONGEST_LINE,
             ) as response:
@@ -91,6 +94,8 @@ class Peers:
 async def _lines(machine: Machine, response: aiohttp.ClientResponse, kind: type[T]) -> AsyncGenerator[T, None]:
     decoder = msgspec.json.Decoder(kind)
     while line := await response.content.readline():
+        if line == b"\n":
+            continue
         try:
             yield decoder.decode(line)
         except msgspec.DecodeError as error:

@@ -35,7 +35,7 @@ from argosy.api.peers import Peers
 from argosy.api.remote import Remote
 from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
-from argosy.api.web import LIMITS, PATIENT, Limits, guarded
+from argosy.api.web import LIMITS, PATIENT, Limits, guarded, signed
 from argosy.config import Config
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.reconcile import Clock
@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 SOCKET_MODE = 0o660
 CLOSING_SECONDS = 0.25
 """How long answers that are being written may go on when the api closes; those that wait or stream are ended then."""
+
+IDLE_SECONDS = 75.0
+"""How long a connection may stand without a complete request."""
 
 LINGER_SECONDS = 2.0
 """How long a client that was refused may go on sending before it is hung up on."""
@@ -130,6 +133,7 @@ class Api:
         """What is served at a door."""
         app = web.Application(middlewares=[guarded(door, self.metrics, plain=door in ("tcp", "keys"))], client_max_size=0)
         app[LIMITS] = self._limits
+        app.on_response_prepare.append(signed)
         if door == "keys":
             Keys(self._space, self._machine_id, self.config.machine.name).add_to(app)
             return app
@@ -145,6 +149,7 @@ class Api:
             shutdown_timeout=CLOSING_SECONDS,
             max_line_size=LONGEST_LINE,
             lingering_time=LINGER_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

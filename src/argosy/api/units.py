@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from argosy.api import texts, waiting
 from argosy.api.overview import UNIT_PREFIXES, Units, read_units
 from argosy.api.plan import Change, change
-from argosy.api.shapes import BatchAnswer, Fault, NamedWish, UnitView, Wish, Written
+from argosy.api.shapes import BatchAnswer, Fault, NamedWish, Wish, Written
 from argosy.errors import ArgosyError, Conflict, NotFound, StoreUnavailable
 from argosy.model import Unit
 from argosy.reconcile import Clock
@@ -38,13 +38,12 @@ class UnitService:
             await waiting.beyond(self.store, UNIT_PREFIXES, index, wait, self.clock, _about(names))
         return await read_units(self.store)
 
-    async def view(self, name: str, index: int = 0, wait: float = 0.0) -> tuple[UnitView, int]:
-        """The unit with its text, and a revision that includes it. Raises NotFound."""
-        texts.check_name(name)
+    async def known(self, name: str, index: int = 0, wait: float = 0.0) -> Units:
+        """The same, in which this unit is. Raises NotFound."""
         found = await self.read([name], index, wait)
         if name not in found.units:
-            raise missing(name)
-        return found.view(name, text=True), found.index
+            raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
+        return found
 
     async def wish(self, name: str, wish: Wish) -> Written:
         """Raises InvalidUnit, NotFound and Conflict as `plan.change` does."""
@@ -160,10 +159,6 @@ class Batch:
             self._results[place] = await self._service.wish(wish.name, wish)
         except ArgosyError as error:
             self._results[place] = _failed(wish.name, error)
-
-
-def missing(name: str) -> NotFound:
-    return NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
 
 
 def _about(names: Sequence[str]) -> Callable[[str], bool] | None:

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from argosy import __version__
 from argosy.api.metrics import Metrics
 from argosy.api.shapes import Failure, Fault
 from argosy.errors import ArgosyError, InvalidInput, Refused, TooLarge
@@ -38,9 +39,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long clients may take. `body`: seconds to send a request's body."""
+    """Seconds: that a client may take to send a request's body, and between two signs of life in a stream that has nothing to say."""
 
     body: float = 30.0
+    beat: float = 10.0
 
 
 PATIENT = Limits()
@@ -148,6 +150,11 @@ def check_browser(request: web.Request, plain: bool) -> None:
         raise Refused(f"Host {host!r} or Origin is not valid") from None
 
 
+async def signed(request: web.Request, response: web.StreamResponse) -> None:
+    """Says who answers, and not what it is made of."""
+    response.headers["Server"] = f"argosy/{__version__}"
+
+
 def guarded(door: str, metrics: Metrics, plain: bool) -> Middleware:
     """The outermost middleware of a door: refuses browsers' foreign pages, tells every error as JSON without a traceback, counts."""
 
@@ -162,8 +169,8 @@ def guarded(door: str, metrics: Metrics, plain: bool) -> Middleware:
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except ArgosyError as error:
             response = failure(error.status, error.message, error.remedy)
-            if error.status >= 500:
-                log.warning("%s %s: %s", request.method, request.path, error)
+            if error.status >= 500:  # the store away is known already, and asked about all the time
+                log.log(logging.DEBUG if error.status == 503 else logging.WARNING, "%s %s: %s", request.method, request.path, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:

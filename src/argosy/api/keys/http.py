@@ -187,7 +187,8 @@ async def _asked(request: web.Request) -> Ask:
         except TooLarge as error:
             raise KeyFault(INVALID_FIELD, error.message, status=413) from error
         body = content if form_type else b""
-    form = parse_form(request.rel_url.raw_query_string.encode(), body)
+    query = request.raw_path.partition("?")[2].encode("utf-8", "surrogateescape")
+    form = parse_form(query, body)
     return read_ask(request.method, clean_path(request.path.removeprefix(PREFIX)), form)
 
 
