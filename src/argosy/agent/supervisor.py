@@ -31,7 +31,10 @@ ANSWER_SECONDS = 60.0
 OPEN_PAUSE = 0.02
 FOLLOW_PAUSE = 0.1
 """Seconds between two looks at a log that is being followed."""
-KEPT_VARIABLES = ("PATH", "LANG", "TZ", "HOME", "PYTHONPATH", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+KEPT_VARIABLES = (
+    *("PATH", "LANG", "TZ", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH"),
+    *("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+)
 """What a supervisor inherits from whoever starts it; units inherit LANG and TZ only."""
 BATCH = 8 * 1024 * 1024
 """Bytes of unit texts in one request, about."""

@@ -82,8 +82,9 @@ class Outputs:
         """The number of a pump that was started; None if one is running (see `running_pump`)."""
         if self.running_pump() is not None:
             return None
+        environment = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         command = [sys.executable, "-I", "-S", pump.__file__, str(self._folder)]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True, env={})
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True, env=environment)
         child.returncode = 0  # the supervisor waits for all children itself
         return child.pid
 

@@ -62,6 +62,8 @@ def spawn(place: Place, spec: ServiceSpec, run: Run, role: Role, name: CommandLi
         raise CannotSpawn(f"{command.argv[0]}: nothing is left to run when the variables are filled in")
     folder = _folder(spec, identity.home)
     user, group, groups = identity.change or (None, None, None)
+    if user is not None:
+        os.fchown(output, user, -1)  # so that /dev/stdout can be opened
     try:
         child = subprocess.Popen(
             words,
@@ -182,12 +184,16 @@ def _group(name: str) -> int:
 def _folder(spec: ServiceSpec, home: str) -> str:
     wanted = home if spec.working_directory == "~" else spec.working_directory
     if not wanted:
-        return "/" if os.geteuid() == 0 else home
-    if os.path.isdir(wanted) and os.access(wanted, os.X_OK):
+        return "/" if os.geteuid() == 0 or not _is_usable(home) else home
+    if _is_usable(wanted):
         return wanted
     if spec.working_directory_optional:
         return "/"
     raise CannotSpawn(f"WorkingDirectory={wanted}: no such folder, or no way into it", CHDIR)
+
+
+def _is_usable(folder: str) -> bool:
+    return os.path.isdir(folder) and os.access(folder, os.X_OK)
 
 
 def _program(path: str, search: str) -> str:
