@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from argosy.reconcile import SystemClock
+from argosy.store.base import Store
+from argosy.store.etcd import EtcdStore
 from tests.api.house import a_house
 from tests.etcd_server import etcd_server
 
@@ -86,14 +90,17 @@ def _field(name: str, value: Any, ranks: dict[int, int], prefix: str) -> Any:
     return _shown(value, ranks, prefix)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["sqlite", "etcd"])
+async def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """Our door stands over each of the stores; the etcd store is the same server's v3 side."""
     folder: Path = tmp_path_factory.mktemp("pair")
-    async with (
-        etcd_server(folder / "etcd", extra=["--enable-v2"]) as endpoints,
-        a_house(folder) as house,
-        aiohttp.ClientSession(auto_decompress=False) as session,
-    ):
+    async with AsyncExitStack() as stack:
+        endpoints = await stack.enter_async_context(etcd_server(folder / "etcd", extra=["--enable-v2"]))
+        store: Store | None = None
+        if request.param == "etcd":
+            store = await stack.enter_async_context(EtcdStore(list(endpoints), SystemClock()))
+        house = await stack.enter_async_context(a_house(folder, store=store))
+        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         yield Pair(session, endpoints[0], house.address("keys"))
 
 
