@@ -74,4 +74,5 @@ def test_foreign_files_are_passed_over(folder: UnitFolder) -> None:
     (folder.path / "binary.service").write_bytes(b"\xff\xfe")
     (folder.path / "folder.service").mkdir()
     (folder.path / ".new").write_text("half")
+    (folder.path / "README").write_text("not a unit")
     assert folder.texts() == {}

@@ -51,6 +51,7 @@ class SystemdRuntime:
         self._watchers: set[Watcher] = set()
         self._ended_jobs: dict[str, None] = {}
         self._bus: ManagerBus | None = None
+        self._broken: ManagerBus | None = None
         self._manager = ""
         self._connecting = asyncio.Lock()
         self._changing = asyncio.Lock()
@@ -77,7 +78,8 @@ class SystemdRuntime:
         async with self._connecting:
             if self._closed:
                 raise RuntimeFailed("this runtime has been closed")
-            if self._bus is None:
+            if self._bus is None or self._bus.gone:
+                await self._drop()
                 bus = await ManagerBus.connect(self._scope, self._address, self._on_signal, self._on_lost)
                 try:
                     await self._take_over(bus)
@@ -90,8 +92,13 @@ class SystemdRuntime:
                 await self._read(self._bus, list(self._units.values()))
             return self._bus
 
+    async def _drop(self) -> None:
+        broken, self._broken, self._bus = self._broken or self._bus, None, None
+        if broken is not None:
+            await broken.close()
+
     def _on_lost(self) -> None:
-        self._bus = None
+        self._broken, self._bus = self._bus, None
         for watcher in self._watchers:
             watcher.lose()
 
@@ -107,7 +114,7 @@ class SystemdRuntime:
         await self._read(bus, list(self._units.values()))
         lost = [unit.name for unit in self._units.values() if unit.load == "not-found"]
         if lost:
-            await self._link(bus, {name: parse(texts[name]) for name in lost})
+            await self._link(bus, _readable([(name, texts[name]) for name in lost], {}))
             await bus.call("Reload")
             await self._read(bus, list(self._units.values()))
         for unit in self._units.values():
@@ -426,10 +433,9 @@ class SystemdRuntime:
             return
         async with self._connecting:
             self._closed = True
-            bus, self._bus = self._bus, None
-        if bus is not None:
-            await self._remember()
-            await bus.close()
+            if self._bus is not None:
+                await self._remember()
+            await self._drop()
         for watcher in self._watchers:
             watcher.lose()
 

@@ -26,6 +26,7 @@ WINDOW = 32
 CHUNK = 64
 """Names in one call, for the same reason."""
 CONNECT_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 1.0
 CALL_TIMEOUT = 90.0
 """A manager that reloads answers late, and a reload runs every generator."""
 
@@ -72,7 +73,7 @@ class ManagerBus:
                     await self.call("AddMatch", "s", rule, path="/org/freedesktop/DBus", interface=DBUS, destination=DBUS)
         except (OSError, EOFError, KeyError, TimeoutError, DBusError, RuntimeFailed, ValueError) as error:
             if bus is not None and bus.connected:
-                bus.disconnect()
+                await cls(bus, signal, lost).close()
             raise RuntimeFailed(f"{which} does not answer over D-Bus: {error or type(error).__name__}") from error
         self._watch = asyncio.create_task(self._until_lost())
         return self
@@ -145,12 +146,14 @@ class ManagerBus:
         return joined
 
     async def close(self) -> None:
+        """Idempotent, and needed after a loss as well."""
         self.gone = True
+        watch = self._watch or asyncio.create_task(self._until_lost())
         if self._bus.connected:
             self._bus.disconnect()
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        await asyncio.wait((watch,), timeout=CLOSE_TIMEOUT)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
 
 
 def object_path(name: str) -> str:

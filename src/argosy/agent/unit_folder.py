@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from argosy.agent.systemd_unit import Launch
+from argosy.errors import InvalidUnit
 from argosy.unit.names import check_name
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,8 @@ class UnitFolder:
         """Every unit file here, by name."""
         found = {}
         for entry in sorted(os.listdir(self.path)):
-            if not entry.startswith("."):
-                with contextlib.suppress(OSError, UnicodeDecodeError):
-                    found[entry] = self._read(self.path / entry)
+            with contextlib.suppress(InvalidUnit, OSError, UnicodeDecodeError):
+                found[entry] = self._read(self.file(entry))
         return found
 
     def write(self, name: str, text: str) -> bool:
