@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -60,9 +61,10 @@ class UnitFolder:
         self._replace(path, text.encode())
         return True
 
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.file(name))
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.file(name))
 
     def memory(self) -> Memory:
         """Nothing, with a line in the log, where what was remembered cannot be read: units are then started anew."""
@@ -84,7 +86,8 @@ class UnitFolder:
             return file.read()
 
     def _replace(self, path: Path, content: bytes) -> None:
-        new = self.path / NEW
+        # Memory and units are written by different threads at the same time: each kind has a temporary file of its own.
+        new = self.path / (MEMORY + NEW if path.name == MEMORY else NEW)
         try:
             with open(new, "wb") as file:
                 file.write(content)
