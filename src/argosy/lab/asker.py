@@ -71,11 +71,12 @@ class Asker:
         return await self.until(lambda units: all(runs(units.get(name)) for name in names), f"{', '.join(names)} running", patience)
 
     async def home(self, name: str) -> tuple[str, int]:
-        """(name of the machine that a unit runs on, its main process there)."""
+        """(name of the machine that a unit is placed on, its main process there)."""
         unit = (await self.units())[name]
         names = {machine["id"]: known for known, machine in (await self.machines()).items()}
-        state = unit["states"][0]
-        return names.get(state["machine"], state["machine"]), state.get("pid", 0)
+        place = unit["places"][0]["machine"]
+        pid = next((state.get("pid", 0) for state in unit.get("states", []) if state["machine"] == place), 0)
+        return names.get(place, place), pid
 
     async def destroy_all(self) -> None:
         """Destroys every unit and waits until none is left on any machine."""
