@@ -27,14 +27,14 @@ def test_texts_are_kept_byte_for_byte(folder: UnitFolder) -> None:
     assert not folder.write("a@1.service", text), "the same again is no change"
     assert folder.texts() == {"a@1.service": text}
     assert folder.write("a@1.service", text + "#\n")
-    folder.remove("a@1.service")
-    folder.remove("a@1.service")
+    folder.remove(["a@1.service", "never.service"])
+    folder.remove(["a@1.service"])
     assert folder.texts() == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_but_a_unit_name_becomes_a_path(folder: UnitFolder, tmp_path: Path, name: str) -> None:
-    for refused in (lambda: folder.write(name, "x"), lambda: folder.remove(name), lambda: folder.file(name)):
+    for refused in (lambda: folder.write(name, "x"), lambda: folder.remove([name]), lambda: folder.file(name)):
         with pytest.raises(InvalidUnit):
             refused()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from itertools import groupby
 
 import msgspec
@@ -50,6 +50,7 @@ from argosy.store.base import Store
 log = logging.getLogger(__name__)
 
 TTL = 5.0
+TOLD = 8
 FACTS_EVERY = 30.0
 LOOKS = 10
 GUARDS = 20
@@ -250,8 +251,7 @@ class Agent:
         stuck: RuntimeFailed | None = None
         for kind, group in groupby(actions, type):
             chosen = [action for action in group if action.unit not in rejected]
-            for action in chosen:
-                log.info("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
+            _tell(logging.INFO, chosen)
             try:
                 await self._call(chosen)
             except RuntimeFailed as error:
@@ -374,10 +374,9 @@ class Agent:
             )
         stopping = {name for name in self._cut & observed.keys() if observed[name].active == "deactivating" or at_rest(observed[name])}
         await self._remember_cut(stopping | {action.unit for action in actions if isinstance(action, Stop | Kill)})
-        for kind, group in groupby(actions, type):
+        for _, group in groupby(actions, type):
             chosen = list(group)
-            for action in chosen:
-                log.warning("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
+            _tell(logging.WARNING, chosen)
             await self._call(chosen)
         return any(not at_rest(observed[name]) for name in exclusive)
 
@@ -407,6 +406,14 @@ class Agent:
                     await heartbeat.tell(machine)
                 except (StoreUnavailable, LeaseLost) as error:
                     log.debug("the machine's facts are told later: %s", error)
+
+
+def _tell(level: int, actions: Sequence[Action]) -> None:
+    """A line for each action; of many, one line for all."""
+    for action in actions[:TOLD]:
+        log.log(level, "%s %s: %s", type(action).__name__.lower(), action.unit, action.reason)
+    if len(actions) > TOLD:
+        log.log(level, "... and %d more: %s", len(actions) - TOLD, ", ".join(action.unit for action in actions[TOLD:]))
 
 
 def _another(before: Placement, after: Placement) -> bool:

@@ -247,8 +247,7 @@ class SystemdRuntime:
                         await bus.call(member, "asbb", [path], True, True)
                     except CallFailed as error:
                         refused[Path(path).name] = f"systemd does not take it: {error}"
-        for name in refused:
-            await asyncio.to_thread(self._folder.remove, name)
+        await asyncio.to_thread(self._folder.remove, list(refused))
         return refused
 
     async def _know(self, bus: ManagerBus, files: Mapping[str, UnitFile], untouched: Set[str]) -> None:
@@ -282,8 +281,8 @@ class SystemdRuntime:
             gone = [unit.name for unit in units]
             await bus.each("ResetFailedUnit", "s", *((unit.name,) for unit in units if unit.state == "failed"))
             await bus.chunked("DisableUnitFiles", "asb", gone, True)
+            await asyncio.to_thread(self._folder.remove, gone)
             for unit in units:
-                await asyncio.to_thread(self._folder.remove, unit.name)
                 self._units.pop(unit.name, None)
                 self._paths.pop(unit.path, None)
             await bus.each("UnrefUnit", "s", *((name,) for name in gone))
