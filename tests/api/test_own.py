@@ -96,6 +96,13 @@ async def test_a_batch_writes_many_units_in_few_commits_and_each_fails_by_itself
     assert len(await desired.units(house.store)) == 119
 
 
+async def test_a_batch_of_large_units_is_written_in_commits_that_fit(house: House) -> None:
+    text = HELLO + "# " + 'ü"' * 80_000 + "\n"
+    wishes = [{"name": f"u{number}.service", "text": text} for number in range(12)]
+    results = (await house.own("POST", "/units", {"units": wishes})).json["results"]
+    assert [result.get("error") for result in results] == [None] * 12
+
+
 async def test_a_batch_may_bring_the_template_of_its_instances(house: House) -> None:
     wishes = [{"name": "a@1.service", "target": "launched"}, {"name": "a@.service", "text": HELLO}, {"name": "a@2.service"}]
     results = (await house.own("POST", "/units", {"units": wishes})).json["results"]

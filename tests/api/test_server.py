@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from argosy.api.server import door_address, loopback, named, split_address, unix_listener
+from argosy.api.listeners import door_address, loopback, named, split_address, unix_listener
 from argosy.errors import InvalidInput, StoreUnavailable, Unsuitable
 from argosy.reconcile import SystemClock
 from argosy.store.base import Batch, Condition, Listing, Record, Write

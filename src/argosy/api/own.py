@@ -54,7 +54,7 @@ class Asked:
 
 
 class Own:
-    """The handlers, named by the table of routes. `may_exec`: the doors whose clients may run commands."""
+    """The handlers, named by the table of routes, as they serve one door."""
 
     def __init__(
         self, store: Store, units: UnitService, machines: MachineService, remote: Remote, metrics: Metrics, machine_id: str, door: str

@@ -130,11 +130,6 @@ class UnitList(msgspec.Struct, frozen=True):
     index: int
 
 
-class Process(msgspec.Struct, frozen=True):
-    pid: int
-    command: str
-
-
 class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A unit as its machine's runtime sees it now; the words are systemd's."""
 
@@ -254,7 +249,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-class Machinelet(msgspec.Struct, frozen=True, omit_defaults=True):
+class WhyOn(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `why` says of one machine: either the unit runs there, or `filter` refused it for `reason`."""
 
     machine: str
@@ -269,7 +264,7 @@ class WhyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     unit: str
     reason: str
-    machines: list[Machinelet] = []
+    machines: list[WhyOn] = []
     index: int = 0
 
 

@@ -14,10 +14,11 @@ from argosy.model import Unit
 from argosy.reconcile import Clock
 from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, UNITS_AT_ONCE, Stored
-from argosy.store.base import Store
+from argosy.state.records import encode
+from argosy.store.base import MAX_COMMIT, Store
 
-COMMIT_BYTES = 750_000
-"""Text that one commit may carry (etcd refuses requests above 1.5 MB; JSON makes text longer)."""
+COMMIT_BYTES = MAX_COMMIT // 2
+"""Records that one commit of a batch carries: well below what a commit may hold, keys and conditions included."""
 
 READS_AT_ONCE = 64
 
@@ -172,7 +173,7 @@ def _chunks(plans: Sequence[tuple[int, Change]]) -> Iterator[list[tuple[int, Cha
     chunk: list[tuple[int, Change]] = []
     size = 0
     for place, planned in plans:
-        length = len(planned.unit.text)
+        length = len(encode(planned.unit))
         if chunk and (len(chunk) == UNITS_AT_ONCE or size + length > COMMIT_BYTES):
             yield chunk
             chunk, size = [], 0

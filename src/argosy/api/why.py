@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from argosy.api.overview import Machines, Units, read_machines, read_units
-from argosy.api.shapes import Machinelet, WhyAnswer
+from argosy.api.shapes import WhyAnswer, WhyOn
 from argosy.placement import explain
 from argosy.store.base import Store
 
@@ -20,7 +20,7 @@ def answer(name: str, units: Units, machines: Machines) -> WhyAnswer:
     states = {(state.machine, state.unit): state for found in units.states.values() for state in found}
     explained = explain.why(units.units, machines.machines, machines.orders, placements, states, name)
     rows = [
-        Machinelet(
+        WhyOn(
             machine=row.machine,
             name=machines.machines[row.machine].name if row.machine in machines.machines else "",
             placed=row.machine in explained.placed_on,
