@@ -88,6 +88,8 @@ class Processes:
             self._tell(unit, Exited("main", ended))
         elif run.control is not None and run.control.pid == pid:
             self._tell(unit, Exited("control", ended))
+        if unit.telling and not unit.awaited:
+            self._suspects.append(unit)  # its group was found empty before we heard how this one ended
 
     def _watch(self, unit: Unit, pid: Pid) -> None:
         if pid in self._others:
@@ -159,6 +161,8 @@ class Processes:
             return False
         suspects, self._suspects, self._table = self._suspects, [], None
         for unit in suspects:
+            if not unit.telling:
+                continue
             members = self.members(unit)
             if unit.telling == signal.SIGKILL:
                 for member in members.values():
