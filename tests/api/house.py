@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -125,7 +126,7 @@ async def _ask(session: aiohttp.ClientSession, method: str, url: str, body: Any,
     headers = dict(options.pop("headers", {}))
     data = options.pop("data", None)
     if body is not None:
-        data = msgspec.json.encode(body)
+        data = io.BytesIO(msgspec.json.encode(body))
         headers.setdefault("Content-Type", "application/json")
     async with session.request(method, url, data=data, headers=headers, allow_redirects=False, **options) as response:
         return Reply(response.status, response.headers, await response.read())
