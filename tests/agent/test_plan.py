@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from argosy.agent.plan import (
@@ -400,6 +400,7 @@ def apply(actions: Sequence[Action], observed: Mapping[str, Observed]) -> dict[s
     }
 
 
+@settings(deadline=None)
 @given(machines())
 def test_planning_after_applying_is_soon_empty(machine: tuple[dict[str, Placement], dict[str, Observed], dict[str, UnitState]]) -> None:
     placements, observed, states = machine
@@ -420,6 +421,7 @@ def test_planning_after_applying_is_soon_empty(machine: tuple[dict[str, Placemen
             assert at_rest(observed[name])
 
 
+@settings(deadline=None)
 @given(machines(), st.booleans())
 def test_a_plan_touches_only_what_it_may(
     machine: tuple[dict[str, Placement], dict[str, Observed], dict[str, UnitState]], fenced: bool
@@ -451,6 +453,7 @@ def test_a_plan_touches_only_what_it_may(
     assert backwards == actions, "the order of events does not matter"
 
 
+@settings(deadline=None)
 @given(machines(), st.floats(0, 10))
 def test_the_fence_touches_exclusive_units_only_and_in_time(
     machine: tuple[dict[str, Placement], dict[str, Observed], dict[str, UnitState]], silent: float
@@ -471,6 +474,7 @@ def test_delays_grow_and_stay_within_a_minute(failures: int) -> None:
     assert 1 <= delay(failures) <= delay(failures + 1) <= RETRY_MOST
 
 
+@settings(deadline=None)
 @given(machines())
 def test_reports_name_every_loaded_unit_and_are_stable(
     machine: tuple[dict[str, Placement], dict[str, Observed], dict[str, UnitState]],

@@ -17,7 +17,7 @@ import pytest
 
 from argosy.agent.runtime import Runtime
 from argosy.agent.systemd import SystemdRuntime
-from argosy.errors import RuntimeFailed
+from argosy.errors import NotFound, RuntimeFailed
 from tests.contracts.runtime_contract import RuntimeContract
 from tests.contracts.runtime_ground import DEADLINE, SLEEPER, Ground, alive, close, is_running, on_ground, shell
 
@@ -98,6 +98,9 @@ async def test_a_unit_of_the_hosts_own_that_runs_is_neither_replaced_nor_listed(
     await ground.runtime.unload(["systemd-journald.service"])
     assert await systemctl("show", "-P", "MainPID", "systemd-journald.service") == before != "0"
     assert list(await ground.runtime.units()) == [ground.name("app")]
+    for ask in (ground.runtime.detail("systemd-journald.service"), anext(ground.runtime.logs("systemd-journald.service", 10, False))):
+        with pytest.raises(NotFound):
+            await ask
 
 
 async def test_what_is_unloaded_leaves_no_trace(ground: Ground) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import msgspec
@@ -18,7 +18,7 @@ LONGEST_ENTRY = 16 * 2**20
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
-async def read_journal(selector: str, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+async def read_journal(selector: str, name: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
     """`selector` is --unit (the system's) or --user-unit. Closing the iterator ends journalctl."""
     command = ["journalctl", f"{selector}={name}", "--output=json", "--all", "--quiet", "--no-pager", f"--lines={max(0, lines)}"]
     try:

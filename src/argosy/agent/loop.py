@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
 from itertools import groupby
 
 import msgspec
@@ -213,10 +214,11 @@ class Agent:
         backoff = Backoff()
         while True:
             try:
-                async for _ in self._runtime.changes():
-                    backoff.reset()
-                    await self._look()
-                    self._wake.set()
+                async with _closed(self._runtime.changes()) as changes:
+                    async for _ in changes:
+                        backoff.reset()
+                        await self._look()
+                        self._wake.set()
             except RuntimeFailed as error:
                 pause = backoff.next()
                 log.warning("%s; connecting anew in %.1f s", error, pause)
@@ -406,6 +408,16 @@ class Agent:
                     await heartbeat.tell(machine)
                 except (StoreUnavailable, LeaseLost) as error:
                     log.debug("the machine's facts are told later: %s", error)
+
+
+@asynccontextmanager
+async def _closed(changes: AsyncIterator[frozenset[str]]) -> AsyncIterator[AsyncIterator[frozenset[str]]]:
+    """Ends the iterator with the block, not whenever it happens to be collected."""
+    try:
+        yield changes
+    finally:
+        if isinstance(changes, AsyncGenerator):
+            await changes.aclose()
 
 
 def _tell(level: int, actions: Sequence[Action]) -> None:

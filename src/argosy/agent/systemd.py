@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Set
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
@@ -373,7 +374,7 @@ class SystemdRuntime:
             await self._remember()
         return {name: unit.observed() for name, unit in self._units.items()}
 
-    async def changes(self) -> AsyncIterator[frozenset[str]]:
+    async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         watcher = Watcher(self._watchers)
         try:
             await self._connection()
@@ -409,9 +410,14 @@ class SystemdRuntime:
             cpu=0.0 if cpu == UNKNOWN else cpu / 1e9,
         )
 
-    def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
-        self._folder.file(name)
-        return read_journal("--unit" if self._scope == "system" else "--user-unit", name, lines, follow)
+    async def logs(self, name: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
+        """Raises NotFound for a unit that is not loaded here: the rest of the journal is the host's own affair."""
+        if name not in self._units:
+            raise NotFound(f"unit {name} is not loaded on this machine")
+        selector = "--unit" if self._scope == "system" else "--user-unit"
+        async with aclosing(read_journal(selector, name, lines, follow)) as found:
+            async for line in found:
+                yield line
 
     # ---------------------------------------------------------------- the rest
 
