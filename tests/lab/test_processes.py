@@ -35,23 +35,40 @@ def test_what_belongs_to_a_lab(sentence: str, folder: str, tree: list[Seen], exp
     assert processes.below(folder, {process.pid: process for process in tree}) == expected
 
 
+GROWING = r"""
+import os, sys, time
+end = time.monotonic() + 20
+while time.monotonic() < end and sum(1 for _ in open(sys.argv[1])) < 100:
+    if os.fork() == 0:
+        os.setsid()
+        with open(sys.argv[1], "a") as file:
+            file.write("\n")
+        if os.fork():
+            os._exit(0)
+while time.monotonic() < end:
+    time.sleep(0.01)
+"""
+"""More and more processes, each of which has left its parent and its session; all end by themselves after a while."""
+
+
 @pytest.fixture
-def forking(tmp_path: Path) -> Iterator[Path]:
-    """A machine's folder; its processes start new ones all the time, and forget their parents."""
+def growing(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a machine whose processes grow in number."""
     folder = tmp_path / "m1"
     folder.mkdir()
-    script = f"import os\nopen({str(folder / 'up')!r}, 'w').close()\nwhile True:\n    if os.fork():\n        os._exit(0)\n"
-    child = subprocess.Popen([sys.executable, "-S", "-c", script], env={MARK: str(folder)})
-    while not (folder / "up").exists():
+    count = folder / "count"
+    count.touch()
+    child = subprocess.Popen([sys.executable, "-S", "-c", GROWING, str(count)], env={MARK: str(folder)})
+    while len(count.read_text()) < 20:
         assert child.poll() is None
     yield folder
     processes.kill(str(folder))
     child.wait()
 
 
-def test_processes_that_fork_all_the_time_are_killed(forking: Path) -> None:
-    processes.kill(str(forking))
-    assert processes.below(str(forking), processes.scan()) == set()
+def test_processes_that_grow_in_number_while_they_are_looked_for_are_killed(growing: Path) -> None:
+    processes.kill(str(growing))
+    assert processes.below(str(growing), processes.scan()) == set()
 
 
 async def test_killing_a_machine_without_processes_is_no_error(tmp_path: Path) -> None:

@@ -81,14 +81,15 @@ def _ancestry(pid: int, processes: dict[int, Seen]) -> set[int]:
 
 
 def freeze(folder: str) -> set[int]:
-    """SIGSTOP to everything of a machine, again until nothing new appears: what stands still cannot fork. Returns the pids."""
+    """SIGSTOP to everything of a machine, again until nothing new appears in two looks: what stands still cannot fork. Returns the pids."""
     stopped: set[int] = set()
-    while True:
+    calm = 0
+    while calm < 2:
         running = below(folder, scan()) - stopped
-        if not running:
-            return stopped
+        calm = 0 if running else calm + 1
         _signal(running, signal.SIGSTOP)
         stopped |= running
+    return stopped
 
 
 def thaw(folder: str) -> None:
