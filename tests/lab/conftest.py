@@ -13,7 +13,7 @@ import pytest
 from argosy.lab import host
 from argosy.lab.lab import Lab
 
-TTL = 2.0
+TTL = 3.5
 """Short, so that scenarios need not wait long for a lost machine."""
 
 

@@ -54,9 +54,9 @@ class Cluster:
             await asyncio.sleep(0.05)
 
     async def kill_program(self, machine: str, *pattern: str) -> None:
-        """SIGKILL to the machine's processes whose command line has all these words."""
+        """SIGKILL to the machine's processes whose command line has all these words (not to a process machine's init)."""
         found = await DRIVERS[self.record.kind]().processes(await self.lab.record(), machine)
-        pids = [process.pid for process in found if all(word in process.command for word in pattern)]
+        pids = [process.pid for process in found if all(word in process.command for word in pattern) and "init.py" not in process.command]
         assert pids, f"{machine} runs nothing like {pattern}: {[process.command for process in found]}"
         for pid in pids:
             os.kill(pid, signal.SIGKILL)

@@ -19,9 +19,10 @@ import msgspec
 from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router.base import Proxy
-from argosy.router.guard import guard
+from argosy.router.guard import guard, tend
 from argosy.router.process import open_files
 from argosy.router.render import HEALTH, HEALTH_HOST, is_router, render_entry
+from argosy.router.sever import sever
 from argosy.router.sources import read_sources
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ async def probe(address: str) -> None:
 
 class Entry:
     """`run` for ever serves `listen` through `proxy`. `routers` is asked again before every check, in a thread, so it may read a file.
-    `status`: a file that always holds the newest EntryStatus as JSON."""
+    `status`: a file that always holds the newest EntryStatus as JSON. `sever` ends connections to a router that has just gone out."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Entry:
         *,
         status: Path | None = None,
         probe: Probe = probe,
+        sever: Probe = sever,
     ) -> None:
         self._routers = routers
         self._listen = tuple(listen)
@@ -111,6 +113,7 @@ class Entry:
         self._clock = clock
         self._file = status
         self._probe = probe
+        self._sever = sever
         self._wake = Wake()
         self.status = EntryStatus(self._listen)
 
@@ -123,6 +126,7 @@ class Entry:
                 group.create_task(self._check())
                 group.create_task(self._serve(sources))
                 group.create_task(guard(self._proxy, self._clock, self._wake.set))
+                group.create_task(tend(self._proxy, self._clock))
         finally:
             await self._proxy.close()
 
@@ -158,6 +162,8 @@ class Entry:
         except (Silent, Unhealthy) as error:
             failure = error
         seen = judged(known, name, address, failure, self._clock.now())
+        if known is not None and known.up and not seen.up and isinstance(failure, Silent):
+            await self._sever(address)
         if known is None or known.up != seen.up:
             log.info("router %s at %s %s", name, address, "answers" if seen.up else f"is out: {seen.reason}")
         return seen
