@@ -134,7 +134,7 @@ class ClusterModel:
         for machine, name in self.placements:
             if machine not in self.machines or name not in self.units:
                 continue
-            fault = self._neighbour_fault(name, self.requirements(name), machine)
+            fault = self._neighbour_fault(name, read(name, self.placements[machine, name].text).job.requirements, machine)
             if fault:
                 found.append(f"{name} on {machine}: {fault}")
         for name in self.units:
@@ -168,16 +168,12 @@ class ClusterModel:
             if peer not in there:
                 return f"its peer {peer} is not there"
         for other in there:
-            theirs = self.requirements(other)
+            theirs = read(other, self.placements[machine, other].text).job.requirements
             if conflict(name, wanted.conflicts, other, theirs.conflicts):
                 return f"it conflicts with {other}"
-            if self.pushes(other, name):
+            if any(matches(glob, name) for glob in theirs.replaces) and other not in self._moved_by(name):
                 return f"{other} replaces it"
         return ""
-
-    def pushes(self, pusher: str, name: str) -> bool:
-        """`pusher` replaces `name`, and moving `name` cannot lead to moving `pusher`."""
-        return self._replaces(pusher, name) and pusher not in self._moved_by(name)
 
     def _replaces(self, pusher: str, name: str) -> bool:
         return pusher != name and any(matches(glob, name) for glob in self.requirements(pusher).replaces)

@@ -38,17 +38,20 @@ def scene(
     states: str = "",
     **orders: Order,
 ) -> Snapshot:
-    """`machines`: ids that are alive. `placed`: unit@machine, as the unit is now, followed by `+` if it has finished, or by `-` if the
-    record is of an older text and launch. `states`: unit@machine=active word, of the unit's launch; `done` is inactive with code 0."""
+    """`machines`: ids that are alive. `placed`: unit@machine, as the unit is now, followed by `+` if it has finished, by `-` if the record
+    is of an older text and launch, and by `!` if it was launched. `states`: unit@machine=active word, of the unit's launch; `done` is
+    inactive with code 0."""
     named = {name: msgspec.structs.replace(one, name=name) for name, one in units.items()}
     placements = {}
     for item in placed.split():
-        name, _, machine = item.rstrip("+-").partition("@")
+        name, _, machine = item.rstrip("+-!").partition("@")
         now = named.get(name, Unit(name, RUN, LAUNCHED, 1))
         target = LAUNCHED if now.target is INACTIVE else now.target
         placement = Placement(name, machine, now.text, target, now.launch, "it was so", 1.0, item.endswith("+"))
-        if item.endswith("-"):
+        if item.endswith(("-", "-!")):
             placement = msgspec.structs.replace(placement, text=RUN, launch=now.launch - 1)
+        if item.endswith("!"):
+            placement = msgspec.structs.replace(placement, target=LAUNCHED)
         placements[machine, name] = placement
     observed = {}
     for item in states.split():
@@ -104,7 +107,13 @@ TABLE: list[tuple[str, Snapshot, list[str]]] = [
         ["remove a.service m1", "place a.service m2"],
     ),
     ("with nowhere to go its place stays recorded", scene("", {"a.service": unit()}, "a.service@m1"), []),
-    ("... and is kept up to date", scene("", {"a.service": unit(NEW, launch=2)}, "a.service@m1-"), ["update a.service m1"]),
+    ("... and is left as it is, for whatever runs there still", scene("", {"a.service": unit(NEW, launch=2)}, "a.service@m1-"), []),
+    ("... unless it is to stop", scene("", {"a.service": unit(NEW, LOADED, launch=2)}, "a.service@m1-!"), ["update a.service m1"]),
+    (
+        "... and is updated when the machine is back",
+        scene("m1", {"a.service": unit(NEW, launch=2)}, "a.service@m1-"),
+        ["update a.service m1"],
+    ),
     (
         "a machine that comes back takes nothing that runs",
         scene("m1 m2", {"a.service": unit(), "b.service": unit()}, "a.service@m2 b.service@m2"),
@@ -386,13 +395,14 @@ def test_decisions(sentence: str, snapshot: Snapshot, actions: list[str]) -> Non
 
 PATIENT: list[tuple[str, Snapshot, list[str]]] = [
     ("what is on a missing machine stays", scene("m2", {"a.service": unit()}, "a.service@m1"), []),
-    ("... and is updated there", scene("m2", {"a.service": unit(NEW, launch=2)}, "a.service@m1-"), ["update a.service m1"]),
+    ("... as it is", scene("m2", {"a.service": unit(NEW, launch=2)}, "a.service@m1-"), []),
+    ("... but is told to stop", scene("m2", {"a.service": unit(NEW, LOADED, launch=2)}, "a.service@m1-!"), ["update a.service m1"]),
     ("... unless nobody wants it any more", scene("m2", {"a.service": unit(target=INACTIVE)}, "a.service@m1"), ["remove a.service m1"]),
     ("what is new goes to machines that are there", scene("m2", {"a.service": unit()}), ["place a.service m2"]),
     (
-        "a global unit is updated on a missing machine",
+        "a global unit is left as it is on a missing machine",
         scene("m2", {"g.service": unit(GLOBAL, launch=2)}, "g.service@m1- g.service@m2-"),
-        ["update g.service m1", "update g.service m2"],
+        ["update g.service m2"],
     ),
 ]
 
@@ -446,7 +456,7 @@ def test_a_state_of_an_older_text_does_not_finish_a_oneshot() -> None:
 def test_a_round_decides_no_more_than_it_is_told_to_and_leaves_the_rest_for_the_next() -> None:
     world = world_of(scene("m1 m2", {f"a@{n}.service": unit() for n in range(10)}))
     assert [len(plan_round(world, 9.0, most=4)) for _ in range(4)] == [4, 4, 2, 0]
-    assert not world.agenda
+    assert not world.unsettled()
 
 
 def test_what_runs_is_decided_before_what_waits() -> None:

@@ -64,7 +64,7 @@ class AnyHistory(RuleBasedStateMachine):
     def every_action_keeps_the_rules_and_nothing_is_left_to_do(self) -> None:
         self.cluster.now += 1
         for _ in range(50):
-            if not self.cluster.world.agenda:
+            if not self.cluster.world.unsettled():
                 break
             self.violations += self.cluster.carry_out(plan_round(self.cluster.world, self.cluster.now))
         else:
@@ -104,7 +104,7 @@ def scenes(draw: st.DrawFn) -> ClusterModel:
         cluster.up(machine, draw(metadata))
     for name in draw(st.lists(units, unique=True)):
         cluster.submit(name, draw(kinds), draw(targets))
-    while cluster.world.agenda:
+    while cluster.world.unsettled():
         cluster.carry_out(plan_round(cluster.world, 1.0))
     for machine in draw(st.lists(machines, unique=True)):
         cluster.report(machine, draw(outcomes))
@@ -133,7 +133,7 @@ def test_the_plan_does_not_depend_on_the_order_of_events(cluster: ClusterModel, 
         event()
     other = ClusterModel()
     other.placements = dict(snapshot.placements)
-    while world.agenda:
+    while world.unsettled():
         other.carry_out(plan_round(world, 2.0))
     cluster.placements = dict(snapshot.placements)
     cluster.carry_out(expected)

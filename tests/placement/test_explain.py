@@ -89,9 +89,11 @@ def test_conflicts_with_other_units_are_seen_in_their_texts() -> None:
         name: Unit(name, text, Target.LAUNCHED, 1)
         for name, text in {"a.service": RUN, "b.service": RUN + "[X-Fleet]\nConflicts=a*\n"}.items()
     }
-    placements = {("m1", "b.service"): Placement("b.service", "m1", "", Target.LAUNCHED, 1)}
-    found = why(units, {"m1": Machine("m1")}, {}, placements, {}, "a.service")
-    assert found.rows == (Row("m1", "Conflicts", "found conflict with locally-scheduled Unit(b.service)", False),)
+    placements = {("m1", "b.service"): Placement("b.service", "m1", units["b.service"].text, Target.LAUNCHED, 1)}
+    refused = (Row("m1", "Conflicts", "found conflict with locally-scheduled Unit(b.service)", False),)
+    assert why(units, {"m1": Machine("m1")}, {}, placements, {}, "a.service").rows == refused
+    units["b.service"] = Unit("b.service", RUN, Target.LAUNCHED, 2)
+    assert why(units, {"m1": Machine("m1")}, {}, placements, {}, "a.service").rows == refused, "the older text runs until it is replaced"
 
 
 def test_a_unit_that_does_not_exist_is_not_found() -> None:

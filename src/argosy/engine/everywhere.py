@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Update
-from argosy.engine.steps import depends, ended, goes, updated
+from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, updated
 from argosy.engine.world import NO_PLACES, World
 from argosy.model import Placement, Unit
 from argosy.placement.jobs import Reading
@@ -30,7 +30,7 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
     new = updated(unit, old)
     if not spot.present:
         if new is old or world.patient:
-            return [] if new is old else [Update(new, "the unit changed")]
+            return halted(unit, old)
         return [goes(world, unit.name, machine, f"target Machine({machine}) went away, and the unit has changed since")]
     if ended(world, unit, reading, old):
         return [MarkFinished(msgspec.structs.replace(new, finished=True), "it has ended with success")]
@@ -40,7 +40,7 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
         return [goes(world, unit.name, machine, leaving.reason)]
     if spot.draining and not world.occupied(spot):
         return [goes(world, unit.name, machine, "the machine is draining, and nothing else is left there")]
-    return [] if new is old else [Update(new, "the unit changed")]
+    return [] if new is old else [Update(new, "the unit changed", asks_otherwise(new, old))]
 
 
 def _wait(world: World, unit: Unit, refused: Refusal) -> None:

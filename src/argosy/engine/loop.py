@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 
 from argosy.engine.contact import Contact
 from argosy.engine.election import Election, Term
@@ -47,19 +48,30 @@ class Engine:
         log.info("engine: leading")
         self.leading = True
         reign = Reign(self._store, term.revision, self._clock, self._contact, self._ttl)
+        over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._election.keep(term))
-                group.create_task(reign.run())
-        except* (Conflict, LeaseLost) as over:
-            log.warning("engine: no longer leading: %s", _first(over))
-        except* StoreUnavailable as away:
-            self._contact.missed()
-            log.warning("engine: no longer leading, the store is away: %s", _first(away))
+                tasks = [group.create_task(_serve(work, over)) for work in (self._election.keep(term), reign.run())]
+                error = await over
+                for task in tasks:
+                    task.cancel()
         finally:
             self.leading = False
             if reign.committed:
                 self._backoff.reset()
+        if isinstance(error, StoreUnavailable):
+            self._contact.missed()
+        log.warning("engine: no longer leading: %s", error)
+
+
+async def _serve(work: Awaitable[None], over: asyncio.Future[BaseException]) -> None:
+    """Does the work; an error that ends the term is handed over rather than raised. (A TaskGroup in which a task fails while it is being
+    cancelled raises the failure and forgets the cancellation.)"""
+    try:
+        await work
+    except* (Conflict, LeaseLost, StoreUnavailable) as group:
+        if not over.done():
+            over.set_result(_first(group))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

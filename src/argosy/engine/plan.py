@@ -6,7 +6,7 @@ The rules, for a unit that wants one place:
   A unit that must never run twice leaves first; one of which nothing runs changes over at once; a oneshot is left to end; with nowhere
   to go it stays;
 - refused by a filter: it moves at once, or is placed nowhere until something changes;
-- machine lost: it moves at once; with nowhere to go its place stays recorded, so that a machine that returns finds it;
+- machine lost: it moves at once; with nowhere to go its place stays recorded as it is, so that a machine that returns finds it;
 - a finished oneshot is never touched before its next launch.
 """
 
@@ -19,7 +19,7 @@ import msgspec
 from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.agenda import Item
 from argosy.engine.everywhere import decide_everywhere
-from argosy.engine.steps import changed, depends, ended, goes, same, updated
+from argosy.engine.steps import asks_otherwise, changed, depends, ended, goes, halted, same, updated
 from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
 from argosy.model import Placement, Target, Unit
 from argosy.placement.cluster import Spot
@@ -54,7 +54,7 @@ def plan(snapshot: Snapshot, now: float, *, patient: bool = False) -> tuple[Acti
         for action in plan_round(world, now):
             last.pop((action.unit, action.machine), None)
             last[action.unit, action.machine] = action
-        if not world.agenda:
+        if not world.unsettled():
             return tuple(action for action in last.values() if changed(action, before.get((action.machine, action.unit))))
     raise AssertionError("a plan that does not come to an end")
 
@@ -62,12 +62,12 @@ def plan(snapshot: Snapshot, now: float, *, patient: bool = False) -> tuple[Acti
 def plan_round(world: World, now: float, most: int = MOST_DECISIONS) -> tuple[Action, ...]:
     """Decides up to `most` units of the agenda and applies the actions to the world. No unit is acted on twice in one round: what becomes
     doubtful again waits for the next, so that the actions may be committed in their order."""
-    world.vacated.clear()
+    world.begin_round()
     actions: list[Action] = []
     acted: set[Item] = set()
     again: list[Item] = []
-    for _ in range(min(most, len(world.agenda)) if most else 0):
-        if not world.agenda:
+    for _ in range(most):
+        if not world.unsettled():
             break
         item = world.agenda.pop()
         if item in acted:
@@ -115,7 +115,7 @@ def _placed(world: World, unit: Unit, reading: Reading, here: Mapping[str, Place
     if places.good:
         return _settle(world, unit, here, places)
     if places.silent:
-        return [action for machine in places.silent for action in _update(unit, here[machine])]
+        return [action for machine in places.silent for action in halted(unit, here[machine])]
     if places.leaving:
         return _drain(world, unit, reading, here, places, now)
     return _move(world, unit, reading, here, places, now)
@@ -144,14 +144,16 @@ def _settle(world: World, unit: Unit, here: Mapping[str, Placement], places: Pla
     there = arrived(updated(unit, here[home]), world.state(unit.name, home))
     actions: list[Action] = []
     for machine in sorted(here):
-        if machine == home or machine in places.silent:
+        if machine == home:
             actions += _update(unit, here[machine])
+        elif machine in places.silent:
+            actions += halted(unit, here[machine])
         elif machine not in places.leaving:
             actions.append(goes(world, unit.name, machine, places.refused.get(machine) or _gone(machine, places)))
         elif there and not _followers_behind(world, unit.name, machine):
             actions.append(goes(world, unit.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
         else:
-            actions += _update_leaving(unit, here[machine])
+            actions += halted(unit, here[machine])
     return actions
 
 
@@ -173,7 +175,7 @@ def _drain(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placem
     new = _place(world, unit, reading, spot, reason, now)
     if reading.job.requirements.stop_on_disconnect or given_up(old, state):
         return [*others, leave, new]
-    return [*others, *_update_leaving(unit, old), new]
+    return [*others, *halted(unit, old), new]
 
 
 def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
@@ -187,7 +189,7 @@ def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placeme
         return [
             *refused,
             *[goes(world, unit.name, machine, reasons[machine]) for machine in places.lost[1:]],
-            *[action for machine in kept for action in _update(unit, here[machine])],
+            *[action for machine in kept for action in halted(unit, here[machine])],
         ]
     removes = [goes(world, unit.name, machine, reasons[machine]) for machine in sorted(here)]
     if reading.job.requirements.stop_on_disconnect and any(may_run(world.state(unit.name, machine)) for machine in places.refused):
@@ -228,12 +230,7 @@ def _update(unit: Unit, old: Placement) -> list[Action]:
     if new == old:
         return []
     what = "text" if new.text != old.text else "launch" if new.launch != old.launch else "target state"
-    return [Update(new, f"its {what} changed")]
-
-
-def _update_leaving(unit: Unit, old: Placement) -> list[Action]:
-    """The copy that is about to go is told to stop if that is what is wanted now, but not to begin with a new text or launch."""
-    return _update(unit, old) if unit.target is not old.target else []
+    return [Update(new, f"its {what} changed", asks_otherwise(new, old))]
 
 
 def _others(world: World, unit: Unit, here: Mapping[str, Placement], keep: str, reason: str) -> list[Action]:
@@ -263,4 +260,4 @@ def _gone(machine: str, places: Places) -> str:
 
 
 def _wait(world: World, reading: Reading) -> None:
-    world.wait(reading.job.name, tied=world.cluster.tied(reading.job))
+    world.wait(reading.job.name, tied=world.cluster.tied(reading.job.name))

@@ -95,7 +95,7 @@ class Reign:
             actions = plan_round(self.world, self._clock.now())
             if actions:
                 await self._commit(actions)
-            elif not self.world.agenda:
+            elif not self.world.unsettled():
                 await self._wake.wait(self._clock, patience or None)
             else:
                 await asyncio.sleep(0)

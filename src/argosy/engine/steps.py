@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from argosy.engine.actions import Action, Remove
+from argosy.engine.actions import Action, Remove, Update
 from argosy.engine.world import World
-from argosy.model import Job, Placement, Unit
+from argosy.model import Job, Placement, Target, Unit
 from argosy.placement.jobs import Reading, text_hash
 from argosy.placement.progress import ended_well
 
@@ -38,10 +38,22 @@ def depends(world: World, job: Job, machine: str) -> bool:
     return bool(job.requirements.peers) or job.name in world.cluster.followers or machine in world.vacated
 
 
+def halted(unit: Unit, old: Placement) -> list[Action]:
+    """A copy that is about to go, or whose machine is away, is told to stop if that is what is wanted now, but not to begin with a new text
+    or launch."""
+    if unit.target is Target.LAUNCHED or old.target is not Target.LAUNCHED:
+        return []
+    return [Update(msgspec.structs.replace(old, target=unit.target), "its target state changed")]
+
+
+def asks_otherwise(new: Placement, old: Placement) -> bool:
+    """Whether an update may change what the unit asks of its machine and of others."""
+    return new.text != old.text and ("X-" in new.text or "X-" in old.text)
+
+
 def goes(world: World, name: str, machine: str, reason: str) -> Remove:
     """Leaving is ordered where others may depend on it: they may be waiting for the room."""
-    job = world.cluster.jobs.get(name)
-    return Remove(name, machine, reason, job is not None and world.cluster.tied(job))
+    return Remove(name, machine, reason, world.cluster.tied(name))
 
 
 def changed(action: Action, before: Placement | None) -> bool:

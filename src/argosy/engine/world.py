@@ -11,13 +11,13 @@ from collections.abc import Mapping
 
 import msgspec
 
-from argosy.engine.actions import Action, MarkFinished, Remove
+from argosy.engine.actions import Action, MarkFinished, Place, Remove
 from argosy.engine.agenda import Agenda, Item
-from argosy.errors import InvalidUnit
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.placement.cluster import Cluster, Spot
 from argosy.placement.jobs import Reading, read
 from argosy.placement.replacing import pushed_by
+from argosy.unit.globs import matches
 
 NO_PLACES: Mapping[str, Placement] = {}
 
@@ -36,7 +36,7 @@ class World:
     """Units, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
 
     `patient`: a machine that is missing may be about to come back; what is placed there stays untouched. `vacated` are machines that some
-    unit which others depend on has left in this round: who comes there must not be committed before.
+    unit which others depend on has left (or where one has changed) in this round: who comes there must not be committed before.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -52,6 +52,7 @@ class World:
         self.patient = patient
         self.vacated: set[str] = set()
         self._everywhere: set[str] = set()
+        self._pushes_doubtful = False
         self._waiting: set[Item] = set()
         self._waiting_tied: set[Item] = set()
 
@@ -68,8 +69,7 @@ class World:
             return
         else:
             self.units[name] = unit
-            if unit.target is not Target.INACTIVE:
-                self._read(unit)
+        self._read(name)
         if not self.wanted(name) and not unreadable and name not in self.placements:
             self._forget(name)
         else:
@@ -124,14 +124,27 @@ class World:
 
     # What the plan does
 
+    def begin_round(self) -> None:
+        self.vacated.clear()
+
+    def unsettled(self) -> bool:
+        """Whether anything is to be decided."""
+        if self._pushes_doubtful:
+            self._pushes_doubtful = False
+            for machine, pattern in self.cluster.pushes():
+                for name in self.cluster.spots[machine].units:
+                    if matches(pattern, name):
+                        self.touch(name, machine)
+        return bool(self.agenda)
+
     def apply(self, action: Action) -> None:
         """An action that will be committed."""
         if isinstance(action, Remove):
             self._remove(action.unit, action.machine)
-            if action.ordered:
-                self.vacated.add(action.machine)
-            return
-        self._put(action.placement)
+        else:
+            self._put(action.placement)
+        if action.ordered and type(action) is not Place:
+            self.vacated.add(action.machine)
         if isinstance(action, MarkFinished):
             self._touch_last_on(self.cluster.spots[action.machine])
 
@@ -165,33 +178,53 @@ class World:
 
     # Inside
 
-    def _read(self, unit: Unit) -> None:
-        reading = read(unit.name, unit.text)
-        self.readings[unit.name] = reading
+    def _read(self, name: str) -> None:
+        """What the unit asks for now. Where it is placed already it counts as its placement says until that is decided: the others must
+        not take for done what is only wanted."""
+        unit = self.units.get(name)
+        if unit is None or unit.target is Target.INACTIVE:
+            self._count_as_placed(name)
+            self._drop_job(name)
+            return
+        reading = self.readings[name] = read(name, unit.text)
+        self._count_as_placed(name)
         if reading.error:
+            self._drop_job(name)
             return
         if reading.job.requirements.everywhere:
-            self._everywhere.add(unit.name)
+            self._everywhere.add(name)
         else:
-            self._everywhere.discard(unit.name)
-        try:
-            changed = self.cluster.set_job(reading.job)
-        except InvalidUnit as error:
-            self.readings[unit.name] = msgspec.structs.replace(reading, error=str(error))
-            return
-        if changed and self.cluster.where.get(unit.name):
-            self._touch_waiting(self._waiting_tied)
+            self._everywhere.discard(name)
+        self._set_job(reading)
 
-    def _adopt(self, placement: Placement) -> None:
-        """Until it is removed, a placed unit that nobody wants (or whose text cannot be read) is in the way as its placement says."""
-        reading = self.readings.get(placement.unit)
-        if placement.unit not in self.cluster.jobs and (reading is None or reading.error):
-            placed = read(placement.unit, placement.text)
-            if not placed.error:
-                self.cluster.set_job(placed.job)
+    def _count_as_placed(self, name: str) -> None:
+        for machine, placement in self.placements.get(name, NO_PLACES).items():
+            self.cluster.put(name, machine, self._placed_as(placement))
+
+    def _placed_as(self, placement: Placement) -> Job | None:
+        """What the unit asks for by the text it is placed with; None if that is what it is wanted with."""
+        name = placement.unit
+        if self.wanted(name) and self.units[name].text == placement.text and not self.readings[name].error:
+            return None
+        return read(name, placement.text).job
+
+    def _set_job(self, reading: Reading) -> None:
+        old = self.cluster.jobs.get(reading.job.name)
+        if self.cluster.set_job(reading.job):
+            self._doubt_pushes(old)
+            self._doubt_pushes(reading.job)
+
+    def _drop_job(self, name: str) -> None:
+        self._doubt_pushes(self.cluster.jobs.get(name))
+        self.cluster.drop_job(name)
+
+    def _doubt_pushes(self, job: Job | None) -> None:
+        """Whether a push may come back depends on units that may be far from it: those that move others."""
+        if job is not None and (job.requirements.replaces or (job.requirements.peers and job.name in self.cluster.followers)):
+            self._pushes_doubtful = True
 
     def _forget(self, name: str) -> None:
-        self.cluster.drop_job(name)
+        self._drop_job(name)
         self.readings.pop(name, None)
         self._everywhere.discard(name)
 
@@ -200,11 +233,13 @@ class World:
         here = self.placements.get(name)
         if here is None:
             here = self.placements[name] = {}
-        new = machine not in here
+        old = here.get(machine)
         here[machine] = placement
-        if new:
-            self._adopt(placement)
-            self.cluster.put(name, machine)
+        if old is None or old.text != placement.text:
+            self.cluster.put(name, machine, self._placed_as(placement))
+        if old is not None and old.text != placement.text:
+            self._touch_waiting(self._waiting_tied)
+        if old is None:
             for follower in self.cluster.followers.get(name, ()):
                 self.touch(follower)
         for pushed in pushed_by(self.cluster, name, machine):
@@ -226,11 +261,8 @@ class World:
                 self.touch(leader)
         self._touch_waiting(self._waiting_tied)
         self._touch_last_on(spot)
-        if not here:
-            if not self.wanted(name):
-                self._forget(name)
-            elif reading is not None and reading.error:
-                self.cluster.drop_job(name)
+        if not here and not self.wanted(name):
+            self._forget(name)
 
     def _refresh(self, machine_id: str) -> None:
         """Brings the index up to date with a machine; marks what it concerns if anything changed that placement looks at."""

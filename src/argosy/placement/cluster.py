@@ -19,6 +19,7 @@ from argosy.unit.options import Requirements
 
 NOTHING = Requirements()
 NOWHERE: tuple[str, ...] = ()
+NO_JOBS: Mapping[str, Job] = {}
 SHORT_ID = 8
 """Characters of a machine's short id (fleet's)."""
 
@@ -62,6 +63,7 @@ class Cluster:
         self.followers: dict[str, set[str]] = {}
         self.globs = Globs()
         self.strategy = strategy
+        self._placed_as: dict[str, dict[str, Job]] = {}
         self._short: dict[str, set[str]] = {}
         self._alone: dict[str, tuple[str, ...]] = {}
         self._names: SortedNames | None = None
@@ -113,15 +115,21 @@ class Cluster:
         return True
 
     def drop_job(self, name: str) -> None:
-        """A unit is no longer wanted; where it is still placed, it stands in nobody's way but counts."""
+        """Nothing is known of a unit any more; where it is still placed (see `put`), it counts."""
         old = self.jobs.pop(name, None)
         if old is not None:
             self._unlink(old, self.where.get(name, NOWHERE))
 
-    def put(self, name: str, machine: str) -> None:
-        """A unit is placed on a machine (or known to be); repeating it changes nothing."""
+    def put(self, name: str, machine: str, job: Job | None = None) -> None:
+        """A unit is placed on a machine (or known to be); repeating it changes nothing. `job` is what it asks for there, where that is not
+        what is known of the unit: it runs there with an older text, or nobody wants it any more."""
         spot = self.spots.get(machine) or self._spot(machine)
         if name in spot.units:
+            if self._placed_as.get(name, NO_JOBS).get(machine) != job:
+                self._release(self.job_on(name, machine), machine)
+                self._place_as(name, machine, job)
+                self._hold(self.job_on(name, machine), machine)
+                self._improved(machine)
             return
         spot.units[name] = None
         places = self.where.get(name)
@@ -134,7 +142,9 @@ class Cluster:
         if self.globs:
             for glob in self.globs.matching(name):
                 glob.match(name, machine, 1)
-            self._hold(self.jobs.get(name), machine)
+        if job is not None:
+            self._place_as(name, machine, job)
+        self._hold(job or self.jobs.get(name), machine)
 
     def take(self, name: str, machine: str) -> None:
         """A unit is not placed on a machine any more."""
@@ -152,26 +162,35 @@ class Cluster:
         if self.globs:
             for glob in self.globs.matching(name):
                 glob.match(name, machine, -1)
-            self._release(self.jobs.get(name), machine)
+            self._release(self.job_on(name, machine), machine)
+        self._place_as(name, machine, None)
         self._improved(machine)
         self._forget_if_empty(spot)
 
     # Questions
 
-    def tied(self, job: Job) -> bool:
+    def job_on(self, name: str, machine: str) -> Job | None:
+        """What a placed unit asks for on this machine."""
+        return self._placed_as.get(name, NO_JOBS).get(machine) or self.jobs.get(name)
+
+    def tied(self, name: str) -> bool:
         """Whether this unit's place may depend on other units, or theirs on it."""
-        wanted = job.requirements
-        if wanted.conflicts or wanted.replaces or wanted.peers or job.name in self.followers:
+        job = self.jobs.get(name)
+        if job is not None and (job.requirements.conflicts or job.requirements.replaces or job.requirements.peers):
             return True
-        return bool(self.globs) and bool(self.globs.matching(job.name))
+        return name in self.followers or name in self._placed_as or (bool(self.globs) and bool(self.globs.matching(name)))
+
+    def pushes(self) -> list[tuple[str, str]]:
+        """(machine, glob) of every placed unit's Replaces=."""
+        return [(machine, glob.pattern) for glob in self.globs.pushing() for machine in glob.pushing]
 
     def shape(self, job: Job) -> Shape | None:
         """Units of one shape are refused by the same machines; None where names matter as well (Replaces)."""
         wanted = job.requirements
         touching = self.globs.matching(job.name)
-        if wanted.replaces or any(glob.replacing for glob in touching):
+        if wanted.replaces or any(glob.replacing or glob.pushing for glob in touching):
             return None
-        return (wanted.metadata, wanted.conflicts, tuple(glob.pattern for glob in touching if glob.conflicting))
+        return (wanted.metadata, wanted.conflicts, tuple(glob.pattern for glob in touching if glob.conflicting or glob.held))
 
     def queue(self, metadata: Metadata) -> Queue[Spot]:
         """Ready machines with these metadata, in the strategy's order."""
@@ -239,13 +258,17 @@ class Cluster:
             self._glob(pattern).conflicting.add(job.name)
         for pattern in job.requirements.replaces:
             self._glob(pattern).replacing.add(job.name)
+        other = self._placed_as.get(job.name, NO_JOBS)
         for machine in places:
-            self._hold(job, machine)
+            if machine not in other:
+                self._hold(job, machine)
 
     def _unlink(self, job: Job, places: tuple[str, ...]) -> None:
+        other = self._placed_as.get(job.name, NO_JOBS)
         for machine in places:
-            self._release(job, machine)
-            self._improved(machine)
+            if machine not in other:
+                self._release(job, machine)
+                self._improved(machine)
         for peer in job.requirements.peers:
             same = self.followers.get(peer)
             if same is not None:
@@ -257,8 +280,7 @@ class Cluster:
             if glob is not None:
                 glob.conflicting.discard(job.name)
                 glob.replacing.discard(job.name)
-                if not glob.conflicting and not glob.replacing:
-                    self.globs.discard(glob)
+                self._discard_if_unused(glob)
 
     def _hold(self, job: Job | None, machine: str) -> None:
         if job is None:
@@ -272,13 +294,30 @@ class Cluster:
         if job is None:
             return
         for pattern in (*job.requirements.conflicts, *job.requirements.replaces):
-            glob = self._glob(pattern)
+            glob = self.globs.get(pattern)
+            if glob is None:
+                continue
             for holders in (glob.held, glob.pushing):
                 names = holders.get(machine)
                 if names is not None:
                     names.discard(job.name)
                     if not names:
                         del holders[machine]
+            self._discard_if_unused(glob)
+
+    def _discard_if_unused(self, glob: Glob) -> None:
+        if not (glob.conflicting or glob.replacing or glob.held or glob.pushing):
+            self.globs.discard(glob)
+
+    def _place_as(self, name: str, machine: str, job: Job | None) -> None:
+        if job is not None:
+            self._placed_as.setdefault(name, {})[machine] = job
+            return
+        here = self._placed_as.get(name)
+        if here is not None:
+            here.pop(machine, None)
+            if not here:
+                del self._placed_as[name]
 
     def _glob(self, pattern: str) -> Glob:
         """The pattern's entry; a new one is told of the placed units that it matches."""

@@ -74,8 +74,10 @@ def _cluster(
     for name, unit in units.items():
         if unit.target is not Target.INACTIVE:
             _add(cluster, read(name, unit.text).job)
-    for machine_id, name in placements:
-        cluster.put(name, machine_id)
+    for (machine_id, name), placement in placements.items():
+        one = units.get(name)
+        current = one is not None and one.target is not Target.INACTIVE and one.text == placement.text
+        cluster.put(name, machine_id, None if current else read(name, placement.text).job)
     return cluster
 
 

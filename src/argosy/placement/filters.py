@@ -59,7 +59,7 @@ def conflicts(cluster: Cluster, job: Job, spot: Spot) -> str:
         return ""
     mine = job.requirements.conflicts
     for name in sorted(spot.units):
-        other = cluster.jobs.get(name)
+        other = cluster.job_on(name, spot.id)
         if conflict(job.name, mine, name, other.requirements.conflicts if other is not None else NOWHERE):
             return f"found conflict with locally-scheduled Unit({name})"
     return ""

@@ -48,6 +48,10 @@ class Globs:
     def get(self, pattern: str) -> Glob | None:
         return self._globs.get(pattern)
 
+    def pushing(self) -> list[Glob]:
+        """The patterns that placed units hold in Replaces=."""
+        return [glob for glob in self._globs.values() if glob.pushing]
+
     def matching(self, name: str) -> tuple[Glob, ...]:
         """The patterns that match the name, in order."""
         if not self._globs:

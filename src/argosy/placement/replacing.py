@@ -22,7 +22,7 @@ def pusher_of(cluster: Cluster, name: str, machine: str) -> str:
 
 def pushed_by(cluster: Cluster, name: str, machine: str) -> list[str]:
     """The units on the machine that this one pushes away, by name."""
-    job = cluster.jobs.get(name)
+    job = cluster.job_on(name, machine)
     spot = cluster.spots.get(machine)
     if job is None or spot is None or not job.requirements.replaces:
         return []
