@@ -1,4 +1,4 @@
-"""Units as people name them."""
+"""Units as people name them, and the files that are meant."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from argosy.cli.names import given, known
+from argosy.cli.files import Given, given
+from argosy.cli.names import known
 from argosy.errors import ArgosyError
 
 TEXT = "[Service]\nExecStart=/bin/true\n"
+
+
+def text_of(unit: Given) -> str:
+    return unit.file.text if unit.file else ""
 
 
 @pytest.fixture
@@ -24,18 +29,21 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_file_here_is_read_and_its_name_is_the_units(folder: Path) -> None:
     (folder / "hello.service").write_text(TEXT)
-    assert [(unit.name, unit.text) for unit in given(["hello"])] == [("hello.service", TEXT)]
+    assert [(unit.name, text_of(unit)) for unit in given(["hello"])] == [("hello.service", TEXT)]
 
 
 def test_an_instance_takes_its_templates_file(folder: Path) -> None:
     (folder / "hello@.service").write_text(TEXT)
-    assert [(unit.name, unit.text, unit.path) for unit in given(["hello@1"])] == [("hello@1.service", TEXT, "hello@.service")]
+    (unit,) = given(["hello@1"])
+    assert (unit.name, text_of(unit), unit.path, unit.template) == ("hello@1.service", TEXT, "hello@.service", "hello@.service")
 
 
 def test_an_instances_own_file_comes_before_its_templates(folder: Path) -> None:
     (folder / "hello@.service").write_text(TEXT)
     (folder / "hello@1.service").write_text("[Service]\nExecStart=/bin/false\n")
-    assert "false" in (given(["hello@1"])[0].text or "")
+    (unit,) = given(["hello@1"])
+    assert "false" in text_of(unit)
+    assert unit.template == ""
 
 
 def test_files_elsewhere_are_named_by_path(folder: Path) -> None:
@@ -45,7 +53,18 @@ def test_files_elsewhere_are_named_by_path(folder: Path) -> None:
 
 
 def test_what_is_no_file_is_a_unit_that_the_cluster_may_know(folder: Path) -> None:
-    assert given(["hello", "hello.service", "db.socket"]) == known(["hello", "db.socket"])
+    assert given(["hello", "hello.service", "db.socket"]) == [Given("hello.service"), Given("db.socket")]
+
+
+def test_units_that_the_cluster_knows_are_named_also_by_the_paths_of_their_files() -> None:
+    assert known(["hello", "units/hello.service", "a@1"]) == ["hello.service", "a@1.service"]
+
+
+@pytest.mark.parametrize("word", ["notes.txt", "./notes.txt"])
+def test_a_file_that_is_not_named_as_a_unit_file_is_told_so(folder: Path, word: str) -> None:
+    (folder / "notes.txt").write_text(TEXT)
+    with pytest.raises(ArgosyError, match=r"notes\.txt is not named as a unit file"):
+        given([word])
 
 
 @pytest.mark.parametrize("word", ["../x.service", "units/none.service", "a b", "x" * 300, "@1", "a.service\n", ""])

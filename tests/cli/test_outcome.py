@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-from argosy.cli.outcome import Outcome, ending, legend, reached, started, sub_state, unplaced
+from argosy.cli.outcome import Outcome, ending, legend, loaded, started, stopped, sub_state, unloaded, unplaced
 
 M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
 M2 = {"id": "9" * 32, "address": "172.17.8.103", "name": "m2"}
 MACHINES = {M1["id"]: M1, M2["id"]: M2}
 WHERE = "85c0c595.../172.17.8.102"
-PENDING = Outcome(False)
+THERE = "99999999.../172.17.8.103"
+
+
+def waiting(text: str) -> Outcome:
+    return Outcome(False, text=text)
 
 
 def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
@@ -21,22 +25,41 @@ def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = 
     return {"name": "a.service", "target": "launched", "launch": 1, "places": [placed], "states": states, **fields}
 
 
+LOOK = "\n  argosy status a.service and argosy journal a.service tell more"
+
 STARTS = [
-    ("it is nowhere yet", unit(places=[]), PENDING),
-    ("it is placed and its machine has said nothing", unit(), PENDING),
-    ("its machine still shows the launch before", unit({"launch": 0, "active": "active"}), PENDING),
-    ("it is getting ready", unit({"active": "activating", "sub": "start-pre"}), PENDING),
+    ("it is nowhere yet", unit(places=[]), waiting("no machine has taken it yet")),
+    ("it is placed and its machine has said nothing", unit(), waiting(f"waiting for {WHERE} to start it")),
+    ("its machine still shows the launch before", unit({"launch": 0, "active": "active"}), waiting(f"waiting for {WHERE} to start it")),
+    ("it is placed for the launch before", unit({"active": "active"}, place={"launch": 0}), waiting(f"waiting for {WHERE} to start it")),
+    ("it is getting ready", unit({"active": "activating", "sub": "start-pre"}), waiting(f"activating (start-pre) on {WHERE}")),
+    (
+        "something is in its way",
+        unit({"active": "inactive", "note": "the disk is full"}),
+        waiting(f"inactive (dead) on {WHERE}: the disk is full"),
+    ),
     ("it runs", unit({"active": "active", "sub": "running"}), Outcome(True, True, f"Unit a.service launched on {WHERE}")),
+    ("it reloads", unit({"active": "reloading"}), Outcome(True, True, f"Unit a.service launched on {WHERE}")),
     ("a job has ended well", unit(place={"finished": True}), Outcome(True, True, f"Unit a.service finished on {WHERE}")),
     (
         "it failed",
         unit({"active": "failed", "result": "exit-code", "code": 3}),
-        Outcome(True, False, f"Unit a.service failed on {WHERE}: exit status 3"),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: exit status 3{LOOK}"),
     ),
     (
         "it fails again and again",
         unit({"active": "activating", "sub": "auto-restart", "result": "signal"}),
-        Outcome(True, False, f"Unit a.service failed on {WHERE}: killed by a signal"),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: killed by a signal{LOOK}"),
+    ),
+    (
+        "it is tried again after a while",
+        unit({"active": "inactive", "failures": 2, "result": "timeout"}),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: it did not get ready in time{LOOK}"),
+    ),
+    (
+        "its file cannot be loaded",
+        unit({"load": "bad-setting", "note": "ExecStart= is missing"}),
+        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: ExecStart= is missing"),
     ),
     (
         "it ended by itself at once",
@@ -44,9 +67,19 @@ STARTS = [
         Outcome(True, True, f"Unit a.service ended on {WHERE}: it ended well"),
     ),
     (
+        "it ended by itself, badly",
+        unit({"active": "inactive", "code": 2, "result": "exit-code"}),
+        Outcome(True, False, f"Unit a.service ended on {WHERE}: exit status 2{LOOK}"),
+    ),
+    (
         "somebody stopped it meanwhile",
         unit(target="loaded"),
         Outcome(True, False, "Unit a.service was told something else meanwhile: its target is loaded"),
+    ),
+    (
+        "somebody restarted it meanwhile",
+        unit(launch=2),
+        Outcome(True, False, "Unit a.service was told something else meanwhile: its target is launched"),
     ),
 ]
 
@@ -56,26 +89,75 @@ def test_a_start_is_waited_for_until(sentence: str, view: dict[str, Any], expect
     assert started(view, 1, MACHINES) == expected
 
 
+def everywhere(*active: str, target: str = "launched") -> dict[str, Any]:
+    places = [{"machine": machine, "target": target, "launch": 1} for machine in MACHINES]
+    states = [{"machine": machine, "launch": 1, "active": word} for machine, word in zip(MACHINES, active, strict=False)]
+    return unit(places=places, states=states, target=target)
+
+
 def test_a_global_unit_has_started_when_it_runs_on_every_machine_where_it_is_placed() -> None:
-    places = [{"machine": machine, "target": "launched", "launch": 1} for machine in MACHINES]
-    running = {"launch": 1, "active": "active"}
-    one = unit(places=places, states=[{"machine": M1["id"], **running}])
-    both = unit(places=places, states=[{"machine": machine, **running} for machine in MACHINES])
-    assert not started(one, 1, MACHINES).done
-    assert started(both, 1, MACHINES).text.count("launched on") == 2
+    assert started(everywhere("active"), 1, MACHINES) == waiting(f"waiting for {THERE} to start it")
+    assert started(everywhere(), 1, MACHINES) == waiting(f"waiting for {WHERE} to start it, and 1 more")
+    assert started(everywhere("active", "active"), 1, MACHINES) == Outcome(
+        True, True, f"Unit a.service launched on {WHERE}\nUnit a.service launched on {THERE}"
+    )
 
 
-REACHED = [
-    ("still running", unit({"active": "active"}, target="loaded", current="launched"), "loaded", PENDING),
-    ("stopped", unit({}, target="loaded", current="loaded"), "loaded", Outcome(True, True, f"Unit a.service loaded on {WHERE}")),
-    ("still on its machine", unit({}, target="inactive"), "inactive", PENDING),
-    ("gone from its machine", unit(target="inactive", places=[]), "inactive", Outcome(True, True, "Unit a.service inactive")),
+def test_a_global_unit_that_fails_on_one_machine_has_failed() -> None:
+    outcome = started(everywhere("activating", "failed"), 1, MACHINES)
+    assert outcome.done
+    assert not outcome.good
+    assert outcome.text.startswith(f"Unit a.service failed on {THERE}")
+
+
+LOADED = Outcome(True, True, f"Unit a.service loaded on {WHERE}")
+DOWN: dict[str, Any] = {"target": "loaded", "place": {"target": "loaded"}}
+COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
+    ("not placed yet", loaded, unit(places=[], target="loaded"), waiting("no machine has taken it yet")),
+    ("placed, not loaded yet", loaded, unit(**DOWN), waiting(f"waiting for {WHERE} to load it")),
+    ("loaded", loaded, unit({"load": "loaded"}, **DOWN), LOADED),
+    (
+        "not to be loaded",
+        loaded,
+        unit({"load": "error"}, **DOWN),
+        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: error"),
+    ),
+    (
+        "still running",
+        stopped,
+        unit({"active": "deactivating", "sub": "stop-sigterm"}, **DOWN),
+        waiting(f"deactivating (stop-sigterm) on {WHERE}"),
+    ),
+    ("its engine has not heard", stopped, unit({"active": "inactive"}, target="loaded"), waiting(f"waiting for {WHERE} to load it")),
+    ("stopped", stopped, unit({}, **DOWN), LOADED),
+    ("stopped by failing", stopped, unit({"active": "failed"}, **DOWN), LOADED),
+    ("nowhere, and so not running", stopped, unit(places=[], target="loaded"), Outcome(True, True, "Unit a.service loaded on no machine")),
+    (
+        "nowhere, but its old machine still shows it",
+        stopped,
+        unit({"active": "active"}, places=[], target="loaded"),
+        waiting(f"active on {WHERE}"),
+    ),
+    (
+        "started by somebody else meanwhile",
+        stopped,
+        unit(),
+        Outcome(True, False, "Unit a.service was told something else meanwhile: its target is launched"),
+    ),
+    ("still on its machine", unloaded, unit({}, target="inactive"), waiting("waiting for it to be taken off its machine")),
+    (
+        "taken off, still stopping",
+        unloaded,
+        unit({"active": "deactivating"}, target="inactive", places=[]),
+        waiting(f"deactivating on {WHERE}"),
+    ),
+    ("gone from its machine", unloaded, unit(target="inactive", places=[]), Outcome(True, True, "Unit a.service inactive")),
 ]
 
 
-@pytest.mark.parametrize(("sentence", "view", "target", "expected"), REACHED, ids=[row[0] for row in REACHED])
-def test_coming_down_is_waited_for(sentence: str, view: dict[str, Any], target: str, expected: Outcome) -> None:
-    assert reached(view, target, MACHINES) == expected
+@pytest.mark.parametrize(("sentence", "judge", "view", "expected"), COMINGS, ids=[row[0] for row in COMINGS])
+def test_other_targets_are_waited_for_until(sentence: str, judge: Any, view: dict[str, Any], expected: Outcome) -> None:
+    assert judge(view, MACHINES) == expected
 
 
 def test_a_machine_is_shown_as_fleetctl_does() -> None:
@@ -110,6 +192,7 @@ def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
         (None, None, "waiting"),
         ({}, None, "unknown"),
         ({"finished": True}, None, "finished"),
+        ({"finished": True}, {"sub": "dead"}, "finished"),
         ({}, {"retry_at": 5.0, "sub": "failed"}, "failing"),
         ({}, {"sub": "running"}, "running"),
     ],

@@ -7,7 +7,9 @@ import asyncio
 import click
 
 from argosy import daemon
+from argosy.cli.failing import complain
 from argosy.config import load, parse_metadata
+from argosy.errors import ArgosyError
 from argosy.lab.install import CONFIG, program, service_file
 
 
@@ -15,10 +17,12 @@ from argosy.lab.install import CONFIG, program, service_file
 @click.option("--config", "path", type=click.Path(), envvar="ARGOSY_CONFIG", help="A TOML file; see docs/configuration.md.")
 @click.option("--name", help="What people call this machine.")
 @click.option("--address", help="Where others reach this machine.")
-@click.option("--metadata", help="What units may ask for: key=value,key=value.")
-@click.option("--store", help="sqlite:PATH or etcd:HOST:PORT,HOST:PORT.")
-@click.option("--runtime", help="auto, systemd, systemd-user or supervisor.")
-@click.option("--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--metadata", metavar="K=V,...", help="What units may ask for.")
+@click.option("--store", metavar="URL", help="sqlite:PATH or etcd:HOST:PORT,HOST:PORT.")
+@click.option("--runtime", metavar="KIND", help="auto, systemd, systemd-user or supervisor.")
+@click.option(
+    "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged."
+)
 @click.option("--print-service", is_flag=True, help="Print the systemd unit that runs this agent at boot, and exit.")
 def agent(
     path: str | None,
@@ -30,7 +34,11 @@ def agent(
     log_level: str,
     print_service: bool,
 ) -> None:
-    """Run this machine's agent: it keeps what is placed here running, and answers, plans and routes with the others."""
+    """Run this machine's agent in the foreground, until SIGTERM or Ctrl-C; units go on running after it. It keeps what is placed here
+    running, and answers, plans and routes with the others. At boot systemd runs it (--print-service); to try things, argosy up does.
+
+    Example: argosy agent --config /etc/argosy/argosy.toml
+    """
     if print_service:
         click.echo(service_file(program(), path or CONFIG), nl=False)
         return
@@ -43,4 +51,22 @@ def agent(
     }
     config = load(path, flags=flags)
     daemon.log_to_stderr(log_level)
-    asyncio.run(daemon.run(config))
+    try:
+        asyncio.run(daemon.run(config))
+    except BaseExceptionGroup as group:
+        told, other = group.split(ArgosyError)
+        if other is not None or told is None:
+            raise
+        first, *more = leaves(told)
+        for error in more:
+            complain(error)
+        raise first from group
+
+
+def leaves(group: BaseExceptionGroup[ArgosyError]) -> list[ArgosyError]:
+    """The errors of a group, each message once."""
+    found: dict[str, ArgosyError] = {}
+    for error in group.exceptions:
+        for leaf in leaves(error) if isinstance(error, BaseExceptionGroup) else [error]:
+            found.setdefault(str(leaf), leaf)
+    return list(found.values())

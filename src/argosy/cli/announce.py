@@ -10,20 +10,24 @@ import click
 
 from argosy.router.announce.door import endpoints_of
 from argosy.router.announce.loop import run_announcer
-from argosy.router.announce.plan import Intent
+from argosy.router.announce.plan import intent_of
 
 
 @click.command()
 @click.argument("key")
 @click.argument("address")
-@click.option("--ttl", default=60, show_default=True, type=click.IntRange(1, 86400), help="Seconds after which the key ends by itself.")
-@click.option("--check", default="", help="Announce only while this answers: http://HOST:PORT/PATH, https://..., or tcp://HOST:PORT.")
+@click.option("--ttl", default=60, show_default=True, type=click.IntRange(3, 86400), help="Seconds after which the key ends by itself.")
+@click.option("--check", default="", metavar="URL", help="Announce only while this answers: http(s)://HOST:PORT/PATH or tcp://HOST:PORT.")
 @click.option("--check-interval", default=2.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds between checks.")
-@click.option("--keys", default="", metavar="URLS", help="The etcd v2 keys door [default: ETCDCTL_ENDPOINTS, or http://127.0.0.1:4001].")
+@click.option("--keys", default="", metavar="URLS", help="The etcd v2 keys door.  [default: ETCDCTL_ENDPOINTS, or http://127.0.0.1:4001]")
 def announce(key: str, address: str, ttl: int, check: str, check_interval: float, keys: str) -> None:
-    """Keep KEY = ADDRESS registered: refreshed before its ttl ends, taken away while the check fails, and removed when told to stop.
+    """Keep KEY = ADDRESS registered: refreshed before its ttl ends, taken away while the check fails, and removed when told to stop. This
+    is what a sidekick unit runs.
 
     For web traffic the key is /services/web/APP/INSTANCE and the address HOST:PORT; every router then sends APP's requests there.
+
+    Example: argosy announce /services/web/hello/1 192.0.2.11:3000 --check http://127.0.0.1:3000/health
     """
+    intent = intent_of(key, address, ttl, check, check_interval)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.exit(run_announcer(Intent(key, address, ttl, check, check_interval), endpoints_of(os.environ, keys)))
+    sys.exit(run_announcer(intent, endpoints_of(os.environ, keys)))

@@ -6,18 +6,21 @@ import sys
 
 import click
 
-from argosy.cli.client import Client, segment
+from argosy.cli.client import Client
+from argosy.cli.cluster import unit_path
 from argosy.cli.names import known
-from argosy.cli.session import asks
-from argosy.cli.waiting import UNITS
+from argosy.cli.session import asks, unit_arguments
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
+@unit_arguments
 @asks
-def cat(client: Client, units: tuple[str, ...]) -> None:
-    """Print UNITS' files as they were submitted."""
-    for unit in known(units):
-        text = client.ask("GET", f"{UNITS}/{segment(unit.name)}")["unit"].get("text", "")
+def cat(client: Client, words: tuple[str, ...]) -> None:
+    """Print unit files as they were submitted, byte for byte.
+
+    Example: argosy cat hello > hello.service
+    """
+    for name in known(words):
+        text = client.ask("GET", unit_path(name))["unit"].get("text", "")
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()

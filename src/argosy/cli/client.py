@@ -1,18 +1,21 @@
-"""The command line's way to an agent's API: HTTP over a unix socket or TCP, with nothing but the standard library (it starts fast)."""
+"""The command line's way to an agent's API: whom to ask, asking, and what a refusal means."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
 
-from argosy.folders import default_dirs
+from argosy.cli import wire
+from argosy.cli.wire import Endpoint
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, Refused, StoreUnavailable
+from argosy.folders import default_dirs
 from argosy.lab.finding import sockets
+
+API = "/argosy/v1"
 
 ERRORS: dict[int, type[ArgosyError]] = {
     400: InvalidInput,
@@ -25,116 +28,147 @@ ERRORS: dict[int, type[ArgosyError]] = {
     503: StoreUnavailable,
 }
 
+HEALTH_PATIENCE = 2.5
+"""Seconds that one of several agents of a cluster has for saying that it is well (it gives its store two)."""
+
+Groups = Sequence[Sequence[str]]
+"""Endpoints, those of one cluster together."""
+
 
 class Unreachable(ArgosyError):
     """No agent answers at the endpoint."""
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def endpoints(given: str | None, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Where to ask, the first that answers: what was given or ARGOSY_ENDPOINT says; otherwise the user's own agent, the system's, and the
-    machines of the lab named by ARGOSY_LAB (or `lab`)."""
+def endpoints(given: str | None, environ: Mapping[str, str] = os.environ) -> Groups:
+    """Where to ask: what was given, or ARGOSY_ENDPOINT says; otherwise the user's own agent, else the system's, else the machines of the
+    lab named by ARGOSY_LAB (or `lab`). Raises NotFound if ARGOSY_LAB names no lab."""
     chosen = given or environ.get("ARGOSY_ENDPOINT") or environ.get("FLEETCTL_ENDPOINT")
     if chosen:
-        return tuple(part.strip() for part in chosen.split(",") if part.strip())
-    paths = [] if environ.get("ARGOSY_LAB") else [f"{default_dirs(environ, uid)[1]}/argosy.sock" for uid in dict.fromkeys((os.getuid(), 0))]
-    try:
-        paths += [str(path) for path in sockets(environ.get("ARGOSY_LAB") or "lab")]
-    except (NotFound, InvalidInput):
-        if environ.get("ARGOSY_LAB"):
-            raise
-    return tuple(f"unix://{path}" for path in paths)
+        return [[part.strip() for part in chosen.split(",") if part.strip()]]
+    if environ.get("ARGOSY_LAB"):
+        return [[f"unix://{path}" for path in sockets(environ["ARGOSY_LAB"])]]
+    groups = [[f"unix://{default_dirs(environ, uid)[1]}/argosy.sock"] for uid in dict.fromkeys((os.getuid(), 0))]
+    with contextlib.suppress(NotFound, InvalidInput):
+        groups.append([f"unix://{path}" for path in sockets("lab")])
+    return groups
 
 
 class Client:
-    """One agent's API. Raises the same errors as the API meant, with its message and remedy, and Unreachable if nobody answers."""
+    """One agent's API: of the first group of endpoints where somebody listens, the first that is well; asked for only when needed. Raises
+    the same errors as the API meant, with its message and remedy, and Unreachable if nobody answers."""
 
-    def __init__(self, wheres: Sequence[str], timeout: float = 30.0) -> None:
+    def __init__(self, groups: Groups, timeout: float = 30.0) -> None:
         self.timeout = timeout
-        self._urls = [_endpoint(where) for where in wheres]
-
-    def _send(self, method: str, path: str, body: Any, timeout: float | None) -> http.client.HTTPResponse:
-        refused: list[str] = []
-        for url in list(self._urls):
-            connection = _connection(url, timeout)
-            try:
-                connection.connect()
-            except PermissionError as error:
-                raise Unreachable(f"not allowed to use {url.geturl()}", remedy="ask as the agent's user or root") from error
-            except OSError:
-                refused.append(url.geturl())
-                continue
-            self._urls = [url]
-            return _asked(connection, method, path, body, url.geturl())
-        raise Unreachable(
-            f"no agent answers at {' or '.join(refused)}", remedy="start one with argosy up, or a whole cluster with argosy lab up"
-        )
+        self._groups = [[wire.endpoint(where) for where in group] for group in groups]
+        self._chosen: Endpoint | None = None
 
     def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
-        """The answer's JSON (None for an empty one)."""
-        response = self._send(method, path, body, self.timeout if timeout is None else timeout)
-        data = response.read()
-        if response.status >= 400:
-            raise failure(response.status, data)
-        return json.loads(data) if data.strip() else None
+        """The answer's JSON (None for an empty one). `path` is below /argosy/v1."""
+        answer = self._send(method, path, body, self.timeout if timeout is None else timeout)
+        where = self._where()
+        try:
+            data = answer.read()
+        except (OSError, wire.Broken) as error:
+            raise _silent(where, error) from error
+        if answer.status >= 400:
+            raise failure(answer.status, data)
+        try:
+            return json.loads(data) if data.strip() else None
+        except ValueError as error:
+            raise Unreachable(f"what answers at {where.shown} is no agent: it sends no JSON", remedy=OTHER) from error
 
     def stream(self, method: str, path: str, body: Any = None) -> Iterator[Any]:
         """Each line of an endless answer, as JSON, as it comes."""
-        response = self._send(method, path, body, None)
-        if response.status >= 400:
-            raise failure(response.status, response.read())
-        while line := response.readline():
-            if line.strip():
-                yield json.loads(line)
+        answer = self._send(method, path, body, None)
+        try:
+            if answer.status >= 400:
+                raise failure(answer.status, answer.read())
+            for line in answer.lines():
+                if line.strip():
+                    yield json.loads(line)
+        except (OSError, wire.Broken, ValueError) as error:
+            raise _silent(self._where(), error) from error
+
+    def _send(self, method: str, path: str, body: Any, timeout: float | None) -> wire.Answer:
+        where = self._where()
+        payload = None if body is None else json.dumps(body).encode()
+        try:
+            stream = where.connect(timeout)
+        except OSError as error:
+            raise _nobody([(where, error)]) from error
+        try:
+            return wire.ask(stream, _host(where), method, API + path, payload)
+        except (OSError, wire.Broken) as error:
+            raise _silent(where, error) from error
+
+    def _where(self) -> Endpoint:
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return self._chosen
+
+    def _choose(self) -> Endpoint:
+        everywhere = [where for group in self._groups for where in group]
+        if len(everywhere) == 1:
+            return everywhere[0]
+        refused: list[tuple[Endpoint, OSError]] = []
+        for group in self._groups:
+            listening = []
+            for where in group:
+                try:
+                    stream = where.connect(HEALTH_PATIENCE)
+                except OSError as error:
+                    refused.append((where, error))
+                    continue
+                if len(group) == 1:
+                    stream.close()
+                    return where
+                listening.append(where)
+                if _well(stream, where):
+                    return where
+            if listening:
+                return listening[0]
+        raise _nobody(refused)
 
 
-def _endpoint(where: str) -> SplitResult:
-    url = urlsplit(where if "://" in where else f"http://{where}")
-    if url.scheme not in ("unix", "http") or not (url.path if url.scheme == "unix" else url.hostname):
-        raise InvalidInput(f"{where!r} is not an endpoint", remedy="write unix:///path/argosy.sock or http://127.0.0.1:8700")
-    return url
-
-
-def _connection(url: SplitResult, timeout: float | None) -> http.client.HTTPConnection:
-    if url.scheme == "unix":
-        return _UnixConnection(url.path, timeout)
-    return http.client.HTTPConnection(url.hostname or "", url.port or 8700, timeout=timeout)
-
-
-def _asked(connection: http.client.HTTPConnection, method: str, path: str, body: Any, where: str) -> http.client.HTTPResponse:
-    headers = {"Accept": "application/json"}
-    payload = None
-    if body is not None:
-        payload = json.dumps(body).encode()
-        headers["Content-Type"] = "application/json"
+def _well(stream: socket.socket, where: Endpoint) -> bool:
+    """Whether an agent that listens answers, and its store does."""
     try:
-        connection.request(method, path, body=payload, headers=headers)
-        return connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"the agent at {where} gave no answer: {error or type(error).__name__}") from error
+        answer = wire.ask(stream, _host(where), "GET", f"{API}/health", None)
+        answer.read()
+    except (OSError, wire.Broken):
+        return False
+    return answer.status == 200
+
+
+def _host(where: Endpoint) -> str:
+    return "localhost" if where.path else where.shown.removeprefix("http://")
+
+
+START = "start one with argosy up, or a whole cluster with argosy lab up"
+OTHER = "name the agent with --endpoint unix:///path/argosy.sock or http://127.0.0.1:8700"
+
+
+def _nobody(refused: Sequence[tuple[Endpoint, OSError]]) -> Unreachable:
+    forbidden = [where.shown for where, error in refused if isinstance(error, PermissionError)]
+    if forbidden:
+        return Unreachable(f"you may not use {' or '.join(forbidden)}", remedy=f"ask as root or as a member of its group; or {START}")
+    return Unreachable(f"no agent answers at {' or '.join(where.shown for where, _ in refused)}", remedy=START)
+
+
+def _silent(where: Endpoint, error: Exception) -> Unreachable:
+    said = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    return Unreachable(f"the agent at {where.shown} gave no answer: {said}", remedy="its log tells what it does")
 
 
 def failure(status: int, data: bytes) -> ArgosyError:
     """The error that an answer means: its own words where it has them."""
-    message, remedy = "", ""
     try:
-        error = json.loads(data).get("error", {})
-        message, remedy = str(error.get("message", "")), str(error.get("remedy", "") or "")
-    except (ValueError, AttributeError):
-        message = data.decode(errors="replace").strip()[:500]
-    return ERRORS.get(status, ArgosyError)(message or f"the agent answered with status {status}", remedy=remedy)
+        told = json.loads(data)["error"]
+        return meant(status, told if isinstance(told, dict) else {"message": str(told)})
+    except (ValueError, KeyError, TypeError):
+        return meant(status, {"message": data.decode(errors="replace").strip()[:500]})
 
 
-def segment(text: str) -> str:
-    """A user's word as one segment of a path."""
-    return quote(text, safe="@:")
+def meant(status: int, told: Mapping[str, Any]) -> ArgosyError:
+    message = str(told.get("message") or f"the agent answered with status {status}")
+    return ERRORS.get(status, ArgosyError)(message, remedy=str(told.get("remedy") or ""))

@@ -6,27 +6,31 @@ import sys
 
 import click
 
-from argosy.cli.client import Client, segment
+from argosy.cli.client import Client
+from argosy.cli.cluster import unit_path
+from argosy.cli.failing import complain
 from argosy.cli.names import known
-from argosy.cli.session import asks
-from argosy.cli.waiting import UNITS
+from argosy.cli.session import asks, unit_arguments
 from argosy.errors import NotFound
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
-@click.option("--no-block", is_flag=True, help="Accepted for fleetctl's sake; destroying does not wait.")
-@click.option("--block-attempts", type=int, default=0, help="Accepted for fleetctl's sake.")
+@unit_arguments
+@click.option("--no-block", is_flag=True, hidden=True)
+@click.option("--block-attempts", type=int, default=0, hidden=True)
 @asks
-def destroy(client: Client, units: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
-    """Stop UNITS and forget them."""
+def destroy(client: Client, words: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
+    """Stop units, take them off their machines and forget them. Does not wait until their machines have stopped them.
+
+    Example: argosy destroy hello
+    """
     missing = False
-    for unit in known(units):
+    for name in known(words):
         try:
-            client.ask("DELETE", f"{UNITS}/{segment(unit.name)}")
+            client.ask("DELETE", unit_path(name))
         except NotFound as error:
             missing = True
-            click.echo(f"Error: {error.message}", err=True)
+            complain(error)
             continue
-        click.echo(f"Destroyed {unit.name}")
+        click.echo(f"Destroyed {name}")
     sys.exit(missing)

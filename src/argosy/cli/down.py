@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import time
@@ -11,50 +12,81 @@ from pathlib import Path
 import click
 
 from argosy import daemon
-from argosy.config import load
-from argosy.errors import ArgosyError
+from argosy.cli.progress import Progress
+from argosy.cli.up import PIDFILE, SETTINGS
+from argosy.config import Config, load
+from argosy.errors import ArgosyError, Refused
 
 PATIENCE = 20.0
 """Seconds for the agent to end by itself."""
 
+LOCK = "agent.lock"
+MOST_NAMES = 8
+
 
 @click.command()
-@click.option("--config", "path", type=click.Path(), help="The TOML file that `argosy up` was given.")
+@click.option("--config", "path", type=click.Path(), help="The TOML file that argosy up was given.")
 def down(path: str | None) -> None:
-    """Stop the agent of this machine that `argosy up` started, its units, and everything else of it. What the cluster was told is kept."""
+    """Stop the agent that argosy up started on this machine, and with it all its units and its nginx. What the cluster was told is kept:
+    argosy up starts the units again.
+
+    Example: argosy down
+    """
     config = load(path)
-    settings = config.state_dir / "up.toml"
-    if path is None and settings.exists():
+    settings = config.state_dir / SETTINGS
+    if settings.exists():
         config = load(str(settings), environ={})
-    stopped = _stop_agent(config.run_dir / "agent.pid")
-    units = asyncio.run(daemon.clear(config))
+    stopped = _stop_agent(config)
+    units = sorted(asyncio.run(daemon.clear(config)))
     click.echo("The agent is stopped." if stopped else "No agent of yours was running here.")
     if units:
-        click.echo(f"Stopped {len(units)} units: {', '.join(sorted(units))}. They start again with argosy up.")
+        named = ", ".join(units[:MOST_NAMES]) + (f" and {len(units) - MOST_NAMES} more" if len(units) > MOST_NAMES else "")
+        click.echo(f"Stopped {len(units)} unit{'s' if len(units) > 1 else ''}: {named}. They start again with argosy up.")
 
 
-def _stop_agent(pidfile: Path) -> bool:
-    """SIGTERM, then SIGKILL if it does not end. False if there was none."""
-    try:
-        pid = int(pidfile.read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
+def _stop_agent(config: Config) -> bool:
+    """SIGTERM, then SIGKILL if it does not end. False if there was none. Raises Refused for an agent that somebody else started."""
+    pidfile = config.run_dir / PIDFILE
+    holder = holding(config.run_dir / LOCK)
+    if not holder:
+        pidfile.unlink(missing_ok=True)
         return False
-    if b"agent" not in command:
-        return False
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{pid}").exists() and not _zombie(pid):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            raise ArgosyError(f"the agent (process {pid}) did not end within {PATIENCE:.0f} s and was killed", remedy="argosy down again")
-        time.sleep(0.02)
+    if holder != _number(pidfile):
+        raise Refused(
+            f"the agent that runs here (process {holder}) was not started by argosy up",
+            remedy="stop it where it was started: systemctl stop argosy",
+        )
+    os.kill(holder, signal.SIGTERM)
+    with Progress() as progress:
+        while holding(config.run_dir / LOCK):
+            if progress.waited > PATIENCE:
+                os.kill(holder, signal.SIGKILL)
+                raise ArgosyError(
+                    f"the agent (process {holder}) did not end within {PATIENCE:.0f} s and was killed", remedy="argosy down again"
+                )
+            progress.say("waiting for the agent to end")
+            time.sleep(0.02)
     pidfile.unlink(missing_ok=True)
     return True
 
 
-def _zombie(pid: int) -> bool:
+def holding(lock: Path) -> int:
+    """The process of the agent that holds this run folder, 0 if none does."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return True
+        descriptor = os.open(lock, os.O_RDWR)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _number(lock)
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0

@@ -5,26 +5,27 @@ from __future__ import annotations
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.outcome import View
-from argosy.cli.session import asks, json_option
+from argosy.cli.cluster import View, machines
+from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show, show_json, size
 
-FIELDS = ("machine", "ip", "metadata", "name", "state", "units", "leader", "runtime", "version", "cores", "memory", "load")
+FIELDS = ("machine", "ip", "metadata", "name", "state", "units", "leader", "runtime", "version", "cores", "memory", "load", "kernel", "os")
 DEFAULT = ("machine", "ip", "metadata")
 
 
 @click.command()
-@click.option("--full", "-l", is_flag=True, help="Do not shorten ids.")
-@click.option("--no-legend", is_flag=True, help="Print no headings.")
-@click.option("--fields", help=f"Columns, of {','.join(FIELDS)}.")
+@list_options(FIELDS, DEFAULT)
 @json_option
 @asks
 def list_machines(client: Client, full: bool, no_legend: bool, fields: str | None, as_json: bool) -> None:
-    """List the machines that are alive."""
+    """List the machines that are alive. Lost ones are not in this list.
+
+    Example: argosy list-machines --fields machine,name,state,units,load
+    """
     columns = chosen(fields, FIELDS, DEFAULT)
-    found = client.ask("GET", "/argosy/v1/machines")["machines"]
+    found = machines(client).values()
     if as_json:
-        show_json(found)
+        show_json(list(found))
         return
     rows = [_row(machine, full) for machine in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
@@ -45,4 +46,6 @@ def _row(machine: View, full: bool) -> dict[str, str]:
         "cores": str(facts.get("cores", "-")),
         "memory": size(facts["memory"]) if facts.get("memory") else "-",
         "load": f"{facts.get('load', 0):.2f}",
+        "kernel": facts.get("kernel", ""),
+        "os": facts.get("os", ""),
     }

@@ -7,16 +7,22 @@ import sys
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.names import given
-from argosy.cli.session import asks
+from argosy.cli.files import given
+from argosy.cli.outcome import loaded
+from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
+from argosy.cli.wishes import wishes_for
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
-@click.option("--replace", is_flag=True, help="Replace units that are known with another text.")
+@unit_arguments
+@click.option("--replace", is_flag=True, help="Replace units that the cluster knows with another text.")
 @waits
 @asks
-def load(client: Client, units: tuple[str, ...], replace: bool, no_block: bool, block_attempts: int) -> None:
-    """Place UNITS (names or files) on machines, without starting them."""
-    sys.exit(not bring(client, given(units), "loaded", replace=replace, no_block=no_block, attempts=block_attempts))
+def load(client: Client, words: tuple[str, ...], replace: bool, no_block: bool, block_attempts: int) -> None:
+    """Place units on machines and load them there, without starting them. UNIT is a name or a file, as for argosy start.
+
+    Example: argosy load hello.service
+    """
+    wishes = wishes_for(client, "load", given(words), replace=replace, target="loaded")
+    sys.exit(bring(client, "load", wishes, lambda unit, _, machines: loaded(unit, machines), no_block=no_block, attempts=block_attempts))

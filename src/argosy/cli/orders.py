@@ -2,60 +2,99 @@
 
 from __future__ import annotations
 
-import time
+import sys
 
 import click
 
-from argosy.cli.client import Client, segment
-from argosy.cli.outcome import View
-from argosy.cli.session import asks
-from argosy.cli.waiting import units
+from argosy.cli.client import Client
+from argosy.cli.cluster import View, machine_path, places, units
+from argosy.cli.progress import Progress
+from argosy.cli.session import asks, json_option, machine_argument
+from argosy.cli.table import show_json
 from argosy.errors import ArgosyError
 
-PATIENCE = 300.0
-"""Seconds that drain waits for a machine to become empty."""
+LONGEST_READ = 10.0
 
 
 @click.command()
-@click.argument("machine")
+@machine_argument
+@json_option
 @asks
-def cordon(client: Client, machine: str) -> None:
-    """Place nothing new on MACHINE (its id, the beginning of it, or its name); what is there stays."""
-    answer = client.ask("POST", f"/argosy/v1/machines/{segment(machine)}/cordon", {})
-    click.echo(f"Machine {answer['machine'][:8]}... is cordoned: nothing new is placed there. Undo with: argosy uncordon {machine}")
+def cordon(client: Client, machine: str, as_json: bool) -> None:
+    """Place nothing new on MACHINE: its id, the beginning of it, or its name. What is there stays.
+
+    Example: argosy cordon m2
+    """
+    answer = client.ask("POST", machine_path(machine, "cordon"), {})
+    _tell(answer, as_json, f"is cordoned: nothing new is placed there. Undo with: argosy uncordon {machine}")
 
 
 @click.command()
-@click.argument("machine")
+@machine_argument
+@json_option
 @asks
-def uncordon(client: Client, machine: str) -> None:
-    """Let MACHINE take units again."""
-    answer = client.ask("POST", f"/argosy/v1/machines/{segment(machine)}/uncordon", {})
-    click.echo(f"Machine {answer['machine'][:8]}... takes units again")
+def uncordon(client: Client, machine: str, as_json: bool) -> None:
+    """Let MACHINE take units again, after argosy cordon or drain. Nothing is moved back.
+
+    Example: argosy uncordon m2
+    """
+    _tell(client.ask("POST", machine_path(machine, "uncordon"), {}), as_json, "takes units again")
 
 
 @click.command()
-@click.argument("machine")
+@machine_argument
 @click.option("--no-block", is_flag=True, help="Do not wait until the machine is empty.")
+@click.option(
+    "--block-attempts",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    metavar="N",
+    help="Wait N seconds at most (0: for ever).",
+)
+@json_option
 @asks
-def drain(client: Client, machine: str, no_block: bool) -> None:
-    """Move every unit off MACHINE, the new copy first, and wait until it is empty. Undo with uncordon."""
-    machine_id = client.ask("POST", f"/argosy/v1/machines/{segment(machine)}/drain", {})["machine"]
-    deadline = time.monotonic() + PATIENCE
-    left: set[str] | None = None
+def drain(client: Client, machine: str, no_block: bool, block_attempts: int, as_json: bool) -> None:
+    """Move every unit off MACHINE, the new copy first, and wait until it is empty. Units that run on every machine stay. Undo it with
+    argosy uncordon.
+
+    Example: argosy drain m2
+    """
+    answer = client.ask("POST", machine_path(machine, "drain"), {})
+    if not no_block:
+        _wait_until_empty(client, machine, answer["machine"], block_attempts, quiet=as_json)
+    _tell(answer, as_json, f"is {'draining' if no_block else 'drained'}. Undo with: argosy uncordon {machine}")
+
+
+def _wait_until_empty(client: Client, machine: str, machine_id: str, limit: int, *, quiet: bool) -> None:
+    left: set[str] = set()
     index = 0
-    while not no_block:
-        found, index = units(client, (), index, 10.0)
-        here = {unit["name"] for unit in found if not unit.get("everywhere") and _stays(unit, machine_id)}
-        for name in sorted((left or set()) - here):
-            click.echo(f"Unit {name} moved away")
-        left = here
-        if not here:
-            break
-        if time.monotonic() > deadline:
-            raise ArgosyError(f"still on {machine}: {', '.join(sorted(here))}", remedy=f"argosy why {min(here)} tells what is in the way")
-    click.echo(f"Machine {machine_id[:8]}... is {'draining' if no_block else 'drained'}. Undo with: argosy uncordon {machine}")
+    with Progress() as progress:
+        while True:
+            patience = 1.0 if progress.visible else LONGEST_READ
+            rest = max(0.05, limit - progress.waited) if limit else patience
+            found, index = units(client, (), index, min(patience, rest))
+            here = {unit["name"] for unit in found if not unit.get("everywhere") and _is_on(unit, machine_id)}
+            for name in sorted(left - here):
+                if not quiet:
+                    progress.echo(f"Unit {name} moved away")
+            left = here
+            if not here:
+                return
+            if limit and progress.waited >= limit:
+                raise ArgosyError(
+                    f"still on {machine}: {', '.join(sorted(here))}", remedy=f"argosy why {min(here)} tells what is in the way"
+                )
+            progress.say(f"still on {machine}: {', '.join(sorted(here))}")
 
 
-def _stays(unit: View, machine_id: str) -> bool:
-    return any(place["machine"] == machine_id and not place.get("finished") for place in unit.get("places", []))
+def _is_on(unit: View, machine_id: str) -> bool:
+    return any(place["machine"] == machine_id and not place.get("finished") for place in places(unit))
+
+
+def _tell(answer: View, as_json: bool, what: str) -> None:
+    if as_json:
+        show_json(answer)
+    else:
+        click.echo(f"Machine {answer['machine'][:8]}... {what}")
+    sys.stdout.flush()

@@ -8,14 +8,29 @@ import click
 
 from argosy.cli.client import Client
 from argosy.cli.names import known
-from argosy.cli.session import asks
-from argosy.cli.waiting import bring, waits
+from argosy.cli.outcome import started
+from argosy.cli.session import asks, unit_arguments
+from argosy.cli.waiting import bring, standing, waits
+from argosy.cli.wishes import plain
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
+@unit_arguments
 @waits
 @asks
-def restart(client: Client, units: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
-    """Start UNITS anew, where they are, and wait until they run."""
-    sys.exit(not bring(client, known(units), "launched", restart=True, no_block=no_block, attempts=block_attempts))
+def restart(client: Client, words: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
+    """Stop units and start them again, where they are, and wait until they run. A unit that is only loaded is started.
+
+    Example: argosy restart hello@1 hello@2
+    """
+    wishes = plain((unit["name"] for unit in standing(client, known(words), "restart")), restart=True)
+    sys.exit(
+        bring(
+            client,
+            "restart",
+            wishes,
+            lambda unit, written, machines: started(unit, written.get("launch", 0), machines),
+            no_block=no_block,
+            attempts=block_attempts,
+        )
+    )

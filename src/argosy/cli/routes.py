@@ -2,40 +2,76 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
 from argosy.cli.client import Client
+from argosy.cli.cluster import View, machines
 from argosy.cli.outcome import legend
 from argosy.cli.session import asks, json_option
 from argosy.cli.table import show, show_json, span
-from argosy.cli.waiting import machines
 
 
 @click.command()
+@click.option("--full", "-l", is_flag=True, help="A line for each router.")
+@click.option("--no-legend", is_flag=True, help="Print no headings.")
 @json_option
 @asks
-def routes(client: Client, as_json: bool) -> None:
-    """List what each machine's router serves now and since when, and the keys that it refuses, by name."""
-    routers = client.ask("GET", "/argosy/v1/routes")["routers"]
+def routes(client: Client, full: bool, no_legend: bool, as_json: bool) -> None:
+    """List what the routers serve now and since when: the app, the host names it answers to, its instances and their addresses, and which
+    machines' routers have them. Keys that they refuse are named with the reason.
+
+    Example: argosy routes
+    """
+    routers = client.ask("GET", "/routes")["routers"]
     if as_json:
         show_json(routers)
         return
     known = machines(client)
-    rows = []
+    rows = list(_each(routers, known, time.time()) if full else _together(routers, known, time.time()))
+    if rows:
+        show(rows, None if no_legend else ("app", "host", "instance", "address", "since", "router" if full else "routers"))
+    else:
+        click.echo("No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.", err=True)
+    sys.stdout.flush()
+    _complaints(routers, known)
+
+
+def _each(routers: Sequence[View], known: Mapping[str, View], now: float) -> Iterator[list[str]]:
     for router in routers:
         where = legend(known.get(router["machine"]), router["machine"])
         for upstream in router.get("upstreams", []):
             host = router.get("hosts", {}).get(upstream["app"], "")
-            since = f"{span(time.time() - upstream['since'])} ago" if upstream.get("since") else "-"
-            rows.append([upstream["app"], host, upstream["instance"], upstream["address"], where, since])
-    show(rows, ("app", "host", "instance", "address", "router", "since"))
-    if not rows:
-        click.echo("No routes. A key /services/web/<app>/<instance> = host:port makes one; see argosy announce --help.")
+            yield [upstream["app"], host, upstream["instance"], upstream["address"], _since(upstream.get("since", 0), now), where]
+
+
+def _together(routers: Sequence[View], known: Mapping[str, View], now: float) -> Iterator[list[str]]:
+    """A line for each backend: since when the last of its routers serves it, and which these are."""
+    found: dict[tuple[str, str, str, str], list[tuple[float, str]]] = {}
+    for router in routers:
+        name = known.get(router["machine"], {}).get("name") or router["machine"][:8]
+        for upstream in router.get("upstreams", []):
+            key = (upstream["app"], router.get("hosts", {}).get(upstream["app"], ""), upstream["instance"], upstream["address"])
+            found.setdefault(key, []).append((upstream.get("since", 0.0), name))
+    for key, serving in sorted(found.items()):
+        names = "all" if len(serving) == len(routers) > 1 else ",".join(sorted(name for _, name in serving))
+        yield [*key, _since(max(since for since, _ in serving), now), names]
+
+
+def _since(since: float, now: float) -> str:
+    return f"{span(now - since)} ago" if since else "-"
+
+
+def _complaints(routers: Sequence[View], known: Mapping[str, View]) -> None:
     refused = sorted({(refusal["key"], refusal["reason"]) for router in routers for refusal in router.get("refused", [])})
     for key, reason in refused:
         click.echo(f"Refused {key}: {reason}", err=True)
     for router in routers:
+        where = legend(known.get(router["machine"]), router["machine"])
         if router.get("error"):
-            click.echo(f"{legend(known.get(router['machine']), router['machine'])}: {router['error']}", err=True)
+            click.echo(f"The router of {where} serves what it last could: {router['error']}", err=True)
+        if router.get("omitted"):
+            click.echo(f"The router of {where} serves {router['omitted']} more that do not fit in here", err=True)

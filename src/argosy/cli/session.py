@@ -1,17 +1,19 @@
-"""What the verbs share: the agent that is asked, --json, and the endpoint."""
+"""What the verbs share: the agent that is asked, the options of lists, and their arguments with what completes them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
 from argosy.cli.client import Client, endpoints
+from argosy.cli.completing import complete_machines, complete_units
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Verb = Callable[..., Any]
 
 
 def asks(function: Callable[Concatenate[Client, P], R]) -> Callable[P, R]:
@@ -30,5 +32,30 @@ def connect() -> Client:
     return Client(endpoints(given))
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+def json_option(function: Verb) -> Verb:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
+
+
+def list_options(known: Sequence[str], default: Sequence[str]) -> Callable[[Verb], Verb]:
+    """fleetctl's options of lists."""
+
+    def decorate(function: Verb) -> Verb:
+        shown = f"Columns, separated by commas, of: {', '.join(known)}.  [default: {','.join(default)}]"
+        function = click.option("--fields", metavar="FIELD,...", help=shown)(function)
+        function = click.option("--no-legend", is_flag=True, help="Print no headings.")(function)
+        return click.option("--full", "-l", is_flag=True, help="Do not shorten ids and hashes.")(function)
+
+    return decorate
+
+
+def unit_arguments(function: Verb) -> Verb:
+    """UNIT..., one or more."""
+    return click.argument("words", metavar="UNIT...", nargs=-1, required=True, shell_complete=complete_units)(function)
+
+
+def unit_argument(function: Verb) -> Verb:
+    return click.argument("word", metavar="UNIT", shell_complete=complete_units)(function)
+
+
+def machine_argument(function: Verb) -> Verb:
+    return click.argument("machine", metavar="MACHINE", shell_complete=complete_machines)(function)

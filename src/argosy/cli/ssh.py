@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.names import known
-from argosy.cli.outcome import View
+from argosy.cli.cluster import View, machines, places, units
+from argosy.cli.completing import complete_machines
+from argosy.cli.names import named
 from argosy.cli.session import asks
-from argosy.cli.waiting import machines, units
 from argosy.errors import InvalidInput, NotFound, Unsuitable
 
+SHOWN = "argosy list-machines --fields machine,ip,name shows those that there are"
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("target", required=False)
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("target", required=False, shell_complete=complete_machines)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("--machine", help="A machine: its id, the beginning of it, its name or address.")
+@click.option("--machine", help="A machine: its name, its address, its id or the beginning of it.")
 @click.option("--unit", help="Where this unit is.")
 @click.option("--forward-agent", "-A", is_flag=True, help="Forward the ssh agent.")
 @click.option("--user", default="", help="Log in as this user.")
-@click.option("--ssh-port", default=22, show_default=True)
+@click.option("--ssh-port", default=22, show_default=True, type=click.IntRange(1, 65535), help="Where sshd listens there.")
 @asks
 def ssh(
     client: Client,
@@ -34,37 +37,49 @@ def ssh(
     user: str,
     ssh_port: int,
 ) -> None:
-    """Open a shell on TARGET, a machine or the machine of a unit, or run COMMAND there. Uses the host's ssh and its settings."""
+    """Open a shell on TARGET, a machine or the machine of a unit, or run COMMAND there. Uses this host's ssh and its settings.
+
+    Example: argosy ssh m2 uptime
+    """
     if machine or unit:
         command = (target, *command) if target else command
         target = None
-    found = machines(client)
-    address = _address(client, found, machine, unit, target)
+    address = _address(client, machine, unit, target)
     program = shutil.which("ssh")
     if program is None:
         raise Unsuitable("there is no ssh on this host", remedy="install openssh-client; in a lab use argosy lab exec")
-    argv = ["ssh", "-p", str(ssh_port), *(["-A"] if forward_agent else []), "--", f"{user}@{address}" if user else address, *command]
-    os.execv(program, argv)
+    argv = ["ssh", "-p", str(ssh_port), *(["-A"] if forward_agent else []), "--", f"{user}@{address}" if user else address]
+    os.execv(program, [*argv, *command])
 
 
-def _address(client: Client, found: dict[str, View], machine: str | None, unit: str | None, target: str | None) -> str:
-    if unit or (target and not machine and "." in target and not target.replace(".", "").isdigit()):
-        return _of_unit(client, found, known([unit or target or ""])[0].name)
+def _address(client: Client, machine: str | None, unit: str | None, target: str | None) -> str:
+    found = machines(client)
+    if unit:
+        return _of_unit(client, found, named(unit))
     word = machine or target
     if not word:
-        raise InvalidInput("ssh: no machine and no unit given", remedy="argosy list-machines shows machines")
-    matching = [m for m in found.values() if m["id"].startswith(word.rstrip(".")) or word in (m.get("name"), m.get("address"))]
+        raise InvalidInput("neither a machine nor a unit is named", remedy=SHOWN)
+    matching = _called(found, word)
+    if not matching and target:
+        return _of_unit(client, found, named(target))
     if len(matching) != 1:
-        raise NotFound(f"{len(matching)} machines match {word!r}", remedy="argosy list-machines shows them; give more of the id")
+        raise NotFound(f"{len(matching) or 'no'} machines are called {word}", remedy=SHOWN)
     return str(matching[0].get("address", ""))
 
 
-def _of_unit(client: Client, found: dict[str, View], name: str) -> str:
+def _called(found: Mapping[str, View], word: str) -> list[View]:
+    exact = [machine for machine in found.values() if word in (machine["id"], machine.get("name"), machine.get("address"))]
+    begun = word.partition("...")[0]
+    return exact or [machine for machine in found.values() if begun and machine["id"].startswith(begun)]
+
+
+def _of_unit(client: Client, found: Mapping[str, View], name: str) -> str:
     listed, _ = units(client, [name])
-    places = listed[0].get("places", []) if listed else []
-    if not places:
+    if not listed:
+        raise NotFound(f"there is neither a machine nor a unit {name}", remedy=SHOWN)
+    wheres = [place["machine"] for place in places(listed[0])]
+    if not wheres:
         raise NotFound(f"unit {name} is on no machine", remedy=f"argosy why {name} tells why")
-    machine = found.get(places[0]["machine"])
-    if machine is None:
-        raise NotFound(f"the machine of {name} is gone", remedy="argosy list-units")
-    return str(machine.get("address", ""))
+    if wheres[0] not in found:
+        raise NotFound(f"the machine of {name} is lost", remedy="argosy list-units shows where units are")
+    return str(found[wheres[0]].get("address", ""))

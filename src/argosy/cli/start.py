@@ -7,19 +7,34 @@ import sys
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.names import given
-from argosy.cli.session import asks
+from argosy.cli.files import given
+from argosy.cli.outcome import started
+from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
+from argosy.cli.wishes import wishes_for
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
-@click.option("--replace", is_flag=True, help="Replace units that are known with another text.")
+@unit_arguments
+@click.option("--replace", is_flag=True, help="Replace units that the cluster knows with another text.")
 @waits
 @asks
-def start(client: Client, units: tuple[str, ...], replace: bool, no_block: bool, block_attempts: int) -> None:
-    """Start UNITS (names or files), wait until they run, and say where; or why they cannot.
+def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool, block_attempts: int) -> None:
+    """Start units, wait until they run, and say where each went; or, if it went nowhere or failed, why.
 
-    An instance such as hello@1 takes its text from hello@.service, here or in the cluster.
+    UNIT is a name or a file: a file is submitted first if the cluster does not know the unit. An instance such as hello@1 takes its text
+    from hello@.service, in the cluster or in this folder.
+
+    Example: argosy start hello.service 'worker@{1..3}'
     """
-    sys.exit(not bring(client, given(units), "launched", replace=replace, no_block=no_block, attempts=block_attempts))
+    wishes = wishes_for(client, "start", given(words), replace=replace, target="launched")
+    sys.exit(
+        bring(
+            client,
+            "start",
+            wishes,
+            lambda unit, written, machines: started(unit, written.get("launch", 0), machines),
+            no_block=no_block,
+            attempts=block_attempts,
+        )
+    )

@@ -8,14 +8,20 @@ import click
 
 from argosy.cli.client import Client
 from argosy.cli.names import known
-from argosy.cli.session import asks
-from argosy.cli.waiting import bring, waits
+from argosy.cli.outcome import stopped
+from argosy.cli.session import asks, unit_arguments
+from argosy.cli.waiting import bring, standing, waits
+from argosy.cli.wishes import plain
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
+@unit_arguments
 @waits
 @asks
-def stop(client: Client, units: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
-    """Stop UNITS; they stay loaded on their machines."""
-    sys.exit(not bring(client, known(units), "loaded", no_block=no_block, attempts=block_attempts))
+def stop(client: Client, words: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
+    """Stop units and wait until they have ended. They stay loaded on their machines, and argosy start starts them there again.
+
+    Example: argosy stop hello
+    """
+    wishes = plain((unit["name"] for unit in standing(client, known(words), "stop")), target="loaded")
+    sys.exit(bring(client, "stop", wishes, lambda unit, _, machines: stopped(unit, machines), no_block=no_block, attempts=block_attempts))

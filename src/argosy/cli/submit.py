@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.names import given
+from argosy.cli.files import given
 from argosy.cli.session import asks
-from argosy.cli.waiting import wish
+from argosy.cli.waiting import tell
+from argosy.cli.wishes import wishes_for
 from argosy.errors import InvalidInput
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True)
-@click.option("--replace", is_flag=True, help="Replace units that are known with another text.")
+@click.argument("words", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option("--replace", is_flag=True, help="Replace units that the cluster knows with another text.")
 @asks
-def submit(client: Client, files: tuple[str, ...], replace: bool) -> None:
-    """Tell the cluster unit FILES, without placing them on a machine."""
-    wanted = given(files)
+def submit(client: Client, words: tuple[str, ...], replace: bool) -> None:
+    """Tell the cluster unit files, without placing them on a machine. Templates such as hello@.service are submitted so, once for all their
+    instances.
+
+    Example: argosy submit hello@.service
+    """
+    wanted = given(words)
     for unit in wanted:
-        if unit.text is None:
+        if unit.file is None:
             raise InvalidInput(f"no file for {unit.name} in this folder", remedy="name a file that exists")
-    for name, written in wish(client, wanted, replace=replace).items():
-        click.echo(f"Unit {name} {written.get('target', 'inactive')}")
+    written, refused = tell(client, wishes_for(client, "submit", wanted, replace=replace))
+    for name, unit_written in written.items():
+        click.echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
+    sys.exit(bool(refused))

@@ -1,4 +1,4 @@
-"""Aligned tables and small words for people; colour only on a terminal."""
+"""Aligned tables and small words for people; colour, and lines that fit, only on a terminal."""
 
 from __future__ import annotations
 
@@ -12,32 +12,77 @@ import click
 
 from argosy.errors import InvalidInput
 
-COLOURS = {"active": "green", "running": "green", "failed": "red", "activating": "yellow", "deactivating": "yellow", "failing": "red"}
+COLOURS = {
+    "active": "green",
+    "running": "green",
+    "failed": "red",
+    "activating": "yellow",
+    "deactivating": "yellow",
+    "reloading": "yellow",
+    "failing": "red",
+    "waiting": "yellow",
+    "unknown": "yellow",
+}
+NARROWEST = 24
+"""Columns below which the last cell is not folded."""
 
 
-def table(rows: Sequence[Sequence[str]], headings: Sequence[str] | None) -> str:
-    """Columns separated by two spaces or more, each as wide as its widest cell; empty cells are "-". None: no headings."""
+def table(rows: Sequence[Sequence[str]], headings: Sequence[str] | None, width: int = 0) -> str:
+    """Columns separated by two spaces or more, each as wide as its widest cell; empty cells are "-". `headings` None: none. `width`: the
+    last column is folded to fit into it (0: never)."""
     cells = [[cell or "-" for cell in row] for row in rows]
     lines = ([[heading.upper() for heading in headings]] if headings else []) + cells
     if not lines:
         return ""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = width - indent
+    if width and room >= NARROWEST:
+        lines = [[*line[:-1], fold(line[-1], room, indent)] for line in lines]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def coloured(text: str) -> str:
-    """Words of state in colour where a terminal shows them; the text itself everywhere else."""
-    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        return text
-    for word, colour in COLOURS.items():
-        text = text.replace(f" {word}", " " + click.style(word, fg=colour))
-    return text
+def fold(text: str, room: int, indent: int) -> str:
+    """The text in lines of at most `room` columns, broken at blanks; all but the first are indented."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and len(lines[-1]) + 1 + len(word) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return ("\n" + " " * indent).join(lines)
+
+
+def columns(default: int = 80) -> int:
+    """The terminal's width; COLUMNS overrides it."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            return os.get_terminal_size(stream.fileno()).columns or default
+        except (OSError, ValueError):
+            continue
+    return default
+
+
+def colourful() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def coloured(word: str, shown: str = "") -> str:
+    """A word of state in its colour where a terminal shows it, the word itself everywhere else. `shown`: other text in that colour."""
+    colour = COLOURS.get(word)
+    return click.style(shown or word, fg=colour) if colour and colourful() else shown or word
 
 
 def show(rows: Sequence[Sequence[str]], headings: Sequence[str] | None) -> None:
-    text = table(rows, headings)
+    """Prints a table; words of state in colour, and long last cells folded, on a terminal."""
+    text = table(rows, headings, columns() if sys.stdout.isatty() else 0)
+    if text and colourful():
+        text = "\n".join("  ".join(coloured(cell.strip(), cell) for cell in line.split("  ")) for line in text.split("\n"))
     if text:
-        click.echo(coloured(text))
+        click.echo(text)
 
 
 def show_json(value: Any) -> None:
@@ -46,7 +91,7 @@ def show_json(value: Any) -> None:
 
 def chosen(fields: str | None, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
     """The columns that --fields asks for. Raises InvalidInput naming the known ones."""
-    if not fields:
+    if fields is None:
         return tuple(default)
     wanted = tuple(field.strip() for field in fields.split(","))
     for field in wanted:
@@ -69,8 +114,12 @@ def span(seconds: float) -> str:
 
 def size(number: float) -> str:
     """Bytes as people read them: 512B, 1.5G."""
-    for suffix in ("B", "K", "M", "G", "T"):
-        if number < 1024 or suffix == "T":
-            return f"{number:.0f}{suffix}" if suffix == "B" or number >= 100 else f"{number:.1f}{suffix}"
+    for suffix in ("B", "K", "M", "G"):
+        if number < 1024:
+            return _sized(number, suffix)
         number /= 1024
-    raise AssertionError("unreachable")
+    return _sized(number, "T")
+
+
+def _sized(number: float, suffix: str) -> str:
+    return f"{number:.0f}{suffix}" if suffix == "B" or number >= 100 else f"{number:.1f}{suffix}"

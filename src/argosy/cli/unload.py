@@ -8,14 +8,22 @@ import click
 
 from argosy.cli.client import Client
 from argosy.cli.names import known
-from argosy.cli.session import asks
+from argosy.cli.outcome import unloaded
+from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
+from argosy.cli.wishes import plain
 
 
 @click.command()
-@click.argument("units", nargs=-1, required=True)
+@unit_arguments
 @waits
 @asks
-def unload(client: Client, units: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
-    """Stop UNITS and take them off their machines; the cluster still knows them."""
-    sys.exit(not bring(client, known(units), "inactive", no_block=no_block, attempts=block_attempts))
+def unload(client: Client, words: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
+    """Stop units and take them off their machines. The cluster still knows them: argosy start places them anew.
+
+    Example: argosy unload hello
+    """
+    wishes = plain(known(words), target="inactive")
+    sys.exit(
+        bring(client, "unload", wishes, lambda unit, _, machines: unloaded(unit, machines), no_block=no_block, attempts=block_attempts)
+    )

@@ -9,5 +9,8 @@ from argosy import __version__
 
 @click.command()
 def version() -> None:
-    """Print the version."""
+    """Print the version of this program.
+
+    Example: argosy version
+    """
     click.echo(f"argosy version {__version__}")

@@ -2,155 +2,170 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 import click
 
-from argosy.cli.client import Client, segment
-from argosy.cli.names import Given
-from argosy.cli.outcome import Outcome, View, by_id, reached, started, unplaced
-from argosy.errors import ArgosyError, InvalidInput
-from argosy.unit.parse import UnitFile, parse
+from argosy.cli.client import Client, meant
+from argosy.cli.cluster import UNITS, View, machines, unit_path, units, where_seen
+from argosy.cli.failing import complain
+from argosy.cli.outcome import Judge, Outcome, unplaced
+from argosy.cli.progress import AFTER, Progress
+from argosy.cli.wishes import Wishes
+from argosy.errors import ArgosyError, Conflict, NotFound
 
-VERBS = {"launched": "start", "loaded": "load", "inactive": "unload"}
-UNITS = "/argosy/v1/units"
 BATCH = 1000
-ASK_WHY_AFTER = 1.5
-"""Seconds without a place after which a waiting start says why."""
+"""Units that the API takes at once."""
+
+LONGEST_READ = 10.0
+"""Seconds that one blocking question lasts."""
+
+INTERRUPTED = 130
 
 
 def waits(function: Callable[..., Any]) -> Callable[..., Any]:
     """fleetctl's --block-attempts and --no-block."""
-    function = click.option(
-        "--block-attempts", type=click.IntRange(min=0), default=0, help="Wait this many seconds at the most (0: for ever)."
-    )(function)
-    return click.option("--no-block", is_flag=True, help="Do not wait.")(function)
+    attempts = click.option(
+        "--block-attempts",
+        type=click.IntRange(min=0),
+        default=0,
+        metavar="N",
+        help="Wait N seconds at most (0: for ever); the units go on.",
+    )
+    return click.option("--no-block", is_flag=True, help="Do not wait.")(attempts(function))
 
 
-def machines(client: Client) -> dict[str, View]:
-    return by_id(client.ask("GET", "/argosy/v1/machines")["machines"])
+def standing(client: Client, names: Sequence[str], verb: str) -> list[View]:
+    """The named units, to `verb` them. Raises NotFound, and Conflict if one is inactive."""
+    found = {unit["name"]: unit for unit in units(client, names)[0]}
+    for name in names:
+        if name not in found:
+            raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
+        if found[name]["target"] == "inactive":
+            raise Conflict(f"Unable to {verb} unit {name} in state inactive", remedy=f"argosy start {name} starts it")
+    return [found[name] for name in names]
 
 
-def units(client: Client, names: Sequence[str] = (), index: int = 0, wait: float = 0.0) -> tuple[list[View], int]:
-    query: list[tuple[str, Any]] = [("name", name) for name in names]
-    if index:
-        query += [("index", index), ("wait", wait)]
-    answer = client.ask("GET", f"{UNITS}?{urlencode(query)}" if query else UNITS, timeout=wait + 30)
-    return answer["units"], answer["index"]
-
-
-def wish(client: Client, wanted: Sequence[Given], *, replace: bool = False, **what: Any) -> dict[str, View]:
-    """Tells the cluster; returns what was written by name. Units with a file here are submitted if the cluster does not know them, and
-    replaced if told to; a file that differs is warned of. Raises the first unit's error after telling of all."""
-    known = {unit["name"]: unit for unit in units(client, [given.name for given in wanted])[0]} if any(g.text for g in wanted) else {}
-    wishes = []
-    for given in wanted:
-        told: dict[str, Any] = {"name": given.name, **what}
-        if given.text is not None:
-            if given.name not in known:
-                told["text"] = given.text
-            elif _differs(known[given.name], given.text):
-                if replace:
-                    told |= {"text": given.text, "replace": True}
-                else:
-                    click.echo(f"WARNING: Unit {given.name} in registry differs from local unit file {given.path}", err=True)
-        wishes.append(told)
+def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyError]]:
+    """Sends wishes; what was written by name, and what was refused. Raises the refusal if there is nothing else."""
+    for line in wishes.warnings:
+        click.echo(line, err=True)
+    for line in wishes.notes:
+        click.echo(line)
     written: dict[str, View] = {}
-    failures: list[tuple[str, ArgosyError]] = []
-    for start in range(0, len(wishes), BATCH):
-        for result in client.ask("POST", UNITS, {"units": wishes[start : start + BATCH]})["results"]:
+    refused: list[ArgosyError] = []
+    for start in range(0, len(wishes.wishes), BATCH):
+        for result in client.ask("POST", UNITS, {"units": wishes.wishes[start : start + BATCH]})["results"]:
             if result.get("error"):
-                failures.append((result["name"], InvalidInput(result["error"]["message"], remedy=result["error"].get("remedy", ""))))
+                refused.append(meant(result["error"]["code"], result["error"]))
             else:
                 written[result["name"]] = result
-    for _, error in failures[1:]:
-        click.echo(f"Error: {error.message}", err=True)
-    if failures:
-        raise failures[0][1]
-    return written
+    if refused and not written and len(refused) == 1:
+        raise refused[0]
+    for error in refused:
+        complain(error)
+    return written, refused
 
 
-def _differs(unit: View, text: str) -> bool:
-    file: UnitFile = parse(text)
-    return file.hash != unit.get("hash")
+def bring(
+    client: Client, verb: str, wishes: Wishes, judge: Callable[[View, View, Mapping[str, View]], Outcome], *, no_block: bool, attempts: int
+) -> int:
+    """Sends wishes and waits for what comes of them; returns the exit status. `judge` has the unit, what was written of it, machines."""
+    written, refused = tell(client, wishes)
+    if no_block:
+        for unit in units(client, list(written))[0]:
+            click.echo(f"Triggered {'global unit' if unit.get('everywhere') else 'unit'} {unit['name']} {verb}")
+        return int(bool(refused))
+    waiter = Waiter(client, attempts)
+    good = waiter.until(list(written), lambda unit: judge(unit, written[unit["name"]], waiter.machines))
+    return INTERRUPTED if waiter.interrupted else int(bool(refused) or not good)
 
 
 class Waiter:
     """Waits for units, printing each outcome as it comes, and why a unit is nowhere if that takes long."""
 
-    def __init__(self, client: Client, attempts: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, attempts: int = 0, progress: Progress | None = None) -> None:
         self.client = client
-        self.clock = clock
-        self.begun = clock()
-        self.deadline = self.begun + attempts if attempts else None
-        self.told: set[str] = set()
-        self.outcomes: dict[str, Outcome] = {}
+        self.progress = progress or Progress()
+        self.limit = float(attempts) or None
         self.machines = machines(client)
+        self.interrupted = False
+        self._told: set[str] = set()
 
-    def until(self, names: Sequence[str], judge: Callable[[View], Outcome], index: int = 0) -> bool:
-        """True when all units came to what they should."""
-        left = list(names)
-        while left:
-            found, index = units(self.client, left, index, self._patience(bool(index)))
-            present = {unit["name"]: unit for unit in found}
+    def until(self, names: Sequence[str], judge: Judge) -> bool:
+        """True when all units came to what they should; False when one did not, when time is up, and when the person does not wait
+        any longer."""
+        waiting: dict[str, str] = dict.fromkeys(names, "")
+        try:
+            with self.progress:
+                return self._until(waiting, judge)
+        except KeyboardInterrupt:
+            self.interrupted = True
+            click.echo(f"Not waiting any longer for {_few(list(waiting))}; what was asked for goes on. See: argosy list-units", err=True)
+            return False
+
+    def _until(self, waiting: dict[str, str], judge: Judge) -> bool:
+        good = True
+        index = 0
+        while waiting:
+            found, index = units(self.client, list(waiting), index, self._patience() if index else 0.0)
             self._learn(found)
-            for name in list(left):
-                outcome = judge(present[name]) if name in present else Outcome(True, False, f"Unit {name} was destroyed meanwhile")
+            present = {unit["name"]: unit for unit in found}
+            for name in list(waiting):
+                outcome = self._judged(name, present.get(name), judge)
                 if outcome.done:
-                    left.remove(name)
-                    self.outcomes[name] = outcome
-                    click.echo(outcome.text, err=not outcome.good)
-                elif self.clock() - self.begun > ASK_WHY_AFTER and not present[name].get("places"):
-                    self._tell_why(name)
-            if left and self.deadline is not None and self.clock() >= self.deadline:
-                click.echo(f"Error: gave up waiting for {', '.join(left)}", err=True)
+                    del waiting[name]
+                    good = good and outcome.good
+                    self.progress.echo(outcome.text, err=not outcome.good)
+                else:
+                    waiting[name] = outcome.text
+            if waiting and self.limit is not None and self.progress.waited >= self.limit:
+                self._give_up(waiting, present)
                 return False
-        return all(self.outcomes[name].good for name in names)
+            if waiting:
+                self.progress.say(f"waiting for {_few(list(waiting))}: {next(iter(waiting.values()))}")
+        return good
 
-    def _patience(self, blocking: bool) -> float:
-        if not blocking:
-            return 0.0
-        patience = ASK_WHY_AFTER if self.clock() - self.begun < ASK_WHY_AFTER else 10.0
-        return patience if self.deadline is None else max(0.0, min(patience, self.deadline - self.clock()))
+    def _judged(self, name: str, unit: View | None, judge: Judge) -> Outcome:
+        """The judge's outcome. A unit that is nowhere for long is explained, and not waited for if it wants no machine in particular."""
+        if unit is None:
+            return Outcome(True, False, f"Unit {name} was destroyed meanwhile")
+        outcome = judge(unit)
+        if outcome.done or unit["target"] == "inactive" or any(where_seen(unit)) or self.progress.waited <= AFTER:
+            return outcome
+        text = self._why(name)
+        if unit.get("everywhere"):
+            return Outcome(True, True, text)
+        self._tell(text)
+        return outcome
+
+    def _give_up(self, waiting: Mapping[str, str], present: Mapping[str, View]) -> None:
+        self.progress.clear()
+        for name, what in waiting.items():
+            if not any(where_seen(present[name])) and present[name]["target"] != "inactive":
+                self._tell(self._why(name))
+            click.echo(f"Error: gave up waiting for {name}: {what}", err=True)
+
+    def _patience(self) -> float:
+        """How long to wait for news: until there is something to say, or time is up."""
+        patience = 1.0 if self.progress.visible else LONGEST_READ
+        if self.progress.waited <= AFTER:
+            patience = AFTER - self.progress.waited + 0.05
+        return patience if self.limit is None else min(patience, max(0.05, self.limit - self.progress.waited))
 
     def _learn(self, found: Sequence[View]) -> None:
-        if any(place["machine"] not in self.machines for unit in found for place in unit.get("places", [])):
+        if any(machine not in self.machines for unit in found for machine in where_seen(unit)):
             self.machines.update(machines(self.client))
 
-    def _tell_why(self, name: str) -> None:
-        why = self.client.ask("GET", f"{UNITS}/{segment(name)}/why")
-        text = unplaced(name, why, self.machines)
-        if text not in self.told:
-            self.told.add(text)
-            click.echo(text, err=True)
+    def _why(self, name: str) -> str:
+        return unplaced(name, self.client.ask("GET", unit_path(name, "why")), self.machines)
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self.progress.echo(text, err=True)
 
 
-def bring(
-    client: Client,
-    wanted: Sequence[Given],
-    target: str,
-    *,
-    replace: bool = False,
-    no_block: bool = False,
-    attempts: int = 0,
-    restart: bool = False,
-) -> bool:
-    """Tells units their target and waits for it; True when all came to it."""
-    told: dict[str, Any] = {"restart": True} if restart else {"target": target}
-    written = wish(client, wanted, replace=replace, **told)
-    names = [given.name for given in wanted]
-    if no_block:
-        for name in names:
-            click.echo(f"Triggered unit {name} {'restart' if restart else VERBS[target]}")
-        return True
-    waiter = Waiter(client, attempts)
-
-    def judge(unit: View) -> Outcome:
-        if target == "launched":
-            return started(unit, written[unit["name"]].get("launch", 0), waiter.machines)
-        return reached(unit, target, waiter.machines)
-
-    return waiter.until(names, judge)
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more units"

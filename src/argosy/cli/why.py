@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
+
 import click
 
-from argosy.cli.client import Client, segment
-from argosy.cli.names import known
-from argosy.cli.outcome import View, legend, sub_state
-from argosy.cli.session import asks, json_option
-from argosy.cli.table import show, show_json
-from argosy.cli.waiting import UNITS, machines, units
+from argosy.cli.client import Client
+from argosy.cli.cluster import View, machines, states, unit_path, units
+from argosy.cli.names import named
+from argosy.cli.outcome import ending, legend
+from argosy.cli.session import asks, json_option, unit_argument
+from argosy.cli.table import show, show_json, span
 
 
 @click.command()
-@click.argument("unit")
+@unit_argument
 @json_option
 @asks
-def why(client: Client, unit: str, as_json: bool) -> None:
-    """Say where UNIT runs and why there; and for every other machine, which filter refuses it and why."""
-    name = known([unit])[0].name
-    answer = client.ask("GET", f"{UNITS}/{segment(name)}/why")
+def why(client: Client, word: str, as_json: bool) -> None:
+    """Say where UNIT is and why there; and for every machine whether it takes it, or which filter refuses it and for what reason.
+
+    Example: argosy why hello
+    """
+    name = named(word)
+    answer = client.ask("GET", unit_path(name, "why"))
     if as_json:
         show_json(answer)
         return
-    click.echo(f"{name}: {answer.get('reason', '')}")
-    for line in _troubles(units(client, [name])[0]):
-        click.echo(line)
     found = machines(client)
+    click.echo(f"{name}: {answer.get('reason', '')}")
+    for line in _troubles(units(client, [name])[0], found, time.time()):
+        click.echo(line)
     rows = [_row(row, found) for row in answer.get("machines", [])]
     if rows:
         click.echo()
     show(rows, ("machine", "name", "verdict", "why"))
 
 
-def _row(row: View, found: dict[str, View]) -> list[str]:
+def _row(row: View, found: Mapping[str, View]) -> list[str]:
     verdict = "placed here" if row.get("placed") else row.get("filter") or "takes it"
     return [legend(found.get(row["machine"]), row["machine"]), row.get("name", ""), verdict, row.get("reason", "")]
 
 
-def _troubles(found: list[View]) -> list[str]:
+def _troubles(found: Sequence[View], known: Mapping[str, View], now: float) -> list[str]:
+    """What its machines say of it, where it does not go well."""
     lines = []
-    for unit in found:
-        for state in unit.get("states", []):
-            if state.get("failures"):
-                lines.append(f"it has failed {state['failures']} times in a row there ({sub_state(unit, None, state)}; see argosy status)")
-            if state.get("note"):
-                lines.append(f"its machine says: {state['note']}")
+    for state in (state for unit in found for state in states(unit)):
+        where = known.get(state["machine"], {}).get("name") or state["machine"][:8]
+        if state.get("failures"):
+            next_try = f"; the next try is in {span(state['retry_at'] - now)}" if state.get("retry_at") else ""
+            lines.append(f"{where} says: it has failed {state['failures']} times in a row, {ending(state)}{next_try}")
+        elif state.get("active") == "failed":
+            lines.append(f"{where} says: it has failed, {ending(state)}")
+        elif state.get("note"):
+            lines.append(f"{where} says: {state['note']}")
     return lines

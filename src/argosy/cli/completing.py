@@ -1,0 +1,60 @@
+"""What the shell may offer for a word: units and machines, as the agent names them. Says nothing where it does not answer at once."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from argosy.cli.client import Client, endpoints
+from argosy.cli.cluster import View, machines, units
+from argosy.errors import ArgosyError
+
+PATIENCE = 1.0
+"""Seconds for the agent to answer: somebody has pressed Tab."""
+
+TARGETS = {"stop": ("launched",), "restart": ("launched", "loaded"), "unload": ("launched", "loaded")}
+FROM_FILES = ("start", "load")
+SUFFIXES = (".service", ".timer", ".socket", ".path", ".target")
+
+
+def complete_units(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Units that the verb can do something with, and unit files in this folder for the verbs that take them."""
+    verb = context.info_name or ""
+    folder, slash, _ = incomplete.rpartition("/")
+    offered = [] if slash else [unit["name"] for unit in _ask_units(context) if _fits(verb, unit)]
+    if verb in FROM_FILES:
+        offered += _files(folder + slash)
+    return sorted({name for name in offered if name.startswith(incomplete)} - set(context.params.get(parameter.name or "") or ()))
+
+
+def complete_machines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Machines by name, or by id if that is how the word begins."""
+    try:
+        found = machines(_client(context)).values()
+    except (ArgosyError, OSError):
+        return []
+    names = [machine["name"] for machine in found if machine.get("name", "").startswith(incomplete)]
+    return sorted(names or [machine["id"] for machine in found if machine["id"].startswith(incomplete)])
+
+
+def _ask_units(context: click.Context) -> list[View]:
+    try:
+        return units(_client(context))[0]
+    except (ArgosyError, OSError):
+        return []
+
+
+def _client(context: click.Context) -> Client:
+    return Client(endpoints(context.find_root().params.get("endpoint")), timeout=PATIENCE)
+
+
+def _fits(verb: str, unit: View) -> bool:
+    return unit["target"] in TARGETS[verb] if verb in TARGETS else not (unit.get("template") and verb in FROM_FILES)
+
+
+def _files(folder: str) -> list[str]:
+    try:
+        return [folder + name for name in os.listdir(folder or ".") if name.endswith(SUFFIXES) and "@." not in name]
+    except OSError:
+        return []

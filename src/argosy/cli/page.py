@@ -1,0 +1,118 @@
+"""The page of `argosy status`: what systemctl shows, from what a unit's machines answered. Decides and touches nothing but colour."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+
+from argosy.cli.cluster import View, state_on
+from argosy.cli.outcome import ending, legend
+from argosy.cli.table import coloured, size, span
+
+DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●", "deactivating": "●"}
+MOST_PROCESSES = 20
+
+
+def running(answer: View) -> bool:
+    """Whether the unit runs on every machine where it is, and is somewhere."""
+    details = [machine.get("detail") for machine in answer["machines"]]
+    return bool(details) and all(detail and detail["observed"].get("active") in ("active", "reloading") for detail in details)
+
+
+def page(answer: View, machines: Mapping[str, View], now: float) -> str:
+    """The whole page of one unit."""
+    unit = answer["unit"]
+    if answer["machines"]:
+        return "\n\n".join("\n".join(_on_machine(unit, on, machines, now)) for on in answer["machines"])
+    what = "waiting for a machine" if unit["target"] != "inactive" else "not asked for"
+    lines = [_heading("○", unit["name"], unit.get("description", "")), f"     Loaded: on no machine ({what})"]
+    lines.append(f"     Target: {unit['target']} (argosy {'why' if unit['target'] != 'inactive' else 'start'} {unit['name']})")
+    return "\n".join(lines)
+
+
+def _heading(dot: str, name: str, description: str) -> str:
+    return f"{dot} {name}" + (f" - {description}" if description else "")
+
+
+def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) -> Iterator[str]:
+    where = legend(machines.get(on["machine"]), on["machine"]) + (f" ({on['name']})" if on.get("name") else "")
+    detail = on.get("detail")
+    if detail is None:
+        yield _heading("?", unit["name"], unit.get("description", ""))
+        yield f"    Machine: {where}"
+        yield f"      Error: {on.get('error') or 'it gave no answer'}"
+        return
+    seen = detail["observed"]
+    active = seen.get("active", "inactive")
+    yield _heading(coloured(active, DOTS.get(active, "○")), unit["name"], detail.get("description") or unit.get("description", ""))
+    yield f"     Loaded: {seen.get('load', 'loaded')}" + (f" ({detail['path']})" if detail.get("path") else "")
+    yield f"     Active: {coloured(active, _active(seen))}{_since(seen, now)}"
+    yield f"    Machine: {where}"
+    yield from _trouble(seen, state_on(unit, on["machine"]) or {}, now)
+    yield from _processes(detail, seen)
+    if on.get("lines"):
+        yield ""
+        yield from (log_line(line, unit["name"]) for line in on["lines"])
+
+
+def _active(seen: View) -> str:
+    """`active (running)`; a failure says how, as systemctl does."""
+    if seen.get("active") == "failed":
+        return f"failed (Result: {seen.get('result', 'success')})"
+    sub = seen.get("sub", "dead")
+    result = seen.get("result", "success")
+    return f"{seen.get('active', 'inactive')} ({sub})" + (f" (Result: {result})" if result != "success" else "")
+
+
+def _since(seen: View, now: float) -> str:
+    if not seen.get("since"):
+        return ""
+    stamp = datetime.datetime.fromtimestamp(seen["since"]).astimezone()
+    return f" since {stamp:%a %Y-%m-%d %H:%M:%S %Z}; {span(now - seen['since'])} ago"
+
+
+def _trouble(seen: View, state: View, now: float) -> Iterator[str]:
+    if state.get("failures"):
+        retry = f"; next try in {span(state['retry_at'] - now)}" if state.get("retry_at") else ""
+        yield f"    Failing: {state['failures']} times in a row, {ending({**state, 'note': ''})}{retry}"
+    if state.get("note"):
+        yield f"       Note: {state['note']}"
+    if seen.get("restarts"):
+        yield f"   Restarts: {seen['restarts']}"
+
+
+def _processes(detail: View, seen: View) -> Iterator[str]:
+    """Main process, memory, time, and the tree of processes."""
+    if seen.get("pid"):
+        program = detail.get("main_command", "").partition(" ")[0].rpartition("/")[2]
+        yield f"   Main PID: {seen['pid']}" + (f" ({program})" if program else "")
+    elif seen.get("code") is not None:
+        yield f"    Process: code=exited, status={seen['code']}{'/SUCCESS' if seen['code'] == 0 else ''}"
+    elif seen.get("result") in ("signal", "core-dump"):
+        yield f"    Process: {ending({'result': seen['result']})}"
+    processes: Sequence[tuple[int, str]] = detail.get("processes", [])
+    if processes:
+        yield f"      Tasks: {len(processes)}"
+    if detail.get("memory"):
+        yield f"     Memory: {size(detail['memory'])}"
+    if detail.get("cpu"):
+        yield f"        CPU: {_cpu(detail['cpu'])}"
+    for number, (pid, command) in enumerate(processes[:MOST_PROCESSES]):
+        branch = "└─" if number == len(processes) - 1 else "├─"
+        yield f"{'  Processes: ' if number == 0 else ' ' * 13}{branch}{pid} {command}"
+    if len(processes) > MOST_PROCESSES:
+        yield f"{' ' * 13}└─ and {len(processes) - MOST_PROCESSES} more"
+
+
+def _cpu(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}s" if seconds < 60 else span(seconds)
+
+
+def log_line(line: View, unit: str) -> str:
+    """A line as journalctl's short form shows it."""
+    if line.get("error"):
+        return f"-- {line['error']} --"
+    stamp = datetime.datetime.fromtimestamp(line.get("time", 0.0)).astimezone()
+    source = line.get("source") or unit.rpartition(".")[0]
+    pid = f"[{line['pid']}]" if line.get("pid") else ""
+    return f"{stamp:%b %d %H:%M:%S} {source}{pid}: {line.get('text', '')}"

@@ -1,0 +1,79 @@
+"""From the files that a person names to what is wished of the cluster: which texts are sent, and what is worth a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from argosy.cli.client import Client
+from argosy.cli.cluster import View, units
+from argosy.cli.files import Given
+from argosy.errors import Conflict
+
+REPLACEABLE = {
+    "submit": ("inactive",),
+    "load": ("inactive", "loaded"),
+    "start": ("inactive", "loaded", "launched"),
+}
+"""What a verb's --replace may replace, by the unit's target: a running unit is not stopped by mistake."""
+
+
+class Wishes(NamedTuple):
+    """`wishes` as the API takes them, in order; `warnings` and `notes` are for the person."""
+
+    wishes: list[dict[str, Any]]
+    warnings: list[str]
+    notes: list[str]
+
+
+def wishes_for(client: Client, verb: str, wanted: Sequence[Given], *, replace: bool, target: str = "") -> Wishes:
+    """Asks the cluster what it knows of the named units, and decides."""
+    asked = [name for given in wanted if given.file for name in (given.name, given.template) if name]
+    known = {unit["name"]: unit for unit in units(client, list(dict.fromkeys(asked)))[0]} if asked else {}
+    return decide(verb, wanted, known, replace=replace, target=target)
+
+
+def decide(verb: str, wanted: Sequence[Given], known: Mapping[str, View], *, replace: bool, target: str = "") -> Wishes:
+    """A unit whose file is here is submitted if the cluster does not know it. An instance takes the text of the cluster's template before
+    that of a template here. A text that differs is warned of, or sent if `replace`. Raises Conflict for a unit that `verb` may not
+    replace."""
+    made = Wishes([], [], [])
+    for given in wanted:
+        wish: dict[str, Any] = {"name": given.name}
+        if target:
+            wish["target"] = target
+        if given.file is not None:
+            wish |= _text(verb, given, known, replace, made)
+        made.wishes.append(wish)
+    return made
+
+
+def _text(verb: str, given: Given, known: Mapping[str, View], replace: bool, made: Wishes) -> dict[str, Any]:
+    assert given.file is not None
+    standing = known.get(given.name) or (known.get(given.template) if given.template else None)
+    if standing is None:
+        return {"text": given.file.text}
+    fresh = standing["name"] != given.name
+    same = given.file.hash == standing.get("hash")
+    if replace and fresh:
+        return {"text": given.file.text}
+    if replace and same:
+        made.notes.append(f"Found same Unit({given.name}) in Registry, nothing to do")
+    elif replace:
+        if standing["target"] not in REPLACEABLE[verb]:
+            raise Conflict(
+                f"can not replace Unit({given.name}) in state '{standing['target']}', use the appropriate command",
+                remedy=f"argosy {'start' if standing['target'] == 'launched' else 'load'} --replace {given.path}",
+            )
+        return {"text": given.file.text, "replace": True}
+    elif not same:
+        kind = "local template unit file" if given.template else "local unit file"
+        warning = f"WARNING: Unit {standing['name']} in registry differs from {kind} {given.path}. Add --replace to override."
+        if warning not in made.warnings:
+            made.warnings.append(warning)
+    return {}
+
+
+def plain(names: Iterable[str], **what: Any) -> Wishes:
+    """The same wish for each unit, without a text."""
+    return Wishes([{"name": name, **what} for name in names], [], [])
