@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -273,3 +274,39 @@ async def test_what_it_cannot_write_does_not_keep_units_from_running(own: Own, c
     assert "No space left on device" in caplog.text
     for name in names:
         (own.folder / "units" / name / "run.new").unlink(missing_ok=True)
+
+
+async def test_no_unit_ever_runs_twice_however_often_its_supervisor_is_killed(own: Own) -> None:
+    text = "[Service]\nStartLimitBurst=0\nRestart=always\nRestartSec=0\nExecStart=/usr/bin/flock -n -E 99 @dir@/lock-%p /bin/sleep 1000\n"
+    names = await own.load(**dict.fromkeys(("a", "b", "c", "d"), text))
+    dice = random.Random(1)
+
+    async def start(launch: int) -> None:
+        with contextlib.suppress(RuntimeFailed):
+            await own.runtime.start([(name, launch) for name in dice.sample(names, 3)])
+
+    for launch in range(1, 5):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(start(launch))
+            await asyncio.sleep(dice.random() * 0.02)
+            await own.kill_supervisor()
+        await own.runtime.units()
+    await own.runtime.start([(name, 9) for name in names])
+    pids = {name: (await own.until(name, lambda seen: is_running(seen) and seen.launch == 9, "running")).pid for name in names}
+    for name in names:
+        assert not [line async for line in own.runtime.logs(name, 1000, False) if "code 99" in line.text], "it found its lock taken"
+        assert len((await own.runtime.detail(name)).processes) == 2
+    await own.runtime.stop(names)
+    for name in names:
+        await own.ended(name)
+    assert not any(map(alive, pids.values()))
+
+
+async def test_a_kill_while_cleaning_up_ends_that_too(own: Own) -> None:
+    name = await own.run(shell("exec sleep 1000", "ExecStopPost=/bin/sh -c 'echo up > @dir@/up; sleep 1000'"))
+    await own.running(name)
+    await own.runtime.stop([name])
+    await own.text("up")
+    await own.runtime.kill([name])
+    await own.ended(name)
+    assert (await own.runtime.detail(name)).processes == ()

@@ -46,6 +46,8 @@ from argosy.unit.command import Command
 from argosy.unit.service import ServiceSpec
 
 SUCCESS = "success"
+MOST_MINE = 64
+"""Processes of a run that are remembered: the latest (one that reloads every minute begins many)."""
 EXEC = 203
 """The exit code that stands for a program that could not be executed."""
 LISTS: dict[Sub, CommandList] = {
@@ -201,7 +203,7 @@ class _Turn:
 
     def _spawned(self, event: Spawned) -> None:
         run = self.run
-        self._change(mine=(*run.mine, event.process), **{event.role: event.process})
+        self._change(mine=(*run.mine[1 - MOST_MINE :], event.process), **{event.role: event.process})
         if event.role == "main" and run.sub is Sub.START and self.spec.type not in ("oneshot", "notify"):
             self._start_post()
 

@@ -186,7 +186,8 @@ class Processes:
         run = unit.run
         if not run.invocation:
             return {}
-        return self.table().family([(pid.pid, pid.start) for pid in run.mine], mark(self.place.folder, unit.name, run.invocation))
+        started = {*run.mine, *(pid for pid in (run.main, run.control) if pid is not None)}
+        return self.table().family([(pid.pid, pid.start) for pid in started], mark(self.place.folder, unit.name, run.invocation))
 
     def table(self) -> Table:
         """All processes, as they were when somebody last asked in this round of the loop."""

@@ -21,6 +21,7 @@ from typing import TypeVar
 import msgspec
 
 from argosy.agent.supervise.states import Run
+from argosy.unit.names import is_name
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class Files:
             broken = saved is None and (folder / "run").exists()
             run = saved.run if saved is not None and saved.boot == self.boot else None
             name = unit.name if unit else saved.name if saved else folder.name
-            if folder_name(name) == folder.name:
+            if folder_name(name) == folder.name and is_name(name) and (unit or saved or broken):
                 yield Found(name, unit, run, broken)
 
     def retry(self) -> bool:

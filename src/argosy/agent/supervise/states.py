@@ -92,7 +92,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     """One unit's life so far; all of it is kept on disk, so that a new supervisor goes on where the last one ended.
 
     `since` and `started` are Unix time, `deadline` and `limit_begin` are seconds since boot (0: none). `index` counts the commands of the
-    present step. `exit` is the main process's. `mine` are all processes that this run began. `no_restart`: it was told to stop.
+    present step. `exit` is the main process's. `mine` are the latest processes that this run began. `no_restart`: it was told to stop.
     """
 
     sub: Sub = Sub.DEAD
