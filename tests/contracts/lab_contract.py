@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from argosy.errors import RuntimeFailed
-from argosy.lab import members, processes, trust
+from argosy.lab import cgroups, members, processes, trust
 from argosy.lab.base import Driver, Finished, Power, lines, run
 from argosy.lab.state import LabRecord, MachineRecord, save
 
@@ -111,7 +111,9 @@ def traces(folder: str) -> list[str]:
     found = [f"process {pid}" for pid in processes.below(folder, processes.scan())]
     found += [f"mount {line}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if folder in line]
     found += [f"link {name}" for name in os.listdir("/sys/class/net") if _alias(name) == folder]
-    found += [f"group {path}" for path in Path("/sys/fs/cgroup").glob(f"**/argosy-lab/{Path(folder).name}")]
+    old, new = cgroups.hierarchies()
+    groups = [place / cgroups.TOP / Path(folder).name for place in (*old, *((new,) if new else ()))]
+    found += [f"group {path}" for path in groups if path.exists()]
     found += [f"file {path}" for path in Path("/run/systemd/nspawn").glob(f"*/{Path(folder).name}-*")]
     return found + ([f"folder {folder}"] if Path(folder).exists() else [])
 
