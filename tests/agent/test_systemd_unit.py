@@ -118,6 +118,16 @@ def test_another_text_has_not_been_launched() -> None:
     assert (made.observed().launch, made.observed().pid) == (0, 7)
 
 
+def test_how_an_earlier_unit_of_that_name_ended_is_not_told_of_a_new_one() -> None:
+    made = unit(PROCESS | RUNNING, EXITED | {"ExecMainStatus": 3} | DEAD)
+    made.begin_anew()
+    assert made.observed() == Observed("app.service", "h")
+    made.told({"SubState": "dead"} | DEAD | {"InactiveExitTimestamp": 20_000_000}, complete=True)
+    assert made.observed() == Observed("app.service", "h")
+    made.told(PROCESS | RUNNING | {"InactiveExitTimestamp": 40_000_000}, complete=True)
+    assert (made.observed().started, made.observed().pid) == (40.0, 7)
+
+
 @pytest.mark.parametrize(
     ("sentence", "remembered", "told", "launch"),
     [

@@ -253,18 +253,21 @@ class SystemdRuntime:
 
     async def _know(self, bus: ManagerBus, files: Mapping[str, UnitFile], untouched: Set[str]) -> None:
         """Reads units that were just loaded or changed."""
-        units = []
+        units, new = [], []
         for name, file in files.items():
             unit = self._units.get(name)
             if unit is None:
                 unit = self._units[name] = LoadedUnit(name, "")
                 self._paths[unit.path] = unit
+                new.append(unit)
             unit.change(file.hash)
             units.append(unit)
         await self._read(bus, units, untouched=untouched)
         if any(unit.load == "not-found" for unit in units):
             await bus.call("Reload")
             await self._read(bus, units)
+        for unit in new:
+            unit.begin_anew()
         await self._remember()
         self._push(*files)
 

@@ -16,6 +16,9 @@ FAILED_JOBS = frozenset({"dependency", "timeout", "assert", "unsupported", "inva
 UNIT_PROPERTIES = ("ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestamp")
 SERVICE_PROPERTIES = ("MainPID", "Result", "NRestarts", "ExecMainCode", "ExecMainStatus")
 CLD_EXITED = 1
+NEVER_RUN: dict[str, Any] = dict.fromkeys(
+    ("StateChangeTimestamp", "InactiveExitTimestamp", "NRestarts", "ExecMainCode", "ExecMainStatus"), 0
+) | {"Result": "success"}
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -58,6 +61,7 @@ class LoadedUnit:
         """Counts what systemd told, so that a slower answer does not overwrite it."""
         self._properties: dict[str, Any] = {}
         self._arriving: dict[str, Any] = {}
+        self._past = 0
 
     def told(self, changed: Mapping[str, Any], *, complete: bool) -> None:
         """Takes in changed properties; they count once `complete` (a change comes in two signals)."""
@@ -67,7 +71,14 @@ class LoadedUnit:
         if complete:
             self._properties.update(self._arriving)
             self._arriving.clear()
+            if self._past and self._properties.get("InactiveExitTimestamp") == self._past:
+                self._properties.update(NEVER_RUN)
             self.news += 1
+
+    def begin_anew(self) -> None:
+        """A unit just loaded of which systemd still remembers an earlier one of that name: how that one ended is not told of this one."""
+        self._past = self._properties.get("InactiveExitTimestamp", 0)
+        self.told({}, complete=True)
 
     @property
     def state(self) -> str:
