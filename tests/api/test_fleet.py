@@ -84,6 +84,7 @@ SESSION: list[tuple[str, list[Step]]] = [
         [
             ("PUT", "/units/hello.service", {"desiredState": "loaded", "name": "hello.service"}, 204, None),
             ("obey", "hello.service", None, 0, None),
+            ("GET", "/units/hello.service", None, 200, UNIT | {"currentState": "launched", "desiredState": "loaded", "machineID": M1}),
             ("GET", "/units/hello.service", None, 200, UNIT | {"currentState": "loaded", "desiredState": "loaded", "machineID": M1}),
         ],
     ),
@@ -157,6 +158,22 @@ async def test_a_session_of_fleetctl(house: House) -> None:
             reply = await house.fleet(method, path, body)
             assert reply.status == status, (command, path, reply.body)
             assert (reply.json if reply.body else None) == expected, (command, path)
+
+
+async def test_a_unit_that_was_told_to_stop_is_seen_launched_once_more_as_fleetctls_restart_expects(house: House) -> None:
+    async def seen() -> str:
+        return str((await house.fleet("GET", "/units/a.service")).json["currentState"])
+
+    await house.submit("a.service", target="launched")
+    await house.obey("a.service")
+    await house.fleet("PUT", "/units/a.service", {"desiredState": "loaded"})
+    await house.obey("a.service")
+    assert [await seen(), await seen()] == ["launched", "loaded"]
+    await house.fleet("PUT", "/units/a.service", {"desiredState": "launched"})
+    await house.obey("a.service")
+    await house.fleet("PUT", "/units/a.service", {"desiredState": "inactive"})
+    await house.obey("a.service")
+    assert await seen() == "inactive"
 
 
 async def test_starting_twice_and_restarting_count_launches_as_they_should(house: House) -> None:

@@ -75,6 +75,7 @@ SESSION: list[tuple[str, str]] = [
     ("list-units", "hello.service\t22222222.../10.0.0.2\tactive\trunning"),
     ("list-unit-files", "launched"),
     ("cat hello.service", "ExecStart=/bin/sleep 1000"),
+    ("restart hello.service", "Unit hello.service launched on 22222222.../10.0.0.2"),
     ("stop hello.service", "Unit hello.service loaded on 22222222.../10.0.0.2"),
     ("unload hello.service", "Unit hello.service inactive"),
     ("destroy hello.service", "Destroyed hello.service"),
@@ -91,6 +92,8 @@ async def test_a_session(tmp_path: Path, house: House, program: str, door: str) 
     await house.submit("web@.service")
     endpoint = f"unix://{house.address('socket')}" if door == "socket" else f"http://{house.address('tcp')}"
     for words, expected in SESSION:
+        if words.startswith("restart") and "0.11" in program:
+            continue  # fleetctl has had it since 1.0
         said = await fleetctl(program, endpoint, tmp_path, *words.split())
         told = "\t".join(part for part in said.out.split("\t") if part)
         assert (said.code, expected in told) == (0, True), (words, said)

@@ -34,6 +34,11 @@ _METADATA_PATH = re.compile(r"/([^/]+)/metadata/([A-Za-z0-9_.-]+)")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}")
 
 
+STALE_SECONDS = 2.0
+"""How long, at the most, a unit that was told to stop is answered as launched once more. fleetctl 1.0.0's restart tells a unit to stop and
+then waits to see it launched: it relies on fleetd, which hears of a stop only after a while."""
+
+
 class Fault(Exception):
     """An answer that is an error, with fleet's text (it has none for many)."""
 
@@ -49,6 +54,7 @@ class Fleet:
     def __init__(self, units: UnitService, machines: MachineService) -> None:
         self.units = units
         self.machines = machines
+        self._stale: dict[str, float] = {}
 
     def add_to(self, app: web.Application) -> None:
         for prefix in PREFIXES:
@@ -135,7 +141,10 @@ class Fleet:
         found = await self.units.read()
         if item not in found.units:
             raise Fault(404, "unit does not exist")
-        return answers.answer(_unit(found, item, single=True))
+        unit = _unit(found, item, single=True)
+        if self._stale.pop(item, 0.0) > self.units.clock.monotonic() and unit.current_state == Target.LOADED.value:
+            unit = msgspec.structs.replace(unit, current_state=Target.LAUNCHED.value)
+        return answers.answer(unit)
 
     async def delete_unit(self, request: web.Request, item: str) -> web.StreamResponse:
         try:
@@ -161,6 +170,9 @@ class Fleet:
                 await desired.write_unit(self.units.store, unit, current.revision if current else 0)
             except Conflict:
                 continue
+            if current is not None and current.unit.target is Target.LAUNCHED and unit.target is Target.LOADED:
+                now = self.units.clock.monotonic()
+                self._stale = {other: until for other, until in self._stale.items() if until > now} | {name: now + STALE_SECONDS}
             return web.Response(status=status)
         raise Conflict(f"unit {name} is being changed by others all the time", remedy="try again")
 
