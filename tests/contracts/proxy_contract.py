@@ -100,6 +100,16 @@ class ProxyContract:
         await proxy.apply(ground.config("good"))
         assert await ground.answer() == "good"
 
+    async def test_housekeeping_is_harmless_whether_it_runs_or_not(self, ground: Ground) -> None:
+        proxy = ground.proxy()
+        await proxy.tend()
+        await proxy.apply(ground.config("good"))
+        generation = await ground.generation()
+        for _ in range(3):
+            await proxy.tend()
+        assert await ground.generation() == generation
+        assert await ground.answer() == "good"
+
     async def test_reviving_what_runs_does_nothing(self, ground: Ground) -> None:
         proxy = ground.proxy()
         await proxy.apply(ground.config("good"))

@@ -64,6 +64,9 @@ class MemoryProxy:
         await self.host.ended.wait()
         self.host.ended.clear()
 
+    async def tend(self) -> None:
+        """Nothing hangs here and nothing is logged."""
+
     async def stop(self) -> None:
         self.host.running = ""
 

@@ -134,8 +134,8 @@ async def backend(name: str, port: int = 0) -> AsyncIterator[Backend]:
 
 
 @asynccontextmanager
-async def nginx(folder: Path, **options: int) -> AsyncIterator[Nginx]:
-    proxy = Nginx(folder, ("nginx",), **options)
+async def nginx(folder: Path, *, most_lingering: int = 32, most_log: int = 16_000_000) -> AsyncIterator[Nginx]:
+    proxy = Nginx(folder, most_lingering=most_lingering, most_log=most_log)
     try:
         yield proxy
     finally:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class Proxy(Protocol):
-    """Methods raise RuntimeFailed with the proxy's own word. Calls are made one after another, except `wait_lost` and `stop`."""
+    """Methods raise RuntimeFailed with the proxy's own word. Calls are made one after another, except `wait_lost`, `tend` and `stop`."""
 
     @property
     def active(self) -> str:
@@ -32,6 +32,10 @@ class Proxy(Protocol):
 
     async def wait_lost(self) -> None:
         """Returns when the running proxy has ended without being told to; while none runs, it waits for one to run and end."""
+
+    async def tend(self) -> None:
+        """Housekeeping, to be called about twice a second: lets go of requests that hang on a machine that is gone, keeps logs within
+        bounds."""
 
     async def stop(self) -> None:
         """Ends the proxy, letting requests finish for a moment. Nothing running is no error."""

@@ -1,14 +1,20 @@
-"""Having a proxy that was killed started again: at once, and with growing delays if it keeps ending."""
+"""Looking after a proxy: one that was killed is started again, at once, and with growing delays if it keeps ending; housekeeping."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
+from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock
 from argosy.router.base import Proxy
 
+log = logging.getLogger(__name__)
+
 STEADY = 10.0
 """Seconds that a proxy must have run for its end to count as the first."""
+
+TEND_EVERY = 0.5
 
 
 async def guard(proxy: Proxy, clock: Clock, lost: Callable[[], None]) -> None:
@@ -21,3 +27,13 @@ async def guard(proxy: Proxy, clock: Clock, lost: Callable[[], None]) -> None:
             backoff.reset()
         await clock.sleep(backoff.next())
         lost()
+
+
+async def tend(proxy: Proxy, clock: Clock) -> None:
+    """For ever: the proxy's housekeeping."""
+    while True:
+        await clock.sleep(TEND_EVERY)
+        try:
+            await proxy.tend()
+        except ArgosyError as error:
+            log.warning("%s", error)

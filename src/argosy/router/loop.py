@@ -19,7 +19,7 @@ from argosy.model import Entry, RefusedRoute, RouterReport, Upstream
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router import metrics
 from argosy.router.base import Proxy
-from argosy.router.guard import guard
+from argosy.router.guard import guard, tend
 from argosy.router.naming import check_ip
 from argosy.router.process import open_files
 from argosy.router.render import Routes, Settings, check_settings, hostnames, render, routes_of
@@ -111,6 +111,7 @@ class Router:
             async with asyncio.TaskGroup() as group:
                 for work in (self._follow, self._look_up, self._serve, self._guard, self._reporter.run):
                     group.create_task(work())
+                group.create_task(tend(self._proxy, self._clock))
         finally:
             await self._proxy.close()
 

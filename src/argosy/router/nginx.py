@@ -23,6 +23,7 @@ from typing import ParamSpec, TypeVar
 
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
+from argosy.router.hanging import Hanging
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Nginx:
         patience: float = 15.0,
         most_lingering: int = MAX_LINGERING,
         most_log: int = MAX_LOG,
+        hanging: Hanging | None = None,
     ) -> None:
         self.folder = folder
         self._most_lingering = most_lingering
@@ -69,6 +71,8 @@ class Nginx:
         self._pidfd = -1
         self._lost = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._hanging = hanging or Hanging()
+        self._read = 0
 
     @property
     def active(self) -> str:
@@ -90,7 +94,7 @@ class Nginx:
                 if not pid or not self._attach(pid):
                     return False
                 self._active = await asyncio.to_thread(self._served)
-                await self._tend()
+                await self._retire()
             return True
 
     async def apply(self, config: str) -> None:
@@ -107,7 +111,7 @@ class Nginx:
                 raise
             self._active = config
             await self._disk(self._copy, CONF, GOOD)
-            await self._tend()
+            await self._retire()
 
     async def revive(self) -> bool:
         async with self._lock:
@@ -121,17 +125,20 @@ class Nginx:
             return True
 
     async def wait_lost(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(60):
-                    await self._lost.wait()
-            except TimeoutError:
-                async with self._lock:
-                    if self._pid:
-                        await self._tend()
-                continue
-            self._lost.clear()
+        await self._lost.wait()
+        self._lost.clear()
+
+    async def tend(self) -> None:
+        if not self._pid:
             return
+        size = await asyncio.to_thread(self._log_size)
+        begin = size if self._read < 0 else self._read if size >= self._read else 0
+        said = await asyncio.to_thread(self._log_from, begin) if size > begin else ""
+        self._read = size
+        await self._hanging.look(said, asyncio.get_running_loop().time())
+        if size > self._most_log:
+            async with self._lock:
+                await self._rotate_logs()
 
     async def stop(self) -> None:
         async with self._lock:
@@ -206,13 +213,16 @@ class Nginx:
                 f"nginx has not taken up the configuration after {self._patience:g} s", remedy=f"see {self.folder / ERROR_LOG}"
             )
 
-    async def _tend(self) -> None:
-        """Keeps logs and the number of retired workers within bounds."""
+    async def _retire(self) -> None:
+        """Keeps the number of retired workers within bounds, and the logs."""
         retired = await asyncio.to_thread(self._retired)
         if len(retired) > self._most_lingering:
             log.warning("%d nginx workers of earlier configurations still carry connections: ending the eldest", len(retired))
             process.send(retired[: len(retired) - self._most_lingering], signal.SIGTERM)
         self._lingering = min(len(retired), self._most_lingering)
+        await self._rotate_logs()
+
+    async def _rotate_logs(self) -> None:
         if await self._disk(self._rotate) and self._pid:
             process.send([self._pid], signal.SIGUSR1)
 
@@ -261,6 +271,7 @@ class Nginx:
             return False
         self._pid = pid
         self._lost.clear()
+        self._read = -1
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
         return True
 
