@@ -127,7 +127,7 @@ class LabContract:
     @classmethod
     def ground(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         driver = cls.make_driver()
-        folder = tmp_path_factory.mktemp("labs") / f"c{os.getpid()}"
+        folder = tmp_path_factory.mktemp("l") / f"c{os.getpid()}"
         asyncio.run(driver.clear(str(folder)))
         try:
             yield asyncio.run(raised(driver, folder))
@@ -278,9 +278,9 @@ class LabContract:
         assert await asyncio.to_thread(traces, larger.mark("m4")) == []
         assert await ground.powered("m1") is Power.ON
 
-    async def test_everything_is_cleared_by_the_folder_alone(self, tmp_path: Path) -> None:
+    async def test_everything_is_cleared_by_the_folder_alone(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         driver = self.make_driver()
-        folder = tmp_path / f"d{os.getpid()}"
+        folder = tmp_path_factory.mktemp("l") / f"d{os.getpid()}"
         await driver.clear(str(folder))
         ground = await raised(driver, folder, machines=2)
         await driver.pause(ground.lab, "m1")
