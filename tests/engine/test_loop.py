@@ -289,6 +289,21 @@ async def test_after_the_store_was_away_agents_get_the_time_to_come_back(clock: 
         assert {place: after[place] for place in after if place in before} == {place: before[place] for place in before if place[0] != "m3"}
 
 
+async def test_a_short_break_delays_the_move_from_a_lost_machine_no_longer_than_it_lasted(clock: FakeClock) -> None:
+    async with harness(clock, "m1", "m2", engines=["e1", "e2"]) as cluster:
+        await cluster.submit("a.service")
+        await cluster.until_on("a.service", "m1")
+        await cluster.pass_time(4 * TTL)
+        await cluster.kill(cluster.leaders()[0])
+        (line,) = [line for _, line, _ in cluster.engines.values()]
+        line.cut()
+        await cluster.pass_time(2)
+        line.mend()
+        await cluster.pass_time(TTL - 2 + 0.5, step=0.5)
+        await cluster.machine_dies("m1")
+        await cluster.until_on("a.service", "m2")
+
+
 async def test_while_its_line_to_the_store_is_cut_an_engine_does_nothing_and_then_catches_up(clock: FakeClock) -> None:
     async with harness(clock, "m1", "m2") as cluster:
         line = cluster.engines["e1"][1]

@@ -40,23 +40,47 @@ async def agent(store: Store, machine: str) -> None:
         await asyncio.sleep(TTL / 5)
 
 
+class Lab:
+    """Three agents and two engines, each engine on a line of its own; `store` is the agents' and the user's."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.clock = SystemClock()
+        self.stores = [EtcdStore(cluster.endpoints, self.clock, cluster.tls) for _ in range(3)]
+        self.store = self.stores[0]
+        self.engines = {f"e{n}": Engine(store, f"e{n}", self.clock, TTL) for n, store in enumerate(self.stores[1:])}
+        self.tasks = {machine: asyncio.create_task(agent(self.store, machine)) for machine in MACHINES}
+        self.tasks |= {name: asyncio.create_task(engine.run()) for name, engine in self.engines.items()}
+
+    async def settled(self) -> None:
+        """Until the engines have been in touch with the store for so long that they believe in lost machines."""
+        await self.clock.sleep(2 * TTL)
+
+    async def power_cut(self, machine: str) -> None:
+        """The machine with the leading engine: neither says goodbye."""
+        (leader,) = [name for name, engine in self.engines.items() if engine.leading]
+        await self.stores[1 + int(leader[1:])].close()
+        await self._stop(leader, machine)
+
+    async def close(self) -> None:
+        await self._stop(*self.tasks)
+        for store in self.stores:
+            await store.close()
+
+    async def _stop(self, *names: str) -> None:
+        for name in names:
+            self.tasks[name].cancel()
+        await asyncio.gather(*(self.tasks[name] for name in names), return_exceptions=True)
+
+
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[Cluster, EtcdStore]]:
-    """Three members, three agents, two engines, each on a line of its own."""
-    clock = SystemClock()
+async def running() -> AsyncIterator[tuple[Cluster, Lab]]:
     with fast_folder() as folder:
-        async with etcd_cluster(folder) as cluster, asyncio.TaskGroup() as group:
-            stores = [EtcdStore(cluster.endpoints, clock, cluster.tls) for _ in range(3)]
-            tasks = [group.create_task(agent(stores[0], machine)) for machine in MACHINES]
-            tasks += [group.create_task(Engine(store, f"e{n}", clock, TTL).run()) for n, store in enumerate(stores[1:])]
+        async with etcd_cluster(folder) as cluster:
+            lab = Lab(cluster)
             try:
-                yield cluster, stores[0]
+                yield cluster, lab
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                for store in stores:
-                    await store.close()
+                await lab.close()
 
 
 async def submit(store: Store, names: list[str]) -> None:
@@ -86,7 +110,8 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 async def test_a_deploy_goes_on_when_etcd_loses_its_leader_in_the_middle_of_it() -> None:
     names = [f"a@{number}.service" for number in range(600)]
-    async with running() as (cluster, store):
+    async with running() as (cluster, lab):
+        store = lab.store
 
         async def some() -> bool:
             return len(await placed(store)) > 100
@@ -103,8 +128,28 @@ async def test_a_deploy_goes_on_when_etcd_loses_its_leader_in_the_middle_of_it()
         assert counts == [200, 200, 200]
 
 
+async def test_a_machine_that_takes_the_leaders_of_etcd_and_engine_along_is_replaced_within_its_lease_and_a_little() -> None:
+    async with running() as (cluster, lab):
+        await submit(lab.store, ["a.service"])
+
+        async def on_m1() -> bool:
+            return list(await placed(lab.store)) == [("m1", "a.service")]
+
+        async def elsewhere() -> bool:
+            return list(await placed(lab.store)) == [("m2", "a.service")]
+
+        await until(on_m1)
+        await lab.settled()
+        started = time.monotonic()
+        await lab.power_cut("m1")
+        await cluster.kill(await cluster.leader())
+        await until(elsewhere)
+        assert time.monotonic() - started < 3 * TTL
+
+
 async def test_nothing_moves_when_all_members_lose_their_power_and_come_back() -> None:
-    async with running() as (cluster, store):
+    async with running() as (cluster, lab):
+        store = lab.store
 
         async def both() -> bool:
             return len(await placed(store)) == 30

@@ -41,7 +41,7 @@ class Election:
         self._lease = 0
 
     async def win(self) -> Term:
-        """Waits until nobody leads, and then leads. Asks the store at least twice a ttl, so that `Contact` knows whether it is there."""
+        """Waits until nobody leads, and then leads. Asks the store as often as a leader does: `Contact` must know whether it is there."""
         vacant = Wake()
         backoff = Backoff()
         async with asyncio.TaskGroup() as group:
@@ -59,7 +59,7 @@ class Election:
                     if term is not None:
                         return term
                     backoff.reset()
-                    await vacant.wait(self._clock, self._ttl / 2)
+                    await vacant.wait(self._clock, self._ttl / 5)
             finally:
                 watcher.cancel()
 

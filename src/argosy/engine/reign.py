@@ -53,8 +53,9 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Reign:
-    """`revision` is that of the leader's key. `grace`: for how many times the longest lease of a machine the store must have been there
-    before a missing machine counts as lost: once for leases that a returning store renewed to run out, once for agents to come back."""
+    """`revision` is that of the leader's key. `grace`: after a long break, for how many times the longest lease of a machine the store must
+    have been there before a missing machine counts as lost: once for leases that a returning store renewed to run out, once for agents to
+    come back."""
 
     def __init__(self, store: Store, revision: int, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0) -> None:
         self.world = World(patient=True)
