@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 CHECKOUT = HERE.parent
 ARGOSY = str(Path(sys.executable).parent / "argosy")
 APP = str(HERE / "hello" / "hello.py")
-ENTRY = "http://127.0.0.1:8080/"
 HOST = "hello.example"
 RATE = 200
 UNITS = ("hello@1", "hello@2", "hello-announce@1", "hello-announce@2")
@@ -95,14 +94,14 @@ async def serving(count: int, patience: float = 60.0) -> None:
     raise Failed(f"the routers do not serve {count} instances of hello after {patience:.0f} s: argosy routes shows what they do")
 
 
-async def curl(times: int) -> None:
-    print(f"  $ curl -H 'Host: {HOST}' {ENTRY}", flush=True)
+async def curl(entry: str, times: int) -> None:
+    print(f"  $ curl -H 'Host: {HOST}' {entry}", flush=True)
     program = shutil.which("curl")
     if program is None:
         raise Failed("curl is not installed")
     for _ in range(times):
         process = await asyncio.create_subprocess_exec(
-            program, "-sS", "--max-time", "5", "-H", f"Host: {HOST}", ENTRY, stdout=asyncio.subprocess.PIPE
+            program, "-sS", "--max-time", "5", "-H", f"Host: {HOST}", entry, stdout=asyncio.subprocess.PIPE
         )
         output, _ = await process.communicate()
         print(f"    {output.decode().strip()}", flush=True)
@@ -174,6 +173,7 @@ async def story(light: bool) -> None:
     say("A cluster of three machines on this host:")
     await argosy("lab", "up", "--machines", "3", *(["--light"] if light else []))
     await argosy("list-machines", "--fields", "machine,ip,name,runtime,leader")
+    entry = f"http://{(await asked('lab', 'ps'))['entry']}/"
     folder = await install_app(await kind_of_lab())
     say("Two unit files are submitted: the application, and its sidekick that announces it. Then two instances of each are started.")
     await argosy("submit", str(folder / "hello@.service"), str(folder / "hello-announce@.service"))
@@ -183,8 +183,8 @@ async def story(light: bool) -> None:
     await serving(2)
     say("Every machine's nginx routes to both; the entry in front spreads over the machines. Ask it:")
     await argosy("routes")
-    await curl(4)
-    load = Load(ENTRY, HOST, RATE, CLOCK)
+    await curl(entry, 4)
+    load = Load(entry, HOST, RATE, CLOCK)
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
         try:
@@ -200,10 +200,10 @@ async def story(light: bool) -> None:
         finally:
             load.stop()
     print(f"\n  In all: {len(load.answers)} requests, {len(load.failed())} failed.")
-    farewell()
+    farewell(entry)
 
 
-def farewell() -> None:
+def farewell(entry: str) -> None:
     say("The cluster stays up. Look around (from this folder):")
     for command, what in (
         ("list-units", "where units are and what they do"),
@@ -214,7 +214,7 @@ def farewell() -> None:
         ("lab exec m1 -- systemctl status", "run something on a machine"),
     ):
         print(f"  .venv/bin/argosy {command:<36} {what}")
-    print(f"  {f'curl -H Host:{HOST} {ENTRY}':<53} ask through the entry")
+    print(f"  {f'curl -H Host:{HOST} {entry}':<53} ask through the entry")
     print(f"  {'make demo-down':<53} remove every trace")
 
 
