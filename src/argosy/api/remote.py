@@ -97,7 +97,7 @@ class Remote:
         if not where:
             raise NotFound(f"unit {name} is on no machine", remedy=f"argosy why {name} says why")
         if len(where) > 1:
-            raise InvalidInput(f"unit {name} is on {len(where)} machines: {', '.join(where)}", remedy="choose one with machine=")
+            raise InvalidInput(f"unit {name} is on {len(where)} machines: {', '.join(where)}", remedy="choose one of them with --machine")
         return where[0]
 
     async def _alive(self, machine_id: str) -> Machine:

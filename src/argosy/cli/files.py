@@ -9,7 +9,9 @@ from typing import NamedTuple
 from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
 from argosy.unit.names import template_of
-from argosy.unit.parse import LARGEST_FILE, UnitFile, parse
+from argosy.unit.parse import UnitFile, parse
+
+MOST_READ = 16 * 1024 * 1024
 
 
 class Given(NamedTuple):
@@ -46,13 +48,17 @@ def _found(folder: str, name: str) -> Given | None:
     return None
 
 
-def _read(path: str) -> UnitFile:
+def content(path: str) -> bytes:
+    """A file's bytes, or as many of them as show that it is too large to be a unit file. Raises InvalidInput."""
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            return file.read(MOST_READ)
     except OSError as error:
-        raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _read(path: str) -> UnitFile:
     try:
-        return parse(data)
+        return parse(content(path))
     except InvalidUnit as error:
         raise InvalidUnit(f"{path}: {error.message}", remedy=error.remedy) from error

@@ -50,5 +50,7 @@ def journal(
             click.echo(
                 json.dumps(line, ensure_ascii=False) if form == "json" else line.get("text", "") if form == "cat" else log_line(line, name)
             )
+        if follow:
+            raise ArgosyError(f"the log of {name} has ended", remedy=f"it may have moved: argosy journal -f {name} asks again")
     except KeyboardInterrupt:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -60,21 +61,22 @@ def drain(client: Client, machine: str, no_block: bool, block_attempts: int, as_
 
     Example: argosy drain m2
     """
+    before, _ = units(client)
     answer = client.ask("POST", machine_path(machine, "drain"), {})
     if not no_block:
-        _wait_until_empty(client, machine, answer["machine"], block_attempts, quiet=as_json)
+        _wait_until_empty(client, machine, answer["machine"], before, block_attempts, quiet=as_json)
     _tell(answer, as_json, f"is {'draining' if no_block else 'drained'}. Undo with: argosy uncordon {machine}")
 
 
-def _wait_until_empty(client: Client, machine: str, machine_id: str, limit: int, *, quiet: bool) -> None:
-    left: set[str] = set()
+def _wait_until_empty(client: Client, machine: str, machine_id: str, before: Sequence[View], limit: int, *, quiet: bool) -> None:
+    left = _on(before, machine_id)
     index = 0
     with Progress() as progress:
         while True:
             patience = 1.0 if progress.visible else LONGEST_READ
             rest = max(0.05, limit - progress.waited) if limit else patience
             found, index = units(client, (), index, min(patience, rest))
-            here = {unit["name"] for unit in found if not unit.get("everywhere") and _is_on(unit, machine_id)}
+            here = _on(found, machine_id)
             for name in sorted(left - here):
                 if not quiet:
                     progress.echo(f"Unit {name} moved away")
@@ -88,8 +90,13 @@ def _wait_until_empty(client: Client, machine: str, machine_id: str, limit: int,
             progress.say(f"still on {machine}: {', '.join(sorted(here))}")
 
 
-def _is_on(unit: View, machine_id: str) -> bool:
-    return any(place["machine"] == machine_id and not place.get("finished") for place in places(unit))
+def _on(found: Sequence[View], machine_id: str) -> set[str]:
+    """The units that a drain moves away."""
+    return {unit["name"] for unit in found if not unit.get("everywhere") and any(_holds(place, machine_id) for place in places(unit))}
+
+
+def _holds(place: View, machine_id: str) -> bool:
+    return bool(place["machine"] == machine_id and not place.get("finished"))
 
 
 def _tell(answer: View, as_json: bool, what: str) -> None:

@@ -21,6 +21,7 @@ ENDINGS = {
     "resources": "it could not be started at all",
     "protocol": "it did not say that it was ready",
     "oom-kill": "it ran out of memory",
+    "dependency": "a unit that it requires failed",
 }
 """systemd's results in words."""
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
+from argosy.cli.files import content
 from argosy.cli.session import json_option
 from argosy.cli.table import show_json
-from argosy.errors import InvalidUnit
-from argosy.unit.names import normalize
-from argosy.unit.parse import LARGEST_FILE
+from argosy.errors import InvalidInput
 from argosy.unit.verify import verify as problems_of
 
 
@@ -39,11 +38,8 @@ def verify(files: tuple[str, ...], as_json: bool) -> None:
 
 def _problems(path: str) -> list[dict[str, Any]]:
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_FILE + 1)
-        problems = [(problem.line, problem.severity, problem.message) for problem in problems_of(normalize(path.rpartition("/")[2]), data)]
-    except OSError as error:
-        problems = [(0, "error", f"cannot be read: {error.strerror}")]
-    except InvalidUnit as error:
-        problems = [(0, "error", str(error))]
+        found = problems_of(path.rpartition("/")[2], content(path))
+        problems = [(problem.line, problem.severity, problem.message) for problem in found]
+    except InvalidInput as error:
+        problems = [(0, "error", str(error).removeprefix(f"{path} "))]
     return [{"file": path, "line": line, "severity": severity, "message": message} for line, severity, message in problems]

@@ -58,7 +58,7 @@ def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyEr
     for start in range(0, len(wishes.wishes), BATCH):
         for result in client.ask("POST", UNITS, {"units": wishes.wishes[start : start + BATCH]})["results"]:
             if result.get("error"):
-                refused.append(meant(result["error"]["code"], result["error"]))
+                refused.append(_named(result["name"], meant(result["error"]["code"], result["error"])))
             else:
                 written[result["name"]] = result
     if refused and not written and len(refused) == 1:
@@ -66,6 +66,11 @@ def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyEr
     for error in refused:
         complain(error)
     return written, refused
+
+
+def _named(name: str, error: ArgosyError) -> ArgosyError:
+    """The error, naming the unit if it does not: several may have been sent."""
+    return error if name in error.message else type(error)(f"unit {name}: {error.message}", remedy=error.remedy)
 
 
 def bring(

@@ -36,7 +36,7 @@ def why(client: Client, word: str, as_json: bool) -> None:
     rows = [_row(row, found) for row in answer.get("machines", [])]
     if rows:
         click.echo()
-    show(rows, ("machine", "name", "verdict", "why"))
+        show(rows, ("machine", "name", "verdict", "why"))
 
 
 def _row(row: View, found: Mapping[str, View]) -> list[str]:

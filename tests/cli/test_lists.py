@@ -1,0 +1,159 @@
+"""What the lists show, to the letter: fleetctl's columns and words, and ours where it has none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import pytest_asyncio
+
+from argosy.model import Facts, RefusedRoute, RouterReport, Upstream
+from argosy.state import keys
+from argosy.state.records import encode
+from argosy.store.base import Put
+from tests.api.house import GLOBAL, HELLO, M1, M2
+from tests.cli.stage import Stage
+
+
+@pytest_asyncio.fixture(name="stage")
+async def with_units(stage: Stage) -> Stage:
+    """Two machines; a unit of each kind."""
+    house = stage.house
+    facts = Facts(cores=2, memory=4 * 1024**3, load=0.5, kernel="6.1.0", os="Debian 12")
+    await house.machine(M1, metadata={"role": "web", "region": "eu"}, facts=facts, runtime="systemd", version="0.1.0")
+    await house.machine(M2, name="m2")
+    await house.submit("hello.service", HELLO, "launched")
+    await house.place("hello.service", M1)
+    await house.observe("hello.service", M1, since=1_700_000_000.0)
+    await house.submit("every.service", GLOBAL, "launched")
+    await house.place("every.service", M1, M2)
+    await house.observe("every.service", M1, "failed", "failed", failures=3, retry_at=2_000_000_000.0, result="exit-code", code=2)
+    await house.submit("db.service", HELLO + "[X-Fleet]\nMachineMetadata=role=db\n", "launched")
+    await house.submit("hello@.service", HELLO)
+    return stage
+
+
+async def test_list_units(stage: Stage) -> None:
+    assert await stage.good("list-units") == (
+        "UNIT           MACHINE               ACTIVE    SUB\n"
+        "db.service     -                     inactive  waiting\n"
+        "every.service  11111111.../10.0.0.1  failed    failing\n"
+        "every.service  22222222.../10.0.0.2  inactive  unknown\n"
+        "hello.service  11111111.../10.0.0.1  active    running\n"
+    )
+
+
+async def test_list_unit_files(stage: Stage) -> None:
+    rows = [line.split() for line in (await stage.good("list-unit-files")).splitlines()]
+    assert [(row[0], *row[2:]) for row in rows] == [
+        ("UNIT", "DSTATE", "STATE", "TARGET"),
+        ("db.service", "launched", "inactive", "-"),
+        ("every.service", "launched", "-", "global"),
+        ("hello.service", "launched", "launched", "11111111.../10.0.0.1"),
+        ("hello@.service", "inactive", "inactive", "-"),
+    ]
+    assert rows[0][1] == "HASH"
+    assert {len(row[1]) for row in rows[1:]} == {7}
+
+
+async def test_list_machines(stage: Stage) -> None:
+    assert await stage.good("list-machines") == (
+        "MACHINE      IP        METADATA\n11111111...  10.0.0.1  region=eu,role=web\n22222222...  10.0.0.2  -\n"
+    )
+
+
+FIELDS = [
+    (("list-units", "--fields", "unit,target,pid", "--no-legend"), "every.service  launched  42"),
+    (("list-units", "--full", "--fields=unit,machine"), f"hello.service  {M1}/10.0.0.1"),
+    (("list-units", "-l", "--fields=load,since,unit"), "loaded  1700000000  hello.service"),
+    (("list-unit-files", "--fields=unit,desc,global"), "every.service   -      true"),
+    (("list-unit-files", "--fields", "unit, tmachine", "-l"), f"hello.service   {M1}/10.0.0.1"),
+    (("list-machines", "--full"), f"{M1}  10.0.0.1"),
+    (("list-machines", "--fields=name,state,units,leader,runtime"), "m1    ready  2      -       systemd"),
+    (("list-machines", "--fields=cores,memory,load,kernel,os,version"), "2      4.0G    0.50  6.1.0   Debian 12  0.1.0"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), FIELDS, ids=[" ".join(row[0]) for row in FIELDS])
+async def test_columns_are_chosen(stage: Stage, words: tuple[str, ...], line: str) -> None:
+    lines = (await stage.good(*words)).splitlines()
+    assert line in lines or any(found.startswith(line) for found in lines), lines
+    assert ("UNIT" in lines[0] or "MACHINE" in lines[0] or lines[0].isupper()) == ("--no-legend" not in words)
+
+
+@pytest.mark.parametrize("verb", ["list-units", "list-unit-files", "list-machines"])
+async def test_an_unknown_column_is_told_with_those_that_there_are(stage: Stage, verb: str) -> None:
+    said = await stage.run(verb, "--fields=colour")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Error: --fields: no field 'colour'\n  known fields: ")
+
+
+async def test_json_is_what_the_api_says(stage: Stage) -> None:
+    units = json.loads(await stage.good("list-units", "--json"))
+    assert units == (await stage.house.own("GET", "/units")).json["units"]
+    assert json.loads(await stage.good("list-unit-files", "--json")) == units
+    machines = json.loads(await stage.good("list-machines", "--json"))
+    assert machines == (await stage.house.own("GET", "/machines")).json["machines"]
+    why = json.loads(await stage.good("why", "hello", "--json"))
+    assert why["unit"] == "hello.service"
+    assert json.loads(await stage.good("routes", "--json")) == []
+
+
+async def test_why(stage: Stage) -> None:
+    assert await stage.good("why", "db") == (
+        "db.service: no machine fits: all 2 refuse it\n"
+        "\n"
+        "MACHINE               NAME  VERDICT          WHY\n"
+        "11111111.../10.0.0.1  m1    MachineMetadata  local Machine metadata insufficient: role=db is required, it has role=web\n"
+        "22222222.../10.0.0.2  m2    MachineMetadata  local Machine metadata insufficient: role=db is required, it has no role\n"
+    )
+    lines = (await stage.good("why", "hello")).splitlines()
+    assert lines[0] == "hello.service: on 11111111: fewest units"
+    assert lines[3].startswith("11111111.../10.0.0.1  m1    placed here  ")
+    assert lines[4].startswith("22222222.../10.0.0.2  m2    takes it     ")
+    lines = (await stage.good("why", "every")).splitlines()
+    assert lines[1].startswith("m1 says: it has failed 3 times in a row, exit status 2; the next try is in ")
+    assert await stage.good("why", "hello@.service") == (
+        "hello@.service: its text cannot be placed: hello@.service is a template: start an instance of it\n"
+    )
+    await stage.good("unload", "--no-block", "db")
+    assert (await stage.good("why", "db")).startswith("db.service: nobody asked for it: its target state is inactive")
+
+
+async def report(stage: Stage, report: RouterReport) -> None:
+    await stage.house.store.commit([], [Put(keys.router(report.machine), encode(report))])
+
+
+async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage) -> None:
+    both = Upstream("hello", "hello@1", "10.0.0.1:3000", stage.house.clock.now() - 61)
+    one = Upstream("hello", "hello@2", "10.0.0.2:3000", stage.house.clock.now() - 5)
+    refused = (RefusedRoute("/services/web/x;y/1", "it holds ';'"),)
+    await report(stage, RouterReport(M1, (both, one), refused, hosts={"hello": "hello.example"}, error="nginx says no", omitted=2))
+    await report(stage, RouterReport(M2, (both,), refused, hosts={"hello": "hello.example"}))
+    said = await stage.run("routes")
+    assert said.code == 0
+    assert said.out == (
+        "APP    HOST           INSTANCE  ADDRESS        SINCE        ROUTERS\n"
+        "hello  hello.example  hello@1   10.0.0.1:3000  1min 1s ago  all\n"
+        "hello  hello.example  hello@2   10.0.0.2:3000  5s ago       m1\n"
+    )
+    assert said.err == (
+        "Refused /services/web/x;y/1: it holds ';'\n"
+        "The router of 11111111.../10.0.0.1 serves what it last could: nginx says no\n"
+        "The router of 11111111.../10.0.0.1 serves 2 more that do not fit in here\n"
+    )
+    full = (await stage.run("routes", "--full", "--no-legend")).out.splitlines()
+    assert [line.split()[-1] for line in full] == ["11111111.../10.0.0.1", "11111111.../10.0.0.1", "22222222.../10.0.0.2"]
+
+
+async def test_no_routes_say_how_to_make_one(stage: Stage) -> None:
+    said = await stage.run("routes")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.\n"
+
+
+async def test_an_empty_cluster_shows_headings_only(stage: Stage) -> None:
+    for name in ("hello.service", "every.service", "db.service", "hello@.service"):
+        await stage.good("destroy", name)
+    assert await stage.good("list-unit-files") == "UNIT  HASH  DSTATE  STATE  TARGET\n"
+    assert await stage.good("list-unit-files", "--no-legend") == ""
