@@ -23,7 +23,8 @@ HOST = "hello.example"
 RATE = 200
 UNITS = ("hello@1", "hello@2", "hello-announce@1", "hello-announce@2")
 CLOCK = SystemClock()
-ENVIRONMENT = {**os.environ, "ARGOSY_LAB": "lab"}
+LAB = os.environ.get("ARGOSY_LAB", "lab")
+ENVIRONMENT = {**os.environ, "ARGOSY_LAB": LAB}
 
 
 class Failed(Exception):
