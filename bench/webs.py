@@ -60,10 +60,10 @@ async def status(port: int, host: str) -> int:
         return 0
 
 
-async def wrk(port: int, host: str, seconds: int, connections: int) -> float:
-    """Requests per second."""
+async def wrk(port: int, host: str, seconds: int, connections: int, prefix: Sequence[str] = ()) -> float:
+    """Requests per second. `prefix`: a command that runs wrk, such as taskset's."""
     url = f"http://127.0.0.1:{port}/"
-    command = ("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", f"Host: {host}", url)
+    command = (*prefix, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-H", f"Host: {host}", url)
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     said = (await child.communicate())[0].decode()
     found = re.search(r"Requests/sec:\s+([\d.]+)", said)

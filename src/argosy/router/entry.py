@@ -22,7 +22,7 @@ from argosy.router.base import Proxy
 from argosy.router.guard import guard, tend
 from argosy.router.process import open_files
 from argosy.router.render import HEALTH, HEALTH_HOST, is_router, render_entry
-from argosy.router.sever import sever
+from argosy.router.sockdiag import end_connections
 from argosy.router.sources import read_sources
 
 log = logging.getLogger(__name__)
@@ -90,6 +90,16 @@ async def probe(address: str) -> None:
         raise Silent(f"no answer within {TIMEOUT:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unhealthy(str(error) or type(error).__name__) from error
+
+
+async def sever(address: str) -> None:
+    """Ends this host's connections to a router that has fallen silent: nginx sees them fail and asks another router for what may be
+    repeated, where it would wait for ever. A host that does not allow it loses nothing but time."""
+    target = parse_address(address)
+    try:
+        await asyncio.to_thread(end_connections, [(target.host, target.port)])
+    except OSError as error:
+        log.debug("connections to %s cannot be ended: %s", address, error)
 
 
 class Entry:

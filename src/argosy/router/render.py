@@ -209,10 +209,7 @@ def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domai
 
 def render(routes: Routes, settings: Settings, sources: Mapping[str, str]) -> str:
     """nginx.conf. `sources` are templates by name, TEMPLATE among them. Raises InvalidInput for a template that cannot be rendered."""
-    count = sum(len(server.targets) for app in routes.apps for server in app.servers)
-    zone = f"{256 + len(routes.apps) + 2 * count}k"
-    zoned = next((app.upstream for app in routes.apps if app.servers), "")
-    return _rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH, "zone": zone, "zoned": zoned})
+    return _rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH})
 
 
 def render_entry(routers: Sequence[str], listen: Sequence[str], nofile: int, sources: Mapping[str, str]) -> str:
@@ -220,7 +217,7 @@ def render_entry(routers: Sequence[str], listen: Sequence[str], nofile: int, sou
     none."""
     servers = sorted({str(parse_address(router)) for router in routers if is_router(router)})
     settings = Settings(listen=tuple(check_listen(address) for address in listen), nofile=nofile)
-    return _rendered(ENTRY_TEMPLATE, sources, {"servers": servers, "settings": settings, "zone": f"{256 + 2 * len(servers)}k"})
+    return _rendered(ENTRY_TEMPLATE, sources, {"servers": servers, "settings": settings})
 
 
 def is_router(address: str) -> bool:
