@@ -217,6 +217,14 @@ async def test_one_bad_unit_among_good_ones_is_told_and_the_others_go_on(stage: 
     assert (said.code, said.out) == (1, "Destroyed hello.service\n")
 
 
+@pytest.mark.parametrize("options", [(), ("--no-block",)])
+async def test_when_all_are_refused_nothing_is_waited_for(stage: Stage, options: tuple[str, ...]) -> None:
+    await stage.house.submit("other.service")
+    said = await stage.run("start", *options, "a", "b")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.count("does not exist") == 2
+
+
 async def test_without_blocking_it_says_what_it_triggered(stage: Stage) -> None:
     stage.file("hello.service", HELLO)
     stage.file("every.service", GLOBAL)

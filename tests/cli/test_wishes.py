@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from argosy.cli.files import Given
-from argosy.cli.wishes import decide, plain
+from argosy.cli.telling import plain
+from argosy.cli.wishes import decide
 from argosy.errors import Conflict
 from argosy.unit.parse import parse
 

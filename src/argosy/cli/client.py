@@ -39,17 +39,18 @@ class Unreachable(ArgosyError):
     """No agent answers at the endpoint."""
 
 
-def endpoints(given: str | None, environ: Mapping[str, str] = os.environ) -> Groups:
+def endpoints(given: str | None, environ: Mapping[str, str] = os.environ, uid: int | None = None, labs: str = "") -> Groups:
     """Where to ask: what was given, or ARGOSY_ENDPOINT says; otherwise the user's own agent, else the system's, else the machines of the
-    lab named by ARGOSY_LAB (or `lab`). Raises NotFound if ARGOSY_LAB names no lab."""
+    lab named by ARGOSY_LAB (or `lab`). `labs`: the folder of all labs ("": this user's own). Raises NotFound if ARGOSY_LAB names no lab."""
     chosen = given or environ.get("ARGOSY_ENDPOINT") or environ.get("FLEETCTL_ENDPOINT")
     if chosen:
         return [[part.strip() for part in chosen.split(",") if part.strip()]]
     if environ.get("ARGOSY_LAB"):
-        return [[f"unix://{path}" for path in sockets(environ["ARGOSY_LAB"])]]
-    groups = [[f"unix://{default_dirs(environ, uid)[1]}/argosy.sock"] for uid in dict.fromkeys((os.getuid(), 0))]
+        return [[f"unix://{path}" for path in sockets(environ["ARGOSY_LAB"], labs)]]
+    users = dict.fromkeys((os.getuid() if uid is None else uid, 0))
+    groups = [[f"unix://{default_dirs(environ, user)[1]}/argosy.sock"] for user in users]
     with contextlib.suppress(NotFound, InvalidInput):
-        groups.append([f"unix://{path}" for path in sockets("lab")])
+        groups.append([f"unix://{path}" for path in sockets("lab", labs)])
     return groups
 
 

@@ -33,4 +33,4 @@ def destroy(client: Client, words: tuple[str, ...], no_block: bool, block_attemp
             complain(error)
             continue
         click.echo(f"Destroyed {name}")
-    sys.exit(missing)
+    sys.exit(int(missing))

@@ -9,7 +9,7 @@ import click
 from argosy.cli.client import Client
 from argosy.cli.files import given
 from argosy.cli.session import asks
-from argosy.cli.waiting import tell
+from argosy.cli.telling import tell
 from argosy.cli.wishes import wishes_for
 from argosy.errors import InvalidInput
 
@@ -31,4 +31,4 @@ def submit(client: Client, words: tuple[str, ...], replace: bool) -> None:
     written, refused = tell(client, wishes_for(client, "submit", wanted, replace=replace))
     for name, unit_written in written.items():
         click.echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
-    sys.exit(bool(refused))
+    sys.exit(int(bool(refused)))

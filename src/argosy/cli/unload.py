@@ -10,8 +10,8 @@ from argosy.cli.client import Client
 from argosy.cli.names import known
 from argosy.cli.outcome import unloaded
 from argosy.cli.session import asks, unit_arguments
+from argosy.cli.telling import plain
 from argosy.cli.waiting import bring, waits
-from argosy.cli.wishes import plain
 
 
 @click.command()

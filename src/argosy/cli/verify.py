@@ -33,7 +33,7 @@ def verify(files: tuple[str, ...], as_json: bool) -> None:
         for path in dict.fromkeys(files):
             if not any(problem["file"] == path for problem in found):
                 click.echo(f"{path}: good")
-    sys.exit(any(problem["severity"] == "error" for problem in found))
+    sys.exit(int(any(problem["severity"] == "error" for problem in found)))
 
 
 def _problems(path: str) -> list[dict[str, Any]]:

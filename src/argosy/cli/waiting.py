@@ -1,4 +1,4 @@
-"""Telling the cluster what units should come to, and waiting until they have."""
+"""Waiting until units have come to what was wished of them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from typing import Any
 
 import click
 
-from argosy.cli.client import Client, meant
-from argosy.cli.cluster import UNITS, View, machines, unit_path, units, where_seen
-from argosy.cli.failing import complain
+from argosy.cli.client import Client
+from argosy.cli.cluster import View, machines, unit_path, units, where_seen
 from argosy.cli.outcome import Judge, Outcome, unplaced
 from argosy.cli.progress import AFTER, Progress
-from argosy.cli.wishes import Wishes
-from argosy.errors import ArgosyError, Conflict, NotFound
-
-BATCH = 1000
-"""Units that the API takes at once."""
+from argosy.cli.telling import Wishes, tell
+from argosy.errors import Conflict, NotFound
 
 LONGEST_READ = 10.0
 """Seconds that one blocking question lasts."""
@@ -47,37 +43,13 @@ def standing(client: Client, names: Sequence[str], verb: str) -> list[View]:
     return [found[name] for name in names]
 
 
-def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyError]]:
-    """Sends wishes; what was written by name, and what was refused. Raises the refusal if there is nothing else."""
-    for line in wishes.warnings:
-        click.echo(line, err=True)
-    for line in wishes.notes:
-        click.echo(line)
-    written: dict[str, View] = {}
-    refused: list[ArgosyError] = []
-    for start in range(0, len(wishes.wishes), BATCH):
-        for result in client.ask("POST", UNITS, {"units": wishes.wishes[start : start + BATCH]})["results"]:
-            if result.get("error"):
-                refused.append(_named(result["name"], meant(result["error"]["code"], result["error"])))
-            else:
-                written[result["name"]] = result
-    if refused and not written and len(refused) == 1:
-        raise refused[0]
-    for error in refused:
-        complain(error)
-    return written, refused
-
-
-def _named(name: str, error: ArgosyError) -> ArgosyError:
-    """The error, naming the unit if it does not: several may have been sent."""
-    return error if name in error.message else type(error)(f"unit {name}: {error.message}", remedy=error.remedy)
-
-
 def bring(
     client: Client, verb: str, wishes: Wishes, judge: Callable[[View, View, Mapping[str, View]], Outcome], *, no_block: bool, attempts: int
 ) -> int:
     """Sends wishes and waits for what comes of them; returns the exit status. `judge` has the unit, what was written of it, machines."""
     written, refused = tell(client, wishes)
+    if not written:
+        return int(bool(refused))
     if no_block:
         for unit in units(client, list(written))[0]:
             click.echo(f"Triggered {'global unit' if unit.get('everywhere') else 'unit'} {unit['name']} {verb}")

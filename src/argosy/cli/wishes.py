@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import View, units
 from argosy.cli.files import Given
+from argosy.cli.telling import Wishes
 from argosy.errors import Conflict
 
 REPLACEABLE = {
@@ -16,14 +17,6 @@ REPLACEABLE = {
     "start": ("inactive", "loaded", "launched"),
 }
 """What a verb's --replace may replace, by the unit's target: a running unit is not stopped by mistake."""
-
-
-class Wishes(NamedTuple):
-    """`wishes` as the API takes them, in order; `warnings` and `notes` are for the person."""
-
-    wishes: list[dict[str, Any]]
-    warnings: list[str]
-    notes: list[str]
 
 
 def wishes_for(client: Client, verb: str, wanted: Sequence[Given], *, replace: bool, target: str = "") -> Wishes:
@@ -72,8 +65,3 @@ def _text(verb: str, given: Given, known: Mapping[str, View], replace: bool, mad
         if warning not in made.warnings:
             made.warnings.append(warning)
     return {}
-
-
-def plain(names: Iterable[str], **what: Any) -> Wishes:
-    """The same wish for each unit, without a text."""
-    return Wishes([{"name": name, **what} for name in names], [], [])

@@ -1,0 +1,55 @@
+"""Telling the cluster what is wished of units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import click
+
+from argosy.cli.client import Client, meant
+from argosy.cli.cluster import UNITS, View
+from argosy.cli.failing import complain
+from argosy.errors import ArgosyError
+
+BATCH = 1000
+"""Units that the API takes at once."""
+
+
+class Wishes(NamedTuple):
+    """`wishes` as the API takes them, in order; `warnings` and `notes` are for the person."""
+
+    wishes: list[dict[str, Any]]
+    warnings: list[str]
+    notes: list[str]
+
+
+def plain(names: Iterable[str], **what: Any) -> Wishes:
+    """The same wish for each unit, without a text."""
+    return Wishes([{"name": name, **what} for name in names], [], [])
+
+
+def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyError]]:
+    """Sends wishes; what was written by name, and what was refused. Raises the refusal if there is nothing else."""
+    for line in wishes.warnings:
+        click.echo(line, err=True)
+    for line in wishes.notes:
+        click.echo(line)
+    written: dict[str, View] = {}
+    refused: list[ArgosyError] = []
+    for start in range(0, len(wishes.wishes), BATCH):
+        for result in client.ask("POST", UNITS, {"units": wishes.wishes[start : start + BATCH]})["results"]:
+            if result.get("error"):
+                refused.append(_named(result["name"], meant(result["error"]["code"], result["error"])))
+            else:
+                written[result["name"]] = result
+    if refused and not written and len(refused) == 1:
+        raise refused[0]
+    for error in refused:
+        complain(error)
+    return written, refused
+
+
+def _named(name: str, error: ArgosyError) -> ArgosyError:
+    """The error, naming the unit if it does not: several may have been sent."""
+    return error if name in error.message else type(error)(f"unit {name}: {error.message}", remedy=error.remedy)
