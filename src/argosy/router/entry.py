@@ -20,6 +20,7 @@ from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router.base import Proxy
 from argosy.router.guard import guard, tend
+from argosy.router.naming import parse_address
 from argosy.router.process import open_files
 from argosy.router.render import HEALTH, HEALTH_HOST, is_router, render_entry
 from argosy.router.sockdiag import end_connections
