@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
-import uvloop
 
 from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.api.peers import Peers
@@ -316,19 +315,6 @@ async def test_who_is_not_of_the_cluster_is_turned_away_with_one_line(
         assert "argosy_tls_refused_total 1.0" in metrics
         assert (await two.peers.status(two.machine(two.second, M2), "a.service", 1)).detail.description == "m2"
     assert not [record for record in caplog.records if record.name == "asyncio"]
-
-
-def test_the_same_on_uvloop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def scene() -> None:
-        async with two_machines(tmp_path) as two:
-            await knock_without(two, tmp_path)
-            await _until(lambda: len(_refusals(caplog)) >= 1)
-            found = await two.peers.status(two.machine(two.second, M2), "a.service", 1)
-            assert found.detail.description == "m2"
-
-    caplog.set_level(logging.WARNING)
-    uvloop.run(scene())
-    assert "it showed no certificate" in _refusals(caplog)[0]
 
 
 async def test_a_client_that_says_nothing_is_let_go(tmp_path: Path) -> None:
