@@ -114,7 +114,7 @@ def traces(folder: str) -> list[str]:
     old, new = cgroups.hierarchies()
     groups = [place / cgroups.TOP / Path(folder).name for place in (*old, *((new,) if new else ()))]
     found += [f"group {path}" for path in groups if path.exists()]
-    found += [f"file {path}" for path in Path("/run/systemd/nspawn").glob(f"*/{Path(folder).name}-*")]
+    found += [f"file {path}" for path in Path("/run/systemd/nspawn").glob(f"*/{Path(folder).name}-m[0-9]*")]
     return found + ([f"folder {folder}"] if Path(folder).exists() else [])
 
 

@@ -13,6 +13,8 @@ import pytest
 from argosy.lab import host
 from argosy.lab.lab import Lab
 
+pytest.register_assert_rewrite("tests.contracts.lab_contract")
+
 TTL = 3.5
 """Short, so that scenarios need not wait long for a lost machine."""
 
@@ -20,11 +22,6 @@ TTL = 3.5
 @functools.cache
 def why_no_full_machines() -> str:
     return "; ".join(asyncio.run(host.obstacles()))
-
-
-@functools.cache
-def why_no_process_machines() -> str:
-    return ""
 
 
 def need_full_machines() -> None:

@@ -21,7 +21,7 @@ def store_url(lab: LabRecord) -> str:
 
 def service_file(lab: LabRecord, machine: MachineRecord) -> str:
     """The member's etcd.service. Its clock is quick enough for a lab (a lost leader is replaced in two seconds) and calm enough for a host
-    whose processors are all busy."""
+    whose processors are all busy. Pre-vote: a member that was cut off and comes back does not depose the leader."""
     peers = ",".join(f"{other.name}=https://{other.address}:{PEER_PORT}" for other in lab.machines if other.name in lab.members)
     tls = " ".join(
         f"--{side}cert-file={TLS}/machine.pem --{side}key-file={TLS}/machine.key "
@@ -38,7 +38,7 @@ Description=etcd member {machine.name}
 Type=notify
 ExecStart=/usr/bin/etcd --name={machine.name} --data-dir={DATA} --listen-client-urls={client} --advertise-client-urls={client} \\
   --listen-peer-urls={peer} --initial-advertise-peer-urls={peer} --initial-cluster={peers} --initial-cluster-state=new \\
-  --initial-cluster-token={lab.name}-{lab.number} --heartbeat-interval=100 --election-timeout=1000 \\
+  --initial-cluster-token={lab.name}-{lab.number} --heartbeat-interval=100 --election-timeout=1000 --pre-vote \\
   --auto-compaction-mode=periodic --auto-compaction-retention=1h --logger=zap --log-level=warn \\
   {tls}
 Environment=GOMAXPROCS=2

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from argosy.errors import RuntimeFailed
@@ -31,6 +33,7 @@ from argosy.lab.state import MARK, LabRecord
 BOOT_DEADLINE = 60.0
 UNMOUNT_PATIENCE = 1.0
 LOG_PATIENCE = 10.0
+NSPAWN_RUN = Path("/run/systemd/nspawn")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 JOIN_AND_RUN = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 71; shift; done; shift; exec "$@"'
@@ -154,6 +157,7 @@ class NspawnDriver:
         await _ip([f"link delete {name}" for name in links])
         await _unmount(folder)
         await asyncio.to_thread(cgroups.remove, Path(folder).name)
+        await _tidy(f"{Path(folder).name}-m[0-9]+")
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _cable_side(self, lab: LabRecord, side: int) -> None:
@@ -167,6 +171,7 @@ class NspawnDriver:
             await _ip([f"link delete {name}"], _switch(lab))
         await _unmount(str(lab.place(name) / "netns"))
         await asyncio.to_thread(cgroups.remove, _group(lab, name))
+        await _tidy(f"{lab.name}-{name}")
 
 
 def _nspawn(lab: LabRecord, name: str) -> list[str]:
@@ -325,6 +330,18 @@ async def _ip(commands: Sequence[str], space: Path | None = None) -> None:
     if commands:
         enter = ("nsenter", f"--net={space}") if space is not None else ()
         await host(*enter, "ip", "-batch", "-", stdin="".join(f"{command}\n" for command in commands))
+
+
+async def _tidy(machines: str) -> None:
+    """What systemd-nspawn keeps for machines of these names (a regular expression), and leaves behind when it is killed."""
+
+    def found() -> list[Path]:
+        return [path for path in NSPAWN_RUN.glob("*/*") if re.fullmatch(machines, path.name)]
+
+    for path in await asyncio.to_thread(found):
+        await _unmount(str(path))
+        with suppress(OSError):
+            await asyncio.to_thread(path.rmdir)
 
 
 async def _unmount(place: str) -> None:
