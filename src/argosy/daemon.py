@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -29,6 +28,7 @@ from argosy.model import Machine
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.loop import Router, settings_of
 from argosy.router.nginx import Nginx
+from argosy.router.process import enabled
 from argosy.store.base import Store
 from argosy.store.etcd import EtcdStore
 from argosy.store.members import EtcdTls
@@ -111,13 +111,6 @@ def door(config: Config, address: str) -> str:
     return config.api.door or f"{address}:{DOOR_PORT}"
 
 
-def has_router(config: Config) -> bool:
-    """Whether this machine routes: yes, no, or wherever nginx is."""
-    if config.router.enabled == "auto":
-        return shutil.which(config.router.nginx, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
-    return config.router.enabled == "yes"
-
-
 async def run(config: Config, clock: Clock | None = None) -> None:
     """This machine's agent with all its rooms, until SIGTERM or SIGINT; units and nginx go on running after it."""
     clock = clock or SystemClock()
@@ -156,7 +149,7 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
         if config.engine.enabled:
             rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
-        if has_router(config):
+        if enabled(config.router):
             templates = Path(config.router.templates) if config.router.templates else None
             proxy = Nginx(config.run_dir / "router", (config.router.nginx,))
             router = Router(store, machine.id, proxy, settings_of(config.router), clock, ttl=config.machine.ttl, templates=templates)

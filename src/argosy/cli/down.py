@@ -41,7 +41,8 @@ def down(path: str | None) -> None:
     click.echo("The agent is stopped." if stopped else "No agent of yours was running here.")
     if units:
         named = ", ".join(units[:MOST_NAMES]) + (f" and {len(units) - MOST_NAMES} more" if len(units) > MOST_NAMES else "")
-        click.echo(f"Stopped {len(units)} unit{'s' if len(units) > 1 else ''}: {named}. They start again with argosy up.")
+        count, they = (f"{len(units)} units", "They start") if len(units) > 1 else ("1 unit", "It starts")
+        click.echo(f"Stopped {count}: {named}. {they} again with argosy up.")
 
 
 def _stop_agent(config: Config) -> bool:

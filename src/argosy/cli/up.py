@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from argosy import daemon
 from argosy.cli import ports
 from argosy.cli.client import Client
 from argosy.cli.progress import Progress
@@ -19,6 +18,7 @@ from argosy.config import Config, load, parse_metadata
 from argosy.errors import ArgosyError, InvalidInput, Unsuitable
 from argosy.folders import default_dirs
 from argosy.lab.install import config_file, program
+from argosy.router.process import enabled
 
 PATIENCE = 30.0
 """Seconds for the agent to answer."""
@@ -61,7 +61,7 @@ def up(
     if (machine := _answering(client)) is not None:
         click.echo(f"An agent runs here already (machine {machine[:8]}...). Stop it with: argosy down{_option(path)}")
         return
-    ports.check(config, router=daemon.has_router(config))
+    ports.check(config, router=enabled(config.router))
     log, process = _start(config)
     _tell(config, _ready(client, log, process), log, path)
 
@@ -159,7 +159,7 @@ def _tell(config: Config, machine: dict[str, Any], log: Path, path: str | None) 
 
 
 def _router(config: Config) -> str:
-    if daemon.has_router(config):
+    if enabled(config.router):
         return f"{', '.join(f'http://{address}' for address in config.router.listen)} (nginx)"
     return "no router" + ("" if config.router.enabled == "no" else ": there is no nginx on this machine")
 

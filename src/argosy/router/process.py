@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
 import psutil
 
+from argosy.config import RouterSection
+
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
 RETIRING = "is shutting down"
+
+
+def enabled(section: RouterSection) -> bool:
+    """Whether this machine routes: yes, no, or wherever nginx is."""
+    if section.enabled == "auto":
+        return shutil.which(section.nginx, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+    return section.enabled == "yes"
 
 
 def title(pid: int) -> str:
