@@ -16,7 +16,7 @@ from argosy.router.base import Proxy
 from argosy.router.nginx import Nginx, word
 from tests.contracts.proxy_contract import Ground, ProxyContract
 from tests.router.memory import Host, MemoryProxy
-from tests.router.web import alive, ask, free_port, needs_nginx, nginx, until
+from tests.router.web import alive, ask, free_port, needs_nginx, nginx, until, until_async
 
 CONFIG = """pid nginx.pid;
 error_log error.log warn;
@@ -78,7 +78,17 @@ class NginxGround:
         os.kill(await asyncio.to_thread(process.find_master, self.folder, self.folder / "nginx.pid"), signal.SIGKILL)
 
     async def generation(self) -> object:
-        return await asyncio.to_thread(lambda: sorted(process.workers(process.find_master(self.folder, self.folder / "nginx.pid"))))
+        """Its workers, once both have been started."""
+        master = await asyncio.to_thread(process.find_master, self.folder, self.folder / "nginx.pid")
+        found: dict[int, bool] = {}
+
+        async def both() -> bool:
+            found.clear()
+            found.update(await asyncio.to_thread(process.workers, master))
+            return list(found.values()) == [False, False]
+
+        await until_async(both, "both workers run")
+        return sorted(found)
 
 
 class TestMemoryProxy(ProxyContract):

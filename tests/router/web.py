@@ -73,11 +73,12 @@ async def ask(port: int, host: str, path: str = "/", *, method: str = "GET", hea
 
 class Backend:
     """An HTTP server that answers with its name; `heard` keeps the heads of requests. `status` is what it answers, `/echo` gives back the
-    head, and an upgrade to websocket is accepted and echoes whatever comes."""
+    head, and an upgrade to websocket is accepted and echoes whatever comes. While it is `dead`, it hangs up on everybody."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.status = 200
+        self.dead = False
         self.port = 0
         self.heard: list[str] = []
         self.connections = 0
@@ -91,7 +92,7 @@ class Backend:
         self.connections += 1
         self.writers.add(writer)
         try:
-            while True:
+            while not self.dead:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 self.heard.append(head)
                 fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in head.split("\r\n")[1:]}
