@@ -18,7 +18,7 @@ from argosy.lab.state import MARK
 
 
 def seen(pid: int, parent: int, mark: str = "", state: str = "S") -> Seen:
-    return Seen(pid, parent, state, mark, nested=False, init=False)
+    return Seen(pid, parent, state, mark)
 
 
 TREES: Sequence[tuple[str, str, list[Seen], set[int]]] = [

@@ -267,30 +267,29 @@ def _freeze(lab: LabRecord, name: str, frozen: bool) -> None:
 
 
 def _cut(lab: LabRecord, name: str) -> None:
-    """SIGKILL to the first process takes everything in its PID namespace along."""
+    """SIGKILL to the first process takes everything in its PID namespace along, and it has ended when all of that has."""
     leader = _leader(lab, name)
     if leader is not None:
         os.kill(leader.pid, signal.SIGKILL)
         cgroups.freeze(_group(lab, name), False)  # what is frozen does not die
-    _await_end(lab.mark(name))
+    _await_end(lab.mark(name), [leader] if leader is not None else [])
 
 
 def _cut_all(folder: str) -> None:
-    seen = processes.scan()
-    for process in seen.values():
-        if process.init and process.alive and process.mark.startswith(folder + "/"):
-            os.kill(process.pid, signal.SIGKILL)
-            cgroups.freeze(f"{Path(folder).name}/{Path(process.mark).name}", False)
+    leaders = [process for process in processes.scan().values() if process.init and process.alive and process.mark.startswith(folder + "/")]
+    for leader in leaders:
+        os.kill(leader.pid, signal.SIGKILL)
+        cgroups.freeze(f"{Path(folder).name}/{Path(leader.mark).name}", False)
     processes.kill(f"{folder}/{PLACE}")
-    _await_end(folder)
+    _await_end(folder, leaders)
 
 
-def _await_end(mark: str) -> None:
+def _await_end(mark: str, leaders: Sequence[processes.Seen]) -> None:
     """systemd-nspawn leaves when its machine has ended; what does not is killed."""
     end = time.monotonic() + 0.5
     while processes.below(mark, processes.scan()) and time.monotonic() < end:
         time.sleep(0.005)
-    processes.kill(mark)
+    processes.kill(mark, leaders)
 
 
 def _has_cable(lab: LabRecord, name: str) -> bool:

@@ -23,15 +23,17 @@ _MARK = f"{MARK}=".encode()
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A process when it was looked at. `state` is the letter of /proc/PID/stat, `mark` the folder that it was started for. Of marked ones:
-    `nested`: in a PID namespace below ours; `init`: as its first process."""
+    """A process when it was looked at. `state` is the letter of /proc/PID/stat, `started` its time there (a number is used again, not with
+    the same time), `mark` the folder that it was started for. Of marked ones: `nested`: in a PID namespace below ours; `init`: as its first
+    process."""
 
     pid: int
     parent: int
     state: str
     mark: str
-    nested: bool
-    init: bool
+    started: int = 0
+    nested: bool = False
+    init: bool = False
 
     @property
     def alive(self) -> bool:
@@ -80,15 +82,16 @@ def _ancestry(pid: int, processes: dict[int, Seen]) -> set[int]:
     return found
 
 
-def freeze(folder: str) -> set[int]:
-    """SIGSTOP to everything of a machine, again until nothing new appears in two looks: what stands still cannot fork. Returns the pids."""
-    stopped: set[int] = set()
+def freeze(folder: str) -> dict[int, Seen]:
+    """SIGSTOP to everything of a machine, again until nothing new appears in two looks: what stands still cannot fork. Returns them."""
+    stopped: dict[int, Seen] = {}
     calm = 0
     while calm < 2:
-        running = below(folder, scan()) - stopped
+        seen = scan()
+        running = below(folder, seen) - stopped.keys()
         calm = 0 if running else calm + 1
         _signal(running, signal.SIGSTOP)
-        stopped |= running
+        stopped |= {pid: seen[pid] for pid in running}
     return stopped
 
 
@@ -96,14 +99,21 @@ def thaw(folder: str) -> None:
     _signal(below(folder, scan()), signal.SIGCONT)
 
 
-def kill(folder: str, deadline: float = KILL_DEADLINE) -> None:
-    """SIGKILL to everything of a machine at one moment; returns when nothing is left."""
+def kill(folder: str, also: Iterable[Seen] = (), deadline: float = KILL_DEADLINE) -> None:
+    """SIGKILL to everything of a machine at one moment; returns when nothing of it is left, nor of `also`. (A process that
+    is ending has lost its mark already, and holds its sockets still.)"""
     end = time.monotonic() + deadline
-    _signal(freeze(folder), signal.SIGKILL)
-    while left := below(folder, scan()):
+    doomed = freeze(folder)
+    doomed.update((process.pid, process) for process in also)
+    while True:
+        _signal(doomed, signal.SIGKILL)
+        seen = scan()
+        doomed |= {pid: seen[pid] for pid in below(folder, seen)}
+        doomed = {pid: was for pid, was in doomed.items() if pid in seen and seen[pid].alive and seen[pid].started == was.started}
+        if not doomed:
+            return
         if time.monotonic() > end:
-            raise RuntimeFailed(f"processes {sorted(left)} of {folder} do not end, not even by SIGKILL")
-        _signal(left, signal.SIGKILL)
+            raise RuntimeFailed(f"processes {sorted(doomed)} of {folder} do not end, not even by SIGKILL")
         time.sleep(0.005)
 
 
@@ -140,7 +150,7 @@ def _look(pid: int) -> Seen | None:
     except OSError:
         pass
     nested = len(inner) > 1
-    return Seen(pid, int(fields[1]), fields[0].decode(), mark, nested, init=nested and inner[-1] == b"1")
+    return Seen(pid, int(fields[1]), fields[0].decode(), mark, int(fields[19]), nested, init=nested and inner[-1] == b"1")
 
 
 def _numbers(pid: int) -> list[bytes]:
