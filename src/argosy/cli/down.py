@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import select
 import signal
-import time
 from pathlib import Path
 
 import click
@@ -57,18 +57,28 @@ def _stop_agent(config: Config) -> bool:
             f"the agent that runs here (process {holder}) was not started by argosy up",
             remedy="stop it where it was started: systemctl stop argosy",
         )
-    os.kill(holder, signal.SIGTERM)
-    with Progress() as progress:
-        while holding(config.run_dir / LOCK):
-            if progress.waited > PATIENCE:
-                os.kill(holder, signal.SIGKILL)
-                raise ArgosyError(
-                    f"the agent (process {holder}) did not end within {PATIENCE:.0f} s and was killed", remedy="argosy down again"
-                )
-            progress.say("waiting for the agent to end")
-            time.sleep(0.02)
+    _end(holder)
     pidfile.unlink(missing_ok=True)
     return True
+
+
+def _end(pid: int) -> None:
+    """Raises ArgosyError if the process had to be killed."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        with Progress() as progress:
+            while not select.select([process], [], [], 0.5)[0]:
+                if progress.waited > PATIENCE:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    said = f"the agent (process {pid}) did not end within {PATIENCE:.0f} s and was killed"
+                    raise ArgosyError(said, remedy="argosy down again, for its units")
+                progress.say("waiting for the agent to end")
+    finally:
+        os.close(process)
 
 
 def holding(lock: Path) -> int:
