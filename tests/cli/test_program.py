@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from argosy.cli.ca import ca
+from argosy.cli.lab import lab
 from argosy.cli.main import SECTIONS, VERBS
 from argosy.lab.install import program
 from tests.api.house import HELLO, M2
@@ -57,11 +59,15 @@ def test_help_fits_into_the_terminal(words: list[str], columns: str) -> None:
     assert len(listed) == len(VERBS)  # each verb's word of help is one line
 
 
-@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"lab", "ca"}))
+SUBVERBS = [f"lab {verb}" for verb in sorted(lab.commands)] + [f"ca {verb}" for verb in sorted(ca.commands)]
+
+
+@pytest.mark.parametrize("verb", [*sorted(VERBS), *SUBVERBS])
 def test_every_verb_has_a_paragraph_and_an_example(verb: str) -> None:
-    said = invoke("help", verb)
-    assert said == invoke(verb, "--help")
+    said = invoke("help", *verb.split())
+    assert said == invoke(*verb.split(), "--help")
     assert said.code == 0
+    assert "..." not in said.out.partition("Options:")[2].replace(",...", "")
     usage, paragraph, *_ = said.out.split("\n\n")
     assert usage.startswith(f"Usage: argosy {verb} ")
     assert paragraph.rstrip().endswith(".")

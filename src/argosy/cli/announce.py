@@ -26,7 +26,7 @@ def announce(key: str, address: str, ttl: int, check: str, check_interval: float
 
     For web traffic the key is /services/web/APP/INSTANCE and the address HOST:PORT; every router then sends APP's requests there.
 
-    Example: argosy announce /services/web/hello/1 192.0.2.11:3000 --check http://127.0.0.1:3000/health
+    Example: argosy announce /services/web/hello/1 192.0.2.11:3000
     """
     intent = intent_of(key, address, ttl, check, check_interval)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

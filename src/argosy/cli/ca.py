@@ -14,14 +14,20 @@ from argosy.trust.authority import MACHINE_DAYS, Pair, create_authority, issue
 
 @click.group()
 def ca() -> None:
-    """Make the cluster's authority, and a certificate for each machine."""
+    """Make the cluster's authority, and a certificate for each machine. With them machines speak mutual TLS to each other and to etcd.
+
+    Example: argosy ca init; argosy ca issue $(cat /etc/machine-id) --address 192.0.2.11
+    """
 
 
-@ca.command("init")
+@ca.command("init", short_help="Make an authority.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="ca")
 @click.option("--cluster", default="argosy", show_default=True, help="The cluster's name, for people.")
 def init(folder: Path, cluster: str) -> None:
-    """Make an authority in FOLDER: ca.pem goes to every machine, ca.key stays with you."""
+    """Make an authority in FOLDER: ca.pem goes to every machine, ca.key stays with you.
+
+    Example: argosy ca init ca --cluster berlin
+    """
     if (folder / "ca.key").exists():
         raise InvalidInput(f"{folder / 'ca.key'} exists", remedy="an authority is made once; name another folder for another cluster")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -30,14 +36,24 @@ def init(folder: Path, cluster: str) -> None:
     click.echo(f"Next: argosy ca issue MACHINE --folder {folder} --address ADDRESS")
 
 
-@ca.command("issue")
+@ca.command("issue", short_help="Make a machine's certificate.")
 @click.argument("machine")
-@click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), default="ca", show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default="ca",
+    show_default=True,
+    help="Where the authority is.",
+)
 @click.option("--address", "addresses", multiple=True, help="An address that the machine is reached at; may be repeated.")
 @click.option("--dns", "names", multiple=True, help="A further DNS name; may be repeated.")
-@click.option("--days", type=click.IntRange(1, 36500), default=MACHINE_DAYS, show_default=True)
+@click.option("--days", type=click.IntRange(1, 36500), default=MACHINE_DAYS, show_default=True, help="How long it is valid.")
 def issue_(machine: str, folder: Path, addresses: tuple[str, ...], names: tuple[str, ...], days: int) -> None:
-    """Make MACHINE's certificate (MACHINE is its id; see `argosy list-machines -l`): MACHINE.pem and MACHINE.key in the folder."""
+    """Make the certificate of MACHINE, which is its id (what its /etc/machine-id says): MACHINE.pem and MACHINE.key in the authority's
+    folder.
+
+    Example: argosy ca issue $(cat /etc/machine-id) --address 192.0.2.11
+    """
     try:
         authority = Pair((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes())
     except OSError as error:

@@ -20,7 +20,9 @@ from argosy.lab.state import LabRecord, MachineRecord
 
 T = TypeVar("T")
 
-name_option = click.option("--name", default="lab", envvar="ARGOSY_LAB", show_default=True, help="Which lab; several fit on a host.")
+name_option = click.option(
+    "--name", default="lab", envvar="ARGOSY_LAB", show_default=True, help="Which lab (ARGOSY_LAB); several fit on a host."
+)
 
 
 @click.group()
@@ -28,11 +30,13 @@ def lab() -> None:
     """Run a cluster of machines on this host, to try things and to break them.
 
     Machines are named m1, m2, ... As root on a host that can, they are full ones: their own systemd, Docker and network, and an etcd
-    across the first three. Anywhere else they are groups of processes on loopback addresses.
+    across the first three. Anywhere else they are groups of processes on loopback addresses. argosy lab VERB --help explains a verb.
+
+    Example: argosy lab up, argosy list-machines, argosy lab down
     """
 
 
-@lab.command()
+@lab.command(short_help="Bring a lab up.")
 @click.option("--machines", type=int, default=3, show_default=True, help="How many.")
 @click.option("--metadata", "metadata", multiple=True, metavar="M=K=V,...", help="A machine's metadata, such as m1=role=web,region=eu.")
 @click.option("--light", is_flag=True, help="Process machines, even where full ones are possible.")
@@ -43,7 +47,10 @@ def lab() -> None:
 @name_option
 @json_option
 def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None, ttl: float, name: str, as_json: bool) -> None:
-    """Bring a lab up, and wait until it is ready."""
+    """Bring a lab up, and wait until it is ready: every machine answers and sees the others.
+
+    Example: argosy lab up --machines 5 --metadata m1=role=web,region=eu
+    """
     started = time.monotonic()
     chosen = _by_machine(metadata)
     one = _lab(name)
@@ -58,12 +65,15 @@ def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None,
     click.echo(f"remove it: argosy lab down{option}")
 
 
-@lab.command()
+@lab.command(short_help="Add a machine.")
 @click.option("--metadata", default="", metavar="K=V,...", help="Its metadata.")
 @name_option
 @json_option
 def add(metadata: str, name: str, as_json: bool) -> None:
-    """Add a machine, and wait until it is ready."""
+    """Add a machine, and wait until it is ready.
+
+    Example: argosy lab add --metadata role=db
+    """
     machine = _run(_lab(name).add(parse_metadata(metadata, "--metadata")))
     if as_json:
         show_json(_plain(machine))
@@ -71,46 +81,61 @@ def add(metadata: str, name: str, as_json: bool) -> None:
         click.echo(f"{machine.name} has joined at {machine.address}")
 
 
-@lab.command()
+@lab.command(short_help="Cut the power of machines.")
 @click.argument("machines", nargs=-1, required=True)
 @name_option
 def kill(machines: tuple[str, ...], name: str) -> None:
-    """Cut the power of MACHINES."""
+    """Cut the power of MACHINES: everything on them is gone at once.
+
+    Example: argosy lab kill m2
+    """
     _each(machines, _lab(name).kill, "has lost its power")
 
 
-@lab.command()
+@lab.command(short_help="Power machines on again.")
 @click.argument("machines", nargs=-1, required=True)
 @name_option
 def start(machines: tuple[str, ...], name: str) -> None:
-    """Power MACHINES on again, with the disk they had; waits until they are ready."""
+    """Power MACHINES on again and wait until they are ready. They have the disks they had.
+
+    Example: argosy lab start m2
+    """
     one = _lab(name)
     _each(machines, one.start, "boots")
     _run(one.wait_ready())
 
 
-@lab.command()
+@lab.command(short_help="Make machines stand still.")
 @click.argument("machines", nargs=-1, required=True)
 @name_option
 def pause(machines: tuple[str, ...], name: str) -> None:
-    """Make everything on MACHINES stand still."""
+    """Make everything on MACHINES stand still, as a machine that hangs.
+
+    Example: argosy lab pause m2
+    """
     _each(machines, _lab(name).pause, "stands still")
 
 
-@lab.command()
+@lab.command(short_help="Let paused machines go on.")
 @click.argument("machines", nargs=-1, required=True)
 @name_option
 def resume(machines: tuple[str, ...], name: str) -> None:
-    """Let paused MACHINES go on."""
+    """Let paused MACHINES go on.
+
+    Example: argosy lab resume m2
+    """
     _each(machines, _lab(name).resume, "goes on")
 
 
-@lab.command()
+@lab.command(short_help="Cut the network between machines.")
 @click.argument("sides", nargs=-1, required=True)
 @name_option
 @json_option
 def partition(sides: tuple[str, ...], name: str, as_json: bool) -> None:
-    """Cut the network between SIDES, such as: m1 / m2,m3. Machines that are not named stay together."""
+    """Cut the network between SIDES. They are separated by slashes; machines that are not named stay together.
+
+    Example: argosy lab partition m1 / m2,m3
+    """
     found = _run(_lab(name).partition(_groups(sides)))
     if as_json:
         show_json([list(side) for side in found])
@@ -118,20 +143,30 @@ def partition(sides: tuple[str, ...], name: str, as_json: bool) -> None:
         click.echo(f"cut: {' / '.join(','.join(side) for side in found)}; whole again with argosy lab heal")
 
 
-@lab.command()
+@lab.command(short_help="Make the network whole again.")
 @name_option
 def heal(name: str) -> None:
-    """Make the network whole again."""
+    """Make the network whole again, after argosy lab partition.
+
+    Example: argosy lab heal
+    """
     _run(_lab(name).heal())
     click.echo("the network is whole")
 
 
-@lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@lab.command(
+    "exec",
+    short_help="Run a command inside a machine.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @name_option
 @click.argument("machine")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(machine: str, command: tuple[str, ...], name: str) -> NoReturn:
-    """Run COMMAND inside a MACHINE: argosy lab exec m1 -- ps ax."""
+    """Run COMMAND inside MACHINE, as root there.
+
+    Example: argosy lab exec m1 -- ps ax
+    """
     inside = _run(_lab(name).command(machine, command[1:] if command[0] == "--" else command))
     os.chdir(inside.folder)
     try:
@@ -140,11 +175,14 @@ def exec_(machine: str, command: tuple[str, ...], name: str) -> NoReturn:
         raise InvalidInput(f"cannot run {inside.argv[0]}: {error.strerror}") from error
 
 
-@lab.command()
+@lab.command(short_help="List the machines and what they are doing.")
 @name_option
 @json_option
 def ps(name: str, as_json: bool) -> None:
-    """List the machines and what they are doing."""
+    """List the machines: whether they are on, where, and what runs on them.
+
+    Example: argosy lab ps
+    """
     one = _lab(name)
     found = _run(one.ps())
     if as_json:
@@ -166,10 +204,13 @@ def ps(name: str, as_json: bool) -> None:
     show(rows, ("machine", "power", "address", "id", "metadata", "processes", "memory"))
 
 
-@lab.command()
+@lab.command(short_help="Remove a lab and every trace of it.")
 @name_option
 def down(name: str) -> None:
-    """Remove a lab and every trace of it."""
+    """Remove a lab and every trace of it: machines, networks, files.
+
+    Example: argosy lab down
+    """
     there = _run(_lab(name).down())
     click.echo(f"lab {name} is gone" if there else f"there was no lab {name}")
 

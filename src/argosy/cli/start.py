@@ -25,7 +25,7 @@ def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool,
     UNIT is a name or a file: a file is submitted first if the cluster does not know the unit. An instance such as hello@1 takes its text
     from hello@.service, in the cluster or in this folder.
 
-    Example: argosy start hello.service 'worker@{1..3}'
+    Example: argosy start hello.service worker@{1..3}
     """
     wishes = wishes_for(client, "start", given(words), replace=replace, target="launched")
     sys.exit(
