@@ -164,7 +164,8 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one machine's router serves now. Written by that router only, under its machine's lease.
 
     `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest
-    is being served. `omitted` counts upstreams and refused routes that did not fit in.
+    is being served. `omitted` counts upstreams and refused routes that did not fit in. `listen` and `tls_listen` are where it listens,
+    in nginx's words (0.0.0.0:80): an entry in front reads them. `proxy_protocol`: what comes to its `tls_listen` begins with a PROXY line.
     """
 
     machine: str
@@ -174,6 +175,9 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     since: float = 0.0
     error: str = ""
     omitted: int = 0
+    listen: tuple[str, ...] = ()
+    tls_listen: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 class Job(msgspec.Struct, frozen=True):

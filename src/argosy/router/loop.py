@@ -239,10 +239,10 @@ class Router:
 
     def _publish(self, routes: Routes | None = None, error: str = "") -> None:
         now = self._clock.now()
-        before = self.report
+        before, listen = self.report, self._settings.listen
         if routes is None:
             refused = tuple(sorted(self._refused, key=lambda route: route.key))
-            self.report = RouterReport(self._machine, before.upstreams, refused, before.hosts, before.since, error)
+            self.report = RouterReport(self._machine, before.upstreams, refused, before.hosts, before.since, error, listen=listen)
         else:
             since = {(up.app, up.instance, up.address): up.since for up in before.upstreams}
             upstreams = tuple(
@@ -252,7 +252,7 @@ class Router:
             )
             hosts = {app.name: app.hosts[-1] for app in routes.apps}
             same = before.since and upstreams == before.upstreams and hosts == before.hosts
-            self.report = RouterReport(self._machine, upstreams, routes.refused, hosts, before.since if same else now)
+            self.report = RouterReport(self._machine, upstreams, routes.refused, hosts, before.since if same else now, listen=listen)
         metrics.ROUTES.set(len(self.report.upstreams))
         metrics.REFUSED.set(len(self.report.refused))
         self._reporter.publish(self.report)
