@@ -10,7 +10,7 @@ import click
 
 from argosy.router.announce.door import endpoints_of
 from argosy.router.announce.loop import run_announcer
-from argosy.router.announce.plan import intent_of
+from argosy.router.announce.plan import LINGER, intent_of
 
 
 @click.command()
@@ -19,15 +19,22 @@ from argosy.router.announce.plan import intent_of
 @click.option("--ttl", default=60, show_default=True, type=click.IntRange(3, 86400), help="Seconds after which the key ends by itself.")
 @click.option("--check", default="", metavar="URL", help="Announce only while this answers: http(s)://HOST:PORT/PATH or tcp://HOST:PORT.")
 @click.option("--check-interval", default=2.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds between checks.")
+@click.option(
+    "--linger",
+    default=LINGER,
+    show_default=True,
+    type=click.FloatRange(0, 300),
+    help="Seconds to stay after removing the key, told to stop: routers let go before the app goes down.",
+)
 @click.option("--keys", default="", metavar="URLS", help="The etcd v2 keys door.  [default: ETCDCTL_ENDPOINTS, or http://127.0.0.1:4001]")
-def announce(key: str, address: str, ttl: int, check: str, check_interval: float, keys: str) -> None:
+def announce(key: str, address: str, ttl: int, check: str, check_interval: float, linger: float, keys: str) -> None:
     """Keep KEY = ADDRESS registered: refreshed before its ttl ends, taken away while the check fails, and removed when told to stop. This
-    is what a sidekick unit runs.
+    is what a sidekick unit runs: with Type=notify it counts as started when the key stands, and so when the check has passed.
 
     For web traffic the key is /services/web/APP/INSTANCE and the address HOST:PORT; every router then sends APP's requests there.
 
     Example: argosy announce /services/web/hello/1 192.0.2.11:3000
     """
-    intent = intent_of(key, address, ttl, check, check_interval)
+    intent = intent_of(key, address, ttl, check, check_interval, linger)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.exit(run_announcer(intent, endpoints_of(os.environ, keys)))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import socket
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
@@ -16,6 +18,7 @@ import pytest
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.router.announce.door import KeysDoor, check, endpoints_of
 from argosy.router.announce.loop import FAREWELL, Announcer
+from argosy.router.announce.notify import silent, telling
 from argosy.router.announce.plan import Intent
 from tests.api.house import a_house
 from tests.conftest import FakeClock
@@ -53,11 +56,13 @@ class MemoryDoor:
 
 
 class Stage:
-    def __init__(self, clock: FakeClock, checked: str = "") -> None:
+    def __init__(self, clock: FakeClock, checked: str = "", linger: float = 0.0) -> None:
         self.clock = clock
         self.door = MemoryDoor(clock)
         self.reason = ""
-        self.announcer = Announcer(Intent(KEY, VALUE, 60, checked, 2.0), self.door, clock, check=self.check)
+        self.told: list[str] = []
+        intent = Intent(KEY, VALUE, 60, checked, 2.0, linger)
+        self.announcer = Announcer(intent, self.door, clock, check=self.check, tell=self.told.append)
         self.task = asyncio.create_task(self.announcer.run())
 
     async def check(self, url: str, timeout: float) -> str:
@@ -68,8 +73,8 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(clock: FakeClock, checked: str = "") -> AsyncIterator[Stage]:
-    made = Stage(clock, checked)
+async def stage(clock: FakeClock, checked: str = "", linger: float = 0.0) -> AsyncIterator[Stage]:
+    made = Stage(clock, checked, linger)
     try:
         await clock.advance(0)
         yield made
@@ -92,6 +97,70 @@ async def test_told_to_stop_it_removes_the_key_and_returns(clock: FakeClock) -> 
         await clock.advance(0)
         assert here.task.done()
         assert here.door.get(KEY) is None
+
+
+async def test_it_stays_after_removing_the_key_so_that_routers_let_go_before_the_app_stops(clock: FakeClock) -> None:
+    async with stage(clock, linger=1.0) as here:
+        here.announcer.stop()
+        await clock.advance(0)
+        assert here.door.get(KEY) is None
+        assert not here.task.done()
+        await clock.advance(0.9)
+        assert not here.task.done()
+        await clock.advance(0.1)
+        assert here.task.done()
+
+
+async def test_one_that_never_announced_does_not_stay(clock: FakeClock) -> None:
+    made = Stage(clock, "http://x/", linger=5.0)
+    made.reason = "refused"
+    await clock.advance(1)
+    made.announcer.stop()
+    await clock.advance(0)
+    assert made.task.done()
+
+
+async def test_it_is_ready_when_the_key_stands_for_the_first_time_and_says_how_it_is(clock: FakeClock) -> None:
+    made = Stage(clock, "http://x/")
+    made.reason = "refused\nREADY=1"
+    await clock.advance(1)
+    assert set(made.told) == {"STATUS=not announced: check http://x/ fails: refused READY=1"}
+    made.reason = ""
+    await clock.advance(0.25)
+    assert made.told[-1] == f"READY=1\nSTATUS=announced {KEY} = {VALUE}"
+    made.reason = "it answers 500"
+    await clock.advance(6)
+    assert f"STATUS=removed {KEY}: the check fails" in made.told
+    assert made.told[-1] == "STATUS=not announced: check http://x/ fails: it answers 500"
+    made.reason = ""
+    await clock.advance(2)
+    assert made.told[-1] == f"STATUS=announced {KEY} = {VALUE}"
+    made.announcer.stop()
+    await clock.advance(0)
+    await made.task
+    assert made.told[-2:] == ["STOPPING=1", f"STATUS=removed {KEY}: told to stop"]
+
+
+async def test_a_door_that_is_away_is_told_of_as_well(clock: FakeClock) -> None:
+    async with stage(clock) as here:
+        here.door.wrong = StoreUnavailable("no keys door answers")
+        await clock.advance(25)
+        assert here.told[-1] == "STATUS=no keys door answers"
+
+
+@pytest.mark.parametrize("abstract", [True, False], ids=["abstract", "a path"])
+def test_what_it_says_reaches_the_notify_socket(abstract: bool, tmp_path: Path) -> None:
+    address = f"@argosy-test-{tmp_path.name}-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind("\0" + address[1:] if abstract else address)
+        telling({"NOTIFY_SOCKET": address})("READY=1\nSTATUS=here")
+        assert heard.recv(100) == b"READY=1\nSTATUS=here"
+    telling({"NOTIFY_SOCKET": address})("READY=1")  # nobody listens any more: no harm
+
+
+def test_without_a_notify_socket_nobody_is_told() -> None:
+    assert telling({}) is silent
+    assert telling({"NOTIFY_SOCKET": "vsock:2:1"}) is silent
 
 
 async def test_a_key_that_somebody_else_has_announced_since_is_left_alone(clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidInput
-from argosy.router.announce.plan import TRIES, Action, Intent, Known, checked, intent_of, plan
+from argosy.router.announce.plan import TRIES, Action, Intent, Known, checked, intent_of, pause_between, plan
 
 PLANS = [
     (Known(), Action.WAIT, "nothing is announced before the first check has ended"),
@@ -20,6 +20,8 @@ PLANS = [
     (Known(healthy=False, standing=True, stopping=True), Action.REMOVE, "even if the check fails"),
     (Known(healthy=True, stopping=True), Action.LEAVE, "with no key left, it leaves"),
     (Known(stopping=True), Action.LEAVE, "told to stop before the first check, it announces nothing"),
+    (Known(healthy=True, stopping=True, lingers=11.0), Action.WAIT, "with the key just removed, it stays until routers have let go"),
+    (Known(healthy=True, stopping=True, lingers=10.0), Action.LEAVE, "and leaves when that time is over"),
 ]
 
 
@@ -33,6 +35,23 @@ def test_the_next_step_follows_from_what_is_known(known: Known, action: Action, 
 def test_waiting_lasts_until_the_refresh_is_due() -> None:
     assert plan(Known(healthy=True, standing=True, renew=30.0), 10.0).pause == 20.0
     assert plan(Known(healthy=False), 10.0).pause is None
+    assert plan(Known(stopping=True, lingers=10.75), 10.0).pause == 0.75
+
+
+PAUSES = [
+    (Known(healthy=False), 0.25, "an app that is starting is looked at often"),
+    (Known(healthy=True), 2.0, "one that passes as often as was asked for"),
+    (Known(healthy=False, ready=True), 2.0, "and so is one that was announced before"),
+]
+
+
+@pytest.mark.parametrize(("known", "pause", "why"), PAUSES, ids=[row[2] for row in PAUSES])
+def test_checks_are_quick_until_the_first_passes(known: Known, pause: float, why: str) -> None:
+    assert pause_between(Intent("/k", "v", interval=2.0), known) == pause
+
+
+def test_a_shorter_interval_is_kept_while_the_app_starts() -> None:
+    assert pause_between(Intent("/k", "v", interval=0.1), Known(healthy=False)) == 0.1
 
 
 def test_the_first_check_decides_at_once_and_later_ones_only_after_two_failures_in_a_row() -> None:

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from argosy.errors import InvalidInput, StoreUnavailable
+from argosy.errors import ArgosyError, InvalidInput, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, SystemClock, Wake
 from argosy.router.announce.door import Door, KeysDoor, check
-from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, plan
+from argosy.router.announce.notify import Tell, silent, telling
+from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, pause_between, plan
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,15 @@ CHECK_TIMEOUT = 2.0
 
 
 class Announcer:
-    """`run` announces until `stop` is called, and returns when the key is removed (or cannot be within FAREWELL seconds)."""
+    """`run` announces until `stop` is called, and returns when the key is removed and routers have had time to let go of it (or when it
+    cannot be removed within FAREWELL seconds). `tell` hears that it is ready once the key stands for the first time, and how it is."""
 
-    def __init__(self, intent: Intent, door: Door, clock: Clock, *, check: Check = check) -> None:
+    def __init__(self, intent: Intent, door: Door, clock: Clock, *, check: Check = check, tell: Tell = silent) -> None:
         self._intent = intent
         self._door = door
         self._clock = clock
         self._check = check
+        self._tell = tell
         self._wake = Wake()
         self._backoff = Backoff(0.2, min(5.0, intent.ttl / 6))
         self._until = 0.0
@@ -41,6 +44,7 @@ class Announcer:
         if not self._known.stopping:
             self._until = self._clock.monotonic() + FAREWELL
             self._known = msgspec.structs.replace(self._known, stopping=True)
+            self._tell("STOPPING=1")
             self._wake.set()
 
     async def run(self) -> None:
@@ -79,18 +83,24 @@ class Announcer:
         finally:
             self._known = msgspec.structs.replace(self._known, renew=renew)
         log.log(logging.INFO if fresh else logging.DEBUG, "announced %s = %s for %d s: %s", intent.key, intent.address, intent.ttl, reason)
+        if fresh:
+            ready = "" if self._known.ready else "READY=1\n"
+            self._tell(f"{ready}STATUS=announced {intent.key} = {intent.address}")
+            self._known = msgspec.structs.replace(self._known, ready=True)
 
     async def _remove(self, reason: str) -> None:
         await self._door.remove(self._intent.key, self._intent.address)
-        self._known = msgspec.structs.replace(self._known, standing=False)
+        self._known = msgspec.structs.replace(self._known, standing=False, lingers=self._clock.monotonic() + self._intent.linger)
+        self._tell(f"STATUS=removed {self._intent.key}: {reason}")
         log.info("removed %s: %s", self._intent.key, reason)
 
-    async def _retry(self, error: Exception) -> bool:
+    async def _retry(self, error: ArgosyError) -> bool:
         left = self._until - self._clock.monotonic() if self._known.stopping else None
         if left is not None and left <= 0:
             log.warning("%s; %s is left to its ttl of %d s", error, self._intent.key, self._intent.ttl)
             return False
         pause = self._backoff.next()
+        self._tell(f"STATUS={_line(error.message)}")
         log.warning("%s; trying again in %.1f s", error, pause)
         await self._wake.wait(self._clock, pause if left is None else min(pause, left))
         return True
@@ -106,15 +116,22 @@ class Announcer:
                     logging.WARNING if reason else logging.INFO, "check %s %s", intent.check, f"fails: {reason}" if reason else "passes"
                 )
                 self._wake.set()
-            await self._clock.sleep(intent.interval)
+            if reason and not self._known.standing:
+                self._tell(f"STATUS=not announced: check {intent.check} fails: {_line(reason)}")
+            await self._clock.sleep(pause_between(intent, self._known))
+
+
+def _line(text: str) -> str:
+    """As one line: what follows a line break would be another assignment."""
+    return " ".join(text.split())
 
 
 def run_announcer(intent: Intent, endpoints: Sequence[str]) -> int:
     """The verb: announces until SIGTERM or SIGINT. Returns the exit status, 0. Raises InvalidInput for an intent that breaks a rule."""
-    intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval)
+    intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval, intent.linger)
 
     async def announce() -> None:
-        announcer = Announcer(intent, KeysDoor(endpoints), SystemClock())
+        announcer = Announcer(intent, KeysDoor(endpoints), SystemClock(), tell=telling())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, announcer.stop)

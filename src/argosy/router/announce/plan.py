@@ -15,15 +15,21 @@ TRIES = 2
 """Failed checks in a row after which a key is removed; one that passes puts it back."""
 
 
+LINGER = 1.0
+SOON = 0.25
+"""Seconds between checks of an app that has not passed any yet: it is only just starting."""
+
+
 class Intent(msgspec.Struct, frozen=True):
     """What to announce: `key` = `address` for `ttl` seconds at a time, while `check` (http://, https:// or tcp://, "" = none), made every
-    `interval` seconds, passes."""
+    `interval` seconds, passes. `linger`: seconds to stay after the key is removed, so that routers let go of the app before it stops."""
 
     key: str
     address: str
     ttl: int = 60
     check: str = ""
     interval: float = 2.0
+    linger: float = LINGER
 
 
 class Action(StrEnum):
@@ -43,18 +49,24 @@ class Step(msgspec.Struct, frozen=True):
 
 class Known(msgspec.Struct, frozen=True):
     """What the announcer knows. `standing`: the key may stand (a put was sent and no removal has succeeded since). `renew` is when it
-    must be put again (monotonic seconds). `healthy` is None until the first check has ended; `failures` counts those in a row."""
+    must be put again (monotonic seconds). `healthy` is None until the first check has ended; `failures` counts those in a row. `ready`: it
+    was announced at least once. `lingers`: until when (monotonic seconds) routers may still send requests after the key was removed."""
 
     standing: bool = False
     renew: float = 0.0
     healthy: bool | None = None
     failures: int = 0
+    ready: bool = False
     stopping: bool = False
+    lingers: float = 0.0
 
 
 def plan(known: Known, now: float) -> Step:
     if known.stopping:
-        return Step(Action.REMOVE, "told to stop") if known.standing else Step(Action.LEAVE, "told to stop")
+        if known.standing:
+            return Step(Action.REMOVE, "told to stop")
+        left = known.lingers - now
+        return Step(Action.WAIT, "the routers are letting go of it", left) if left > 0 else Step(Action.LEAVE, "told to stop")
     if known.healthy is False:
         return Step(Action.REMOVE, "the check fails") if known.standing else Step(Action.WAIT, "the check fails")
     if known.healthy is None:
@@ -77,7 +89,12 @@ def checked(known: Known, passed: bool) -> Known:
     return msgspec.structs.replace(known, healthy=healthy, failures=failures)
 
 
-def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: float = 2.0) -> Intent:
+def pause_between(intent: Intent, known: Known) -> float:
+    """Seconds until the next check."""
+    return intent.interval if known.ready or known.healthy else min(SOON, intent.interval)
+
+
+def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: float = 2.0, linger: float = LINGER) -> Intent:
     """The same, checked; InvalidInput names the first rule that is broken. Keys under /services/web/ obey the router's rules."""
     key = "/" + key.strip("/")
     parts = key[1:].split("/")
@@ -95,9 +112,11 @@ def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: 
         raise InvalidInput(f"a ttl of {ttl} s leaves no time to refresh the key", remedy="give at least 1 second")
     if interval <= 0:
         raise InvalidInput(f"a check every {interval:g} s", remedy="give seconds above 0")
+    if linger < 0:
+        raise InvalidInput(f"to linger for {linger:g} s", remedy="give seconds, 0 or more")
     if check:
         _check_url(check)
-    return Intent(key, address, ttl, check, interval)
+    return Intent(key, address, ttl, check, interval, linger)
 
 
 def _check_url(check: str) -> None:
