@@ -18,7 +18,7 @@ from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.overview import by_name, chosen
 from argosy.api.remote import Remote
-from argosy.api.routes import PREFIX, ROUTES, JournalQuery, LocalJournalQuery, Route, StatusQuery, UnitsQuery, Waiting
+from argosy.api.routes import PREFIX, ROUTES, JournalQuery, LocalJournalQuery, Route, RoutesQuery, StatusQuery, UnitsQuery, Waiting
 from argosy.api.units import UnitService
 from argosy.api.why import why
 from argosy.errors import ArgosyError, Refused, StoreUnavailable
@@ -130,11 +130,13 @@ class Own:
         return await _streamed(asked.request, self.remote.run(machine, asked.body), _broken_run)
 
     async def list_routes(self, asked: Asked) -> web.StreamResponse:
-        query: Waiting = asked.query
+        query: RoutesQuery = asked.query
         if query.index > 0 and query.wait > 0:
             await waiting.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
         listing = await self.store.list(keys.ROUTERS)
         reports = list(by_name(listing, keys.ROUTERS, RouterReport).values())
+        if query.brief:
+            reports = [msgspec.structs.replace(report, upstreams=(), refused=(), hosts={}, omitted=0) for report in reports]
         return answers.answer(shapes.RouteList(reports, listing.revision))
 
     async def version(self, asked: Asked) -> web.StreamResponse:

@@ -32,6 +32,12 @@ class UnitsQuery(Waiting, frozen=True):
     text: bool = False
 
 
+class RoutesQuery(Waiting, frozen=True):
+    """`brief`: only where each router listens, without what it serves and refuses."""
+
+    brief: bool = False
+
+
 class DeleteQuery(msgspec.Struct, frozen=True):
     """`revision`: only if the unit was last written at that one."""
 
@@ -121,7 +127,7 @@ ROUTES = (
         (404, 408, 413, 415),
         stream=True,
     ),
-    Route("GET", "/routes", "list_routes", "What each machine's router serves and refuses", Waiting, None, {200: shapes.RouteList}),
+    Route("GET", "/routes", "list_routes", "What each machine's router serves and refuses", RoutesQuery, None, {200: shapes.RouteList}),
     Route("GET", "/version", "version", "Which argosy this is", NoQuery, None, {200: shapes.Version}),
     Route("GET", "/health", "health", "Whether this machine reaches the store", NoQuery, None, {200: shapes.Health, 503: shapes.Health}),
     Route(
