@@ -1,0 +1,201 @@
+"""Who may do what: tables of rules, requests, scopes, challenges and addresses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.errors import InvalidInput
+from argosy.images.access import (
+    ALL_TO_ANYONE,
+    ALL_TO_USERS,
+    Need,
+    basic_challenge,
+    bearer_challenge,
+    check_listen,
+    foreign_page,
+    needs,
+    parse_rules,
+    parse_scopes,
+)
+
+RULES = """
+# who      may     with
+alice      delete  **
+ci         push    apps/* base/*     # two patterns
+*          pull    apps/**
+anonymous  pull    public/**
+"""
+
+
+def repository(name: str, action: str) -> Need:
+    return Need("repository", name, action)
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "action", "allowed"),
+    [
+        ("alice", "anything/at/all", "delete", True),  # ** is every name, and delete means everything
+        ("ci", "apps/web", "push", True),
+        ("ci", "apps/web", "pull", True),  # pushing means pulling too
+        ("ci", "apps/web", "delete", False),  # but not removing
+        ("ci", "apps/web/deep", "push", False),  # * stays within one component
+        ("ci", "apps/web/deep", "pull", True),  # the rule of every user
+        ("ci", "apps", "pull", False),  # a pattern with a slash wants one
+        ("ci", "myapps/web", "push", False),  # the whole name matches, not a part
+        ("bob", "apps/web", "pull", True),
+        ("bob", "base/debian", "pull", False),
+        ("", "public/x", "pull", True),  # anonymous has only its own rules
+        ("", "apps/web", "pull", False),
+        ("bob", "public/x", "pull", True),  # who logs in loses nothing
+    ],
+)
+def test_a_rule_allows_what_it_says_and_nothing_else(user: str, name: str, action: str, allowed: bool) -> None:
+    assert parse_rules(RULES, "rules").allow(user, repository(name, action)) is allowed
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("alice", True), ("ci", False), ("", False)])
+def test_the_catalog_is_for_those_who_may_read_every_name(user: str, allowed: bool) -> None:
+    assert parse_rules(RULES, "rules").allow(user, Need("registry", "catalog", "pull")) is allowed
+
+
+def test_without_rules_users_may_do_everything_and_anonymous_nothing() -> None:
+    assert ALL_TO_USERS.allow("bob", repository("x", "delete"))
+    assert not ALL_TO_USERS.allow("", repository("x", "pull"))
+    assert ALL_TO_ANYONE.allow("", repository("x", "delete"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("alice pull", "line 1: 'alice pull' is no rule"),
+        ("alice write **", "is no rule"),
+        ("-alice pull **", "'-alice' is no user's name"),
+        ("alice pull Apps/*", "'Apps/*' is no pattern"),
+        ("alice pull ***", "'***' is no pattern"),
+        ("alice pull a$", "'a$' is no pattern"),
+    ],
+)
+def test_a_broken_rule_is_refused_by_its_line(line: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_rules(line, "rules")
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "wanted"),
+    [
+        ("GET", "/v2/", ()),
+        ("GET", "/v2", ()),
+        ("GET", "/v2/_catalog", (Need("registry", "catalog", "pull"),)),
+        ("GET", "/v2/a/b/manifests/latest", (repository("a/b", "pull"),)),
+        ("HEAD", "/v2/a/b/blobs/sha256:00", (repository("a/b", "pull"),)),
+        ("GET", "/v2/a/tags/list", (repository("a", "pull"),)),
+        ("GET", "/v2/a/referrers/sha256:00", (repository("a", "pull"),)),
+        ("PUT", "/v2/a/manifests/latest", (repository("a", "push"),)),
+        ("DELETE", "/v2/a/manifests/latest", (repository("a", "delete"),)),
+        ("DELETE", "/v2/a/blobs/sha256:00", (repository("a", "delete"),)),
+        ("POST", "/v2/a/blobs/uploads/", (repository("a", "push"),)),
+        ("POST", "/v2/a/blobs/uploads", (repository("a", "push"),)),
+        ("GET", "/v2/a/blobs/uploads/some-id", (repository("a", "push"),)),  # how far an upload is, is its owner's matter
+        ("DELETE", "/v2/a/blobs/uploads/some-id", (repository("a", "push"),)),  # giving up one's own upload removes no image
+        ("PATCH", "/v2/manifests/manifests/blobs/uploads/id", (repository("manifests/manifests", "push"),)),
+        ("GET", "/v2/blobs/uploads/manifests/latest", (repository("blobs/uploads", "pull"),)),
+        ("GET", "/v2/a/nothing/known", ()),
+    ],
+)
+def test_what_a_request_asks_for(method: str, path: str, wanted: tuple[Need, ...]) -> None:
+    assert needs(method, path) == wanted
+
+
+def test_mounting_a_blob_asks_for_reading_where_it_comes_from() -> None:
+    assert needs("POST", "/v2/a/blobs/uploads/", "b/c") == (repository("a", "push"), repository("b/c", "pull"))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "wanted"),
+    [
+        (["repository:a/b:pull,push"], {("a/b", "pull"), ("a/b", "push")}),
+        (["repository:a:pull repository:b:push"], {("a", "pull"), ("b", "push")}),
+        (["repository:a:*"], {("a", "pull"), ("a", "push"), ("a", "delete")}),
+        (["repository(plugin):a:pull"], {("a", "pull")}),
+        (["registry:catalog:*"], {("catalog", "pull")}),
+        (["repository:../../x:pull", "repository:A:pull", "repository:a:fly", "cluster:a:pull", "repository", "::", ""], set()),
+        (["repository:a:pull", "repository:a:pull"], {("a", "pull")}),
+    ],
+)
+def test_scopes_are_read_and_what_means_nothing_is_left_out(scopes: list[str], wanted: set[tuple[str, str]]) -> None:
+    assert {(need.name, need.action) for need in parse_scopes(scopes)} == wanted
+
+
+def test_a_hundred_scopes_are_enough() -> None:
+    with pytest.raises(InvalidInput, match="101 scopes"):
+        parse_scopes([" ".join(f"repository:a{number}:pull" for number in range(101))])
+
+
+@given(st.lists(st.text(max_size=40), max_size=5))
+def test_no_text_makes_the_reading_of_scopes_fail(scopes: list[str]) -> None:
+    assert all(need.action in ("pull", "push", "delete") for need in parse_scopes(scopes))
+
+
+def test_challenges_are_what_docker_reads() -> None:
+    assert basic_challenge("argosy") == 'Basic realm="argosy"'
+    wanted = (repository("a/b", "push"), repository("c", "pull"))
+    assert bearer_challenge("https://r/token", "argosy", wanted, "insufficient_scope") == (
+        'Bearer realm="https://r/token",service="argosy",scope="repository:a/b:pull,push repository:c:pull",error="insufficient_scope"'
+    )
+    assert bearer_challenge("https://r/token", "argosy", ()) == 'Bearer realm="https://r/token",service="argosy"'
+
+
+@given(st.text())
+def test_what_a_client_names_never_leaves_its_quotes(text: str) -> None:
+    challenge = basic_challenge(text)
+    inner = challenge.removeprefix('Basic realm="').removesuffix('"')
+    assert challenge.isascii()
+    assert "\n" not in challenge
+    assert '"' not in inner.replace("\\\\", "").replace('\\"', "")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.5", "::1", "localhost"])
+def test_loopback_is_open(host: str) -> None:
+    check_listen(host, users=False, tls=False)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "", "example.org"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"users": False, "tls": True}, "--allow-anyone"),
+        ({"users": True, "tls": False}, "--allow-plain"),
+        ({"users": False, "tls": False, "anyone": True}, "--allow-plain"),
+        ({"users": True, "tls": True}, ""),
+        ({"users": False, "tls": False, "anyone": True, "plain": True}, ""),
+    ],
+)
+def test_elsewhere_there_are_users_and_tls_or_somebody_said_so(host: str, given: dict[str, bool], said: str) -> None:
+    if not said:
+        check_listen(host, **given)
+        return
+    with pytest.raises(InvalidInput) as caught:
+        check_listen(host, **given)
+    assert said in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "foreign"),
+    [
+        ("localhost:5000", None, False),
+        ("127.0.0.1:5000", None, False),
+        ("[::1]:5000", None, False),
+        ("registry:5000", None, False),  # a container's name
+        ("registry.internal:5000", None, False),
+        ("evil.example:5000", None, True),  # a name rebound to 127.0.0.1
+        ("localhost:5000", "http://localhost:5000", False),
+        ("localhost:5000", "http://evil.example", True),
+        ("localhost:5000", "null", True),
+        ("[", None, True),
+    ],
+)
+def test_web_pages_do_not_reach_an_open_registry(host: str, origin: str | None, foreign: bool) -> None:
+    assert foreign_page(host, origin) is foreign
