@@ -6,6 +6,7 @@ Each scenario leaves the lab whole and empty. A machine counts as lost after `co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -15,6 +16,7 @@ import pytest_asyncio
 from argosy.errors import ArgosyError, StoreUnavailable
 from argosy.lab.asker import View, runs
 from argosy.lab.lab import Lab
+from tests.contracts.lab_contract import DEADLINE
 from tests.lab.cluster import Cluster, placed_on, whole
 from tests.lab.conftest import TTL
 
@@ -178,9 +180,14 @@ async def test_status_and_log_come_from_whichever_machine_a_unit_is_on(cluster: 
     await cluster["m1"].wish(["speaker.service"], "launched", text)
     await cluster["m1"].until_running(["speaker.service"])
     for asker in cluster.askers.values():
-        status = await asker.ask("GET", "/units/speaker.service/status", lines=5)
+        end = time.monotonic() + DEADLINE
+        while True:  # a unit runs before its log has arrived
+            status = await asker.ask("GET", "/units/speaker.service/status", lines=5)
+            if any("I am here" in line["text"] for line in status["machines"][0]["lines"]):
+                break
+            assert time.monotonic() < end, status
+            await asyncio.sleep(0.05)
         assert status["machines"][0]["detail"]["observed"]["active"] == "active"
-        assert any("I am here" in line["text"] for line in status["machines"][0]["lines"])
 
 
 async def test_two_clients_that_replace_one_unit_at_once_do_not_mix(cluster: Cluster) -> None:
