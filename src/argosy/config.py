@@ -18,7 +18,7 @@ from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
 
 PREFIX = "ARGOSY_"
-LISTS = ("listen", "include", "trusted")
+LISTS = ("listen", "tls_listen", "include", "trusted", "bridges")
 
 
 class MachineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,9 +76,11 @@ class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[keys] the etcd v2 keys door: loopback, and the container bridge's address where the operator names it."""
+    """[keys] the etcd v2 keys door. `listen`: loopback, and further addresses by name. `bridges`: network devices such as docker0 whose
+    containers may ask too, at the machine's own address and at the bridge's, and nobody else there."""
 
     listen: tuple[str, ...] = ("127.0.0.1:4001",)
+    bridges: tuple[str, ...] = ()
 
 
 class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,12 +90,18 @@ class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `domain`: apps answer as <app>.<domain>;
-    empty: <app>.anything. `templates`: a folder whose nginx.conf.j2 replaces ours. `include`: extra nginx files. `trusted`: networks of
-    proxies in front whose X-Forwarded-For and -Proto are believed. `access_log`: one line a request. `nginx`: the program."""
+    """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `certificates`: a folder of NAME.crt and
+    NAME.key pairs and of .pem bundles; with it, `tls_listen` is served too. `redirect`: http is sent to https. `hsts`: seconds of
+    Strict-Transport-Security, 0 for none. `domain`: apps answer as <app>.<domain>; empty: <app>.anything. `templates`: a folder whose
+    nginx.conf.j2 replaces ours. `include`: extra nginx files. `trusted`: networks of proxies in front whose X-Forwarded-For and -Proto are
+    believed. `access_log`: one line a request. `nginx`: the program."""
 
     enabled: str = "auto"
     listen: tuple[str, ...] = ("0.0.0.0:80",)
+    tls_listen: tuple[str, ...] = ("0.0.0.0:443",)
+    certificates: str = ""
+    redirect: bool = False
+    hsts: int = 0
     domain: str = ""
     templates: str = ""
     include: tuple[str, ...] = ()
@@ -155,6 +163,22 @@ def load(
         known = "; ".join(f"[{section}] {', '.join(fields)}" for section, fields in _SECTIONS.items())
         raise InvalidInput(f"configuration {path or 'from flags and variables'}: {error}", remedy=f"there are {known}") from error
     return _complete(config, environ, os.getuid() if uid is None else uid)
+
+
+def changed(config: Config, settings: Mapping[str, str]) -> Config:
+    """`config` with other values, {"section.field": text as in an ARGOSY_* variable}. Raises InvalidInput, also for a field that is none."""
+    tree: dict[str, dict[str, Any]] = msgspec.to_builtins(config)
+    for name, text in settings.items():
+        section, _, field = name.partition(".")
+        if field not in _SECTIONS.get(section, ()):
+            raise InvalidInput(f"there is no setting {name!r}", remedy="write section.field=value, such as router.enabled=no")
+        tree[section][field] = _from_text(name, field, text)
+    try:
+        found = msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"{', '.join(f'{name}={text}' for name, text in settings.items())}: {error}") from error
+    _complete(found, {}, 0)
+    return found
 
 
 def _read(path: str) -> dict[str, dict[str, Any]]:
