@@ -1,0 +1,1 @@
+"""Images: an OCI distribution server on a folder, Azure Blob, S3 or Google Cloud Storage."""
