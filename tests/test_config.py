@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.config import load, parse_metadata
+from argosy.config import Config, changed, load, parse_metadata
 from argosy.errors import InvalidInput
 
 HOME = {"HOME": "/home/ann"}
@@ -76,3 +76,22 @@ def test_metadata_is_read_as_fleetd_does_the_last_of_a_repeated_key_wins() -> No
 def test_metadata_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidInput, match="--metadata"):
         parse_metadata(text, "--metadata")
+
+
+def test_settings_given_as_text_change_a_configuration() -> None:
+    config = changed(Config(), {"router.enabled": "no", "machine.ttl": "7.5", "keys.listen": "127.0.0.1:4001,192.0.2.1:4001"})
+    assert (config.router.enabled, config.machine.ttl) == ("no", 7.5)
+    assert config.keys.listen == ("127.0.0.1:4001", "192.0.2.1:4001")
+    assert config.api == Config().api
+
+
+@pytest.mark.parametrize("name", ["router", "router.colour", "colour.router", "router.enabled.no"])
+def test_settings_that_do_not_exist_are_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        changed(Config(), {name: "no"})
+
+
+@pytest.mark.parametrize(("name", "value"), [("router.enabled", "never"), ("machine.ttl", "long"), ("machine.ttl", "0")])
+def test_settings_with_a_wrong_value_are_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=name.partition(".")[2]):
+        changed(Config(), {name: value})

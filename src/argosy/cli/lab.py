@@ -44,9 +44,21 @@ def lab() -> None:
 @click.option(
     "--ttl", type=click.FloatRange(1, 3600), default=5.0, show_default=True, help="Seconds until a silent machine counts as lost."
 )
+@click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="A setting of every agent, such as router.enabled=no."
+)
 @name_option
 @json_option
-def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None, ttl: float, name: str, as_json: bool) -> None:
+def up(
+    machines: int,
+    metadata: tuple[str, ...],
+    light: bool,
+    entry: str | None,
+    ttl: float,
+    settings: tuple[str, ...],
+    name: str,
+    as_json: bool,
+) -> None:
     """Bring a lab up, and wait until it is ready: every machine answers and sees the others.
 
     Example: argosy lab up --machines 5 --metadata m1=role=web,region=eu
@@ -54,7 +66,8 @@ def up(machines: int, metadata: tuple[str, ...], light: bool, entry: str | None,
     started = time.monotonic()
     chosen = _by_machine(metadata)
     one = _lab(name)
-    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl))
+    wanted = {field: value for field, _, value in (setting.partition("=") for setting in settings)}
+    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl, settings=wanted))
     if as_json:
         show_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
         return

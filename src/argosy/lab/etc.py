@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from argosy.config import ApiSection, Config, KeysSection, MachineSection, RouterSection, RuntimeSection, StoreSection, TlsSection
+from argosy.config import (
+    ApiSection,
+    Config,
+    KeysSection,
+    MachineSection,
+    RouterSection,
+    RuntimeSection,
+    StoreSection,
+    TlsSection,
+    changed,
+)
 from argosy.lab import disk, install, members, network
 from argosy.lab.state import LabRecord, MachineRecord
 from argosy.lab.trust import pems
@@ -60,7 +70,7 @@ def machine_files(lab: LabRecord, name: str) -> tuple[dict[str, str | bytes], di
 def config(lab: LabRecord, machine: MachineRecord) -> Config:
     """What the operator of such a machine would have written."""
     bridge = (f"{network.BRIDGE_OF_CONTAINERS}:4001",) if has_docker() else ()
-    return Config(
+    usual = Config(
         machine=MachineSection(id=machine.id, name=machine.name, address=machine.address, metadata=machine.metadata, ttl=lab.ttl),
         store=StoreSection(url=members.store_url(lab)),
         tls=TlsSection(ca=f"{members.TLS}/ca.pem", cert=f"{members.TLS}/machine.pem", key=f"{members.TLS}/machine.key"),
@@ -69,6 +79,7 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         router=RouterSection(trusted=(network.address(lab.number, network.HOST),)),
         keys=KeysSection(listen=("127.0.0.1:4001", *bridge)),
     )
+    return changed(usual, lab.settings)
 
 
 def has_docker() -> bool:

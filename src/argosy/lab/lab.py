@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 import argosy
+from argosy.config import Config, changed
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound
 from argosy.lab import finding, front, host, members, ready, state, trust
 from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
@@ -67,17 +68,20 @@ class Lab:
         light: bool = False,
         entry: str | None = None,
         ttl: float = 5.0,
+        settings: Mapping[str, str] | None = None,
     ) -> LabRecord:
         """Brings the lab up and waits until every machine sees all others. `metadata` is by machine name. `light`: process machines even
         where full ones are possible. `entry`: HOST:PORT of the entry, None for the first free one from 127.0.0.1:8080 on, "" for none.
-        `ttl`: seconds until a silent machine counts as lost. Raises Conflict if it is up already; what a crash left is removed first."""
+        `ttl`: seconds until a silent machine counts as lost. `settings`: {"section.field": value} for every agent's configuration. Raises
+        Conflict if it is up already; what a crash left is removed first."""
         metadata = metadata or {}
         _check(machines, metadata)
+        changed(Config(), settings or {})
         async with self._lock():
             await self._remove_leftovers()
             driver = DRIVERS[await self._choose(light)]()
             try:
-                return await self._bring_up(driver, machines, metadata, entry, ttl)
+                return await self._bring_up(driver, machines, metadata, entry, ttl, settings or {})
             except BaseException:
                 await asyncio.shield(asyncio.ensure_future(self._clear([driver])))
                 raise
@@ -231,10 +235,16 @@ class Lab:
         return kind
 
     async def _bring_up(
-        self, driver: Driver, machines: int, metadata: Mapping[str, Mapping[str, str]], entry: str | None, ttl: float
+        self,
+        driver: Driver,
+        machines: int,
+        metadata: Mapping[str, Mapping[str, str]],
+        entry: str | None,
+        ttl: float,
+        settings: Mapping[str, str],
     ) -> LabRecord:
         async with held("numbers", self.clock):
-            lab = await self._reserve(driver, machines, metadata, ttl)
+            lab = await self._reserve(driver, machines, metadata, ttl, settings)
         self.say(f"starting {', '.join(machine.name for machine in lab.machines)}")
         await _together([asyncio.to_thread(_compile), *(_boot(driver, lab, machine.name) for machine in lab.machines)])
         await _together([self._start_entry(lab, entry), self.wait_ready()])
@@ -248,7 +258,9 @@ class Lab:
             await self._save(lab)
             await front.start(lab, self.clock, self.say)
 
-    async def _reserve(self, driver: Driver, machines: int, metadata: Mapping[str, Mapping[str, str]], ttl: float) -> LabRecord:
+    async def _reserve(
+        self, driver: Driver, machines: int, metadata: Mapping[str, Mapping[str, str]], ttl: float, settings: Mapping[str, str]
+    ) -> LabRecord:
         """A number that no other lab has, the folder, the authority: from here on others see that this lab is there."""
         taken = await driver.numbers_taken()
         number = next((number for number in range(256) if number not in taken), None)
@@ -258,7 +270,7 @@ class Lab:
             )
         found = tuple(_machine(driver, number, each, metadata.get(f"m{each}", {})) for each in range(1, machines + 1))
         chosen = members.choose(tuple(machine.name for machine in found)) if driver.kind == "nspawn" else ()
-        lab = LabRecord(self.name, str(self.folder), driver.kind, number, ttl, self.clock.now(), chosen, found)
+        lab = LabRecord(self.name, str(self.folder), driver.kind, number, ttl, self.clock.now(), chosen, found, settings=dict(settings))
         await asyncio.to_thread(self.folder.mkdir, parents=True, mode=0o700)
         await driver.prepare(lab)
         await self._save(lab)

@@ -28,6 +28,7 @@ from argosy.config import (
     RuntimeSection,
     StoreSection,
     TlsSection,
+    changed,
 )
 from argosy.errors import RuntimeFailed
 from argosy.lab import init, install, processes
@@ -135,7 +136,7 @@ class ProcessDriver:
 def config(lab: LabRecord, machine: MachineRecord) -> Config:
     """What the operator of such a machine would have written. Every port is on the machine's own loopback address."""
     place, address = lab.place(machine.name), machine.address
-    return Config(
+    usual = Config(
         machine=MachineSection(id=machine.id, name=machine.name, address=address, metadata=machine.metadata, ttl=lab.ttl),
         paths=PathsSection(state=str(place / "state"), run=str(place / "run")),
         store=StoreSection(url=f"sqlite:{place / STORE}"),
@@ -145,6 +146,7 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         keys=KeysSection(listen=(f"{address}:{KEYS_PORT}",)),
         router=RouterSection(listen=(machine.router,), trusted=("127.0.0.1",)),
     )
+    return changed(usual, lab.settings)
 
 
 def own_environment(lab: LabRecord, machine: MachineRecord) -> dict[str, str]:
