@@ -25,6 +25,39 @@ async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
         yield stage
 
 
+# ---------------------------------------------------------------- records that cannot be read
+
+
+async def test_a_placement_that_becomes_unreadable_stops_nothing_and_the_one_before_stands(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    await stage.store.store.commit([], [Put(keys.placement(M, "app.service"), b"{broken")])
+    await settle(200)
+    assert stage.runtime.pid("app.service") == pid
+    assert "the placement of app.service cannot be read: the one before stands" in caplog.messages
+    stage.runtime.fail("app.service")
+    await stage.clock.advance(2)
+    assert "app.service" in stage.runtime.running(), "a failure is still answered"
+    await stage.remove("app.service")
+    assert "app.service" not in stage.runtime.running(), "a record that is gone is gone"
+
+
+async def test_an_agent_that_finds_a_placement_unreadable_leaves_the_unit_running_until_it_can_be_read(stage: Stage) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    await stage.stop()
+    await stage.store.store.commit([], [Put(keys.placement(M, "app.service"), b"{broken")])
+    await stage.begin()
+    await stage.clock.advance(3 * TTL)
+    assert stage.runtime.pid("app.service") == pid
+    await stage.place(placed(launch=2))
+    assert stage.runtime.pid("app.service") != pid, "the new record counts"
+    await stage.remove("app.service")
+    assert stage.runtime.running() == []
+
+
 # ---------------------------------------------------------------- joining
 
 

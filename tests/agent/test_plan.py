@@ -216,6 +216,16 @@ def test_units_that_others_build_on_are_started_first() -> None:
     assert len(order) == len(units)
 
 
+def test_lists_of_dependencies_cannot_be_reset_and_may_be_quoted_as_in_systemd() -> None:
+    wanted = needs("b@1.service", unit("b@1.service", 'After="a@%i.service" c.service', "After=", "After=no-unit").text)
+    assert wanted.after == ("a@1.service", "c.service")
+
+
+def test_a_unit_whose_placement_cannot_be_read_is_left_as_it_is() -> None:
+    observed = {"app.service": seen(), "gone.service": seen(unit="gone.service")}
+    assert short(plan({}, observed, {}, NOW, unreadable={"app.service"})) == ["Stop gone"]
+
+
 def test_what_stops_comes_before_what_starts_and_each_kind_together() -> None:
     placements = {name: placed(unit=name) for name in ("new1.service", "new2.service")}
     observed = {

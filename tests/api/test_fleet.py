@@ -278,7 +278,7 @@ async def test_what_cannot_be_asked_together_is_refused_in_fleets_words(house: H
         ("a b.service", "invalid character ' ' in unit name"),
         ("ä.service", "invalid character 'ä' in unit name"),
         ("@a.service", 'unit name cannot start in "@"'),
-        ("x" * 250 + ".service", "unit name exceeds maximum length (256)"),
+        ("x" * 250 + ".service", "unit name exceeds maximum length (255)"),
     ],
 )
 async def test_bad_names_are_refused_in_fleets_words(house: House, name: str, message: str) -> None:

@@ -182,6 +182,20 @@ async def test_records_that_cannot_be_decoded_harm_no_other_and_stop_nothing(clo
         assert await cluster.where("a.service") == ["m1"]
 
 
+async def test_a_placement_that_cannot_be_decoded_is_put_right_where_it_is(clock: FakeClock) -> None:
+    async with harness(clock, "m1", "m2") as cluster:
+        await cluster.submit("a.service")
+        await cluster.until_on("a.service", "m1")
+        await cluster.submit("b.service", "c.service")
+        await cluster.until_placed(3)
+        before = (await cluster.placements())["m1", "a.service"]
+        await cluster.store.commit([], [Put(keys.placement("m1", "a.service"), b"{broken")])
+        await settle(200)
+        after = (await cluster.placements())["m1", "a.service"]
+        assert (after.text, after.target, after.launch) == (before.text, before.target, before.launch)
+        assert await cluster.where("a.service") == ["m1"], "it runs there: it is not moved"
+
+
 async def test_the_last_of_two_who_replace_a_unit_at_once_counts(clock: FakeClock) -> None:
     async with harness(clock, "m1") as cluster:
         for number in range(20):

@@ -39,8 +39,8 @@ BAD = [
     ("☃.service", "holds '☃'"),
     ("a$(id).service", "holds '$'"),
     ("a@1.mount", "a mount cannot be a template"),
-    ("a" * 292 + ".service", "has 300 characters; the most is 256"),
-    ("a" * (LONGEST_NAME - 7) + ".service", "has 257 characters"),
+    ("a" * 292 + ".service", "has 300 characters; the most is 255"),
+    ("a" * (LONGEST_NAME - 7) + ".service", "has 256 characters"),
 ]
 
 

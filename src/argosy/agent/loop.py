@@ -79,6 +79,7 @@ class Agent:
         self._first = msgspec.structs.replace(machine, ttl=machine.ttl or TTL, runtime=runtime.kind)
         self._ttl = self._first.ttl
         self._placements: dict[str, Placement] | None = None
+        self._unreadable: set[str] = set()
         self._revision = 0
         self._observed: dict[str, Observed] | None = None
         self._states: dict[str, UnitState] = {}
@@ -161,11 +162,17 @@ class Agent:
         self._revision = changes.revision
         before = self._placements or {}
         after = {} if changes.reset else dict(before)
+        broken = {name for name in changes.modified if changes.items.get(name) is None}
         for name, placement in changes.items.items():
             if placement is None:
                 after.pop(name, None)
             else:
                 after[name] = placement
+        for name in sorted(broken):  # `decoded` has told why
+            log.error("the placement of %s cannot be read: %s", name, "the one before stands" if name in before else "it stays as it is")
+            if name in before:
+                after[name] = before[name]
+        self._unreadable = (set() if changes.reset else self._unreadable - changes.items.keys()) | broken
         for name in after:
             if name in self._states and name in before and _another(before[name], after[name]):
                 self._states[name] = anew(self._states[name])
@@ -181,7 +188,8 @@ class Agent:
         found = {record.key[len(prefix) :]: decoded(Placement, record) for record in listing.records}
         standing = {name: placement for name, placement in found.items() if placement is not None}
         await self._recall()
-        self._take(Changes(standing, {}, listing.revision, reset=True))
+        modified = {record.key[len(prefix) :]: record.modified for record in listing.records}
+        self._take(Changes(standing, modified, listing.revision, reset=True))
         self._wake.set()
         end = self._clock.monotonic() + self._ttl
         while (
@@ -204,7 +212,7 @@ class Agent:
         self._standing = set(states)
 
     def _leftovers(self) -> bool:
-        placed = self._placements or {}
+        placed = {*(self._placements or ()), *self._unreadable}
         return any(name not in placed and not at_rest(seen) for name, seen in (self._observed or {}).items())
 
     # ---------------------------------------------------------------- doing it
@@ -239,7 +247,7 @@ class Agent:
         if placements is None:  # the store was not heard yet: nothing is known, so nothing is done
             return None
         now = self._clock.now()
-        actions = plan(placements, observed, self._states, now, fenced=self._fenced())
+        actions = plan(placements, observed, self._states, now, fenced=self._fenced(), unreadable=self._unreadable)
         if not self.lease:  # before the machine has joined, perhaps under an id that is another's, it may only stop what is not its own
             actions = tuple(action for action in actions if action.unit not in placements)
         await self._know_exclusive(placements, observed)

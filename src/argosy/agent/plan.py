@@ -16,7 +16,7 @@ from argosy.errors import InvalidUnit
 from argosy.model import Placement, Target, UnitState
 from argosy.unit.options import is_oneshot, requirements, restart_setting
 from argosy.unit.parse import UnitFile, parse
-from argosy.unit.specifiers import expand_name
+from argosy.unit.specifiers import unit_names
 
 RETRY_LEAST = 1.0
 """Seconds from a first failure to the next attempt; doubled for each further one up to RETRY_MOST."""
@@ -110,7 +110,8 @@ def needs(name: str, text: str) -> Needs:
 
 
 def _names(name: str, file: UnitFile, key: str) -> tuple[str, ...]:
-    return tuple(expand_name(unit, name) for value in file.values("Unit", key) for unit in value.split())
+    """Empty assignments do not reset lists of dependencies."""
+    return tuple(other for value in file.assignments("Unit", key) for other in unit_names(value, name))
 
 
 def at_rest(seen: Observed | UnitState) -> bool:
@@ -130,16 +131,18 @@ def plan(
     now: float,
     *,
     fenced: bool = False,
+    unreadable: Set[str] = frozenset(),
 ) -> tuple[Action, ...]:
     """What brings this machine to its placements. `states` are those of `report` for the same observation. `fenced`: the store has been
-    silent for so long that units which must not outlive the lease are left to `fence`."""
+    silent for so long that units which must not outlive the lease are left to `fence`. `unreadable`: units that are placed here by a record
+    that says nothing; they are left as they are."""
     actions: list[Action] = []
     for name, placement in placements.items():
         wanted = needs(name, placement.text)
         if not (fenced and wanted.exclusive):
             actions += _placed(placement, wanted, observed, states.get(name), now)
     for name, seen in observed.items():
-        if name not in placements:
+        if name not in placements and name not in unreadable:
             actions += _leave(seen)
     rank = _ranks(placements, [action.unit for action in actions if isinstance(action, Start)])
     actions.sort(key=lambda action: (ORDER.index(type(action)), rank.get(action.unit, 0), action.unit))

@@ -83,7 +83,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
             "in": "path",
             "required": True,
             "description": meaning[word],
-            "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": PATTERNS[word]},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": PATTERNS[word]},
         }
         for word in words
     ]

@@ -14,7 +14,7 @@ from argosy.model import Facts, RouterReport, Target, UnitState
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=600)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 BATCH = 1000
 """Units that one batch may name."""

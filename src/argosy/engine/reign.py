@@ -19,7 +19,7 @@ from argosy.engine.contact import Contact
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
-from argosy.model import Machine, Order, Placement, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
 from argosy.state.view import Changes, follow
@@ -143,6 +143,8 @@ class Reign:
             if value is not None and (value.machine, value.unit) != (machine, unit):
                 log.error("the record under %s%s is of another unit or machine: left out", piece.prefix, key)
                 value = None
+            if value is None and piece.prefix == keys.PLACEMENTS and key in piece.changes.modified:
+                value = Placement(unit, machine, "", Target.INACTIVE)  # it is put right where it is: what runs there goes on
             if piece.prefix == keys.STATES:
                 world.set_state(machine, unit, value)
             else:

@@ -10,7 +10,8 @@ import re
 
 from argosy.errors import InvalidUnit
 
-LONGEST_NAME = 256
+LONGEST_NAME = 255
+"""As systemd has it: a unit is a file, and no file name on Linux is longer. fleet says 256."""
 
 UNIT_TYPES = frozenset(
     ["automount", "busname", "device", "mount", "path", "scope", "service", "slice", "snapshot", "socket", "swap", "target", "timer"],

@@ -20,7 +20,8 @@ T = TypeVar("T")
 PAGE = 100
 """Entities on one page (fleetd's default token_limit)."""
 
-LONGEST_NAME = 256
+LONGEST_NAME = 255
+"""fleet says 256, with which no unit file can be written."""
 NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 
 
