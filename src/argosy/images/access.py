@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from argosy.errors import InvalidInput
+from argosy.images.names import is_repository
 
 ANONYMOUS = "anonymous"
 EVERYONE = "*"
@@ -30,11 +31,7 @@ ACTIONS = ("pull", "push", "delete")
 IMPLIED = {"pull": ("pull",), "push": ("pull", "push"), "delete": ACTIONS}
 
 _USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
-_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _PATTERN = re.compile(r"[a-z0-9._*/-]{1,255}")
-_RESOURCE = re.compile(
-    r"/v2/(?P<name>.+)/(?:(?P<upload>blobs/uploads(?:/[^/]*)?)|manifests/[^/]+|blobs/[^/]+|tags/list|referrers/[^/]+)/?", re.DOTALL
-)
 LONGEST_SCOPE = 100
 """Scopes that a client may ask for at once."""
 
@@ -107,19 +104,18 @@ def parse_rules(text: str, where: str) -> Rules:
     return Rules(tuple(rules))
 
 
-def needs(method: str, path: str, mount_from: str = "") -> tuple[Need, ...]:
-    """What a request to the registry asks for; () for what anybody who may enter at all may do (GET /v2/, and paths that do not exist).
-    `path` is decoded, `mount_from` the repository of a cross-repository mount."""
-    if path.rstrip("/") == "/v2/_catalog":
-        return (Need("registry", CATALOG, "pull"),)
-    found = _RESOURCE.fullmatch(path)
-    if found is None:
+def needs(method: str, kind: str, name: str, source: str = "") -> tuple[Need, ...]:
+    """What a request asks for; () for what anybody who may enter at all may do (GET /v2/). `kind` is what it is about (http.Target), `name`
+    the repository, `source` the one that a blob is to be mounted from."""
+    if kind == "base":
         return ()
-    if found["upload"]:
-        push = Need("repository", found["name"], "push")
-        return (push, Need("repository", mount_from, "pull")) if mount_from and method == "POST" else (push,)
+    if kind == "catalog":
+        return (Need("registry", CATALOG, "pull"),)
+    if kind in ("uploads", "upload"):  # how far an upload is, and giving it up, is its owner's matter
+        push = Need("repository", name, "push")
+        return (push, Need("repository", source, "pull")) if source else (push,)
     action = "pull" if method in ("GET", "HEAD") else "delete" if method == "DELETE" else "push"
-    return (Need("repository", found["name"], action),)
+    return (Need("repository", name, action),)
 
 
 def parse_scopes(scopes: Iterable[str]) -> tuple[Need, ...]:
@@ -135,7 +131,7 @@ def parse_scopes(scopes: Iterable[str]) -> tuple[Need, ...]:
         kind = re.sub(r"\(.*\)$", "", kind)  # repository(plugin): a class that nothing here depends on
         if kind == "registry" and name == CATALOG:
             found[Need(kind, name, "pull")] = None
-        elif kind == "repository" and len(name) <= 255 and _NAME.fullmatch(name):
+        elif kind == "repository" and is_repository(name):
             for action in ACTIONS if "*" in actions.split(",") else actions.split(","):
                 if action in ACTIONS:
                     found[Need(kind, name, action)] = None
