@@ -143,9 +143,8 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         peers = await stack.enter_async_context(Peers(contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None))
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
         agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather)
-        api = Api(
-            store, config, machine.id, agent, clock, peers, contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None, machine.door
-        )
+        context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
+        api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address)
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
         if config.engine.enabled:
             rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run

@@ -6,6 +6,7 @@ fleet     [api] fleet_socket, mode 0660                fleet's API, our own
 tcp       [api] listen, plain HTTP on loopback only    fleet's API, our own (no commands)
 tls       [api] door, certificates required            fleet's API, our own
 keys      [keys] listen, plain HTTP                    etcd v2 keys
+bridges   for containers on [keys] bridges only        etcd v2 keys
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from argosy.api.bridges import Bridges
 from argosy.api.fleet.http import Fleet
 from argosy.api.inspector import Inspector
 from argosy.api.keys.http import Keys
@@ -54,7 +56,7 @@ BACKLOG = 1024
 
 class Api:
     """All doors of a machine. `inspector` is its agent (None: there is none), `peers` asks other machines. `tls` and `door` (HOST:PORT) are
-    those of the door for other machines; without them the configuration says."""
+    those of the door for other machines, `address` is the machine's own; without them the configuration says."""
 
     def __init__(
         self,
@@ -67,8 +69,11 @@ class Api:
         tls: ssl.SSLContext | None = None,
         door: str = "",
         limits: Limits = PATIENT,
+        address: str = "",
     ) -> None:
         self.config = config
+        self._clock = clock
+        self._address = address or config.machine.address
         self.metrics = Metrics()
         self._tls = tls
         self._door = door
@@ -93,8 +98,11 @@ class Api:
         """The same, for as long as the block lasts."""
         async with AsyncExitStack() as stack:
             tls = await self._open_all(stack)
+            bridges = await self._bridges(stack)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._space.run(), name="keys")]
+                if bridges is not None:
+                    tasks.append(group.create_task(bridges.run(), name="bridges"))
                 if tls is not None:
                     tasks.append(group.create_task(tls.run(), name="tls-door"))
                 self.opened.set()
@@ -155,6 +163,21 @@ class Api:
         runner = await self._runner(stack, door)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         self.addresses.setdefault(door, []).append(shown(listener))
+
+    async def _bridges(self, stack: AsyncExitStack) -> Bridges | None:
+        if not self.config.keys.bridges or not self.addresses.get("keys"):
+            return None
+        listened = [split_address(address) for address in self.addresses["keys"]]
+        runner = await self._runner(stack, "keys")
+        return Bridges(
+            self.config.keys.bridges,
+            self._address,
+            listened[0][1],
+            runner,
+            self._clock,
+            lambda open_now: self.addresses.update(bridges=open_now),
+            listened=[host for host, _ in listened],
+        )
 
     async def _tls_door(self, stack: AsyncExitStack, address: tuple[str, int]) -> TlsDoor:
         tls = self.config.tls
