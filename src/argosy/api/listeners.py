@@ -56,7 +56,7 @@ def named(address: str) -> tuple[str, int]:
     if everywhere:
         raise InvalidInput(
             f"[keys] listen {address}: plain HTTP is not served on every address",
-            remedy="name loopback, and the container bridge's address, such as 172.17.0.1:4001",
+            remedy="name loopback; for containers set bridges, such as docker0",
         )
     return host, port
 

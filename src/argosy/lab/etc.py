@@ -55,7 +55,7 @@ def machine_files(lab: LabRecord, name: str) -> tuple[dict[str, str | bytes], di
         **units,
         "etc/hostname": f"{name}\n",
         "etc/machine-id": f"{machine.id}\n",
-        "etc/environment": f"COREOS_PRIVATE_IPV4={machine.address}\nCOREOS_PUBLIC_IPV4={machine.address}\n",
+        "etc/environment": f"COREOS_PRIVATE_IPV4={machine.address}\nCOREOS_PUBLIC_IPV4={machine.address}\nETCDCTL_API=2\n",
         "etc/fstab": "",
         "etc/crypttab": "",
         "etc/systemd/journald.conf.d/argosy-lab.conf": JOURNAL,
@@ -69,7 +69,6 @@ def machine_files(lab: LabRecord, name: str) -> tuple[dict[str, str | bytes], di
 
 def config(lab: LabRecord, machine: MachineRecord) -> Config:
     """What the operator of such a machine would have written."""
-    bridge = (f"{network.BRIDGE_OF_CONTAINERS}:4001",) if has_docker() else ()
     usual = Config(
         machine=MachineSection(id=machine.id, name=machine.name, address=machine.address, metadata=machine.metadata, ttl=lab.ttl),
         store=StoreSection(url=members.store_url(lab)),
@@ -77,7 +76,7 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         runtime=RuntimeSection(kind="systemd"),
         api=ApiSection(fleet_socket="/var/run/fleet.sock", exec=True),
         router=RouterSection(trusted=(network.address(lab.number, network.HOST),)),
-        keys=KeysSection(listen=("127.0.0.1:4001", *bridge)),
+        keys=KeysSection(bridges=("docker0",) if has_docker() else ()),
     )
     return changed(usual, lab.settings)
 
