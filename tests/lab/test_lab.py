@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -152,12 +153,19 @@ async def test_a_machine_joins(lab: Lab) -> None:
     await until(lambda: seen_by(lab, "m1"), {"m1", "m2", "m3"})
 
 
-async def test_a_second_lab_lives_beside_the_first_and_leaves_no_trace(lab: Lab) -> None:
+async def test_a_second_lab_of_its_own_kind_lives_beside_the_first_and_leaves_no_trace(lab: Lab, tmp_path: Path) -> None:
     first = await lab.record()
     second = Lab(new_name())
     try:
-        record = await second.up(1, {"m1": {"role": "web"}}, light=first.kind == "process", ttl=TTL)
+        light = first.kind == "process"
+        settings, binds = {"router.domain": "other.example"}, [f"{tmp_path}:/srv/shared"]
+        record = await second.up(1, {"m1": {"role": "web"}}, light=light, ttl=TTL, settings=settings, binds=binds)
         assert record.kind == first.kind
+        config = second.folder / "m1" / ("argosy.toml" if light else "upper/etc/argosy/argosy.toml")
+        assert 'domain = "other.example"' in await asyncio.to_thread(config.read_text)
+        if not light:
+            assert (await second.exec("m1", ["touch", "/srv/shared/seen"])).code == 0
+            assert (tmp_path / "seen").exists()
         assert record.entry != first.entry
         assert {machine.address for machine in record.machines}.isdisjoint(machine.address for machine in first.machines)
         assert await seen_by(second, "m1") == {"m1"}
@@ -167,6 +175,17 @@ async def test_a_second_lab_lives_beside_the_first_and_leaves_no_trace(lab: Lab)
     assert await asyncio.to_thread(traces, str(second.folder)) == []
     assert not await second.down()
     assert await seen_by(lab, "m1") == {"m1", "m2", "m3"}
+
+
+async def test_settings_and_folders_that_are_none_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    lab = Lab(new_name())
+    for settings, binds in (
+        ({"router.colour": "red"}, []), ({"router.enabled": "never"}, []), ({}, ["/srv"]), ({}, ["srv:/srv"]), ({}, [f"{tmp_path}:srv"]),
+        ({}, [f"{tmp_path}/none:/srv"]), ({}, [f"{tmp_path}:/srv:ro"]),
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput):
+            await lab.up(1, settings=settings, binds=binds)
+    assert not lab.folder.exists()
 
 
 @pytest.mark.parametrize("kind", ["nspawn", "process"])

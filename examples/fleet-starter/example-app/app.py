@@ -10,6 +10,7 @@ and ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import os
 import signal
@@ -77,7 +78,7 @@ class App:
         self.stopping = False
         self.page = page()
         self.idle: set[asyncio.StreamWriter] = set()
-        self.busy = 0
+        self.busy: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
         """Until SIGTERM or SIGINT; then at most FAREWELL seconds for the answers that are owed."""
@@ -91,13 +92,15 @@ class App:
         server.close()
         for writer in self.idle:
             writer.close()
-        end = time.monotonic() + FAREWELL
-        while self.busy and time.monotonic() < end:
-            await asyncio.sleep(0.02)
+        if self.busy:
+            await asyncio.wait(self.busy, timeout=FAREWELL)
         print("stopped", flush=True)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, with as many requests as its client sends on it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.busy.add(task)
         try:
             while not self.stopping:
                 self.idle.add(writer)
@@ -106,18 +109,20 @@ class App:
                         head = await reader.readuntil(b"\r\n\r\n")
                 finally:
                     self.idle.discard(writer)
-                self.busy += 1
-                try:
-                    keep = self.answer(head.decode("latin-1"), writer)
-                    await writer.drain()
-                finally:
-                    self.busy -= 1
-                if not keep:
+                if not self.answer(head.decode("latin-1"), writer):
                     break
+                await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             pass
         finally:
-            writer.close()
+            self.busy.discard(task)
+            await self.close(writer)
+
+    async def close(self, writer: asyncio.StreamWriter) -> None:
+        """Once what was written is sent."""
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     def answer(self, head: str, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection is kept for another request."""

@@ -47,6 +47,7 @@ def lab() -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="SECTION.FIELD=VALUE", help="A setting of every agent, such as router.enabled=no."
 )
+@click.option("--bind", "binds", multiple=True, metavar="HOST:INSIDE", help="A folder of this host's that every full machine has.")
 @name_option
 @json_option
 def up(
@@ -56,6 +57,7 @@ def up(
     entry: str | None,
     ttl: float,
     settings: tuple[str, ...],
+    binds: tuple[str, ...],
     name: str,
     as_json: bool,
 ) -> None:
@@ -67,7 +69,7 @@ def up(
     chosen = _by_machine(metadata)
     one = _lab(name)
     wanted = {field: value for field, _, value in (setting.partition("=") for setting in settings)}
-    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl, settings=wanted))
+    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl, settings=wanted, binds=binds))
     if as_json:
         show_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
         return

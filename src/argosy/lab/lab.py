@@ -39,6 +39,17 @@ class Status(msgspec.Struct, frozen=True):
     memory: int
 
 
+class Wanted(msgspec.Struct, frozen=True):
+    """What `Lab.up` was asked for."""
+
+    machines: int
+    metadata: Mapping[str, Mapping[str, str]]
+    entry: str | None
+    ttl: float
+    settings: Mapping[str, str]
+    binds: tuple[str, ...]
+
+
 class Lab:
     """The lab of that name. `say` hears what is going on, in sentences; `base` is the folder of all labs (None: this user's own).
 
@@ -69,19 +80,22 @@ class Lab:
         entry: str | None = None,
         ttl: float = 5.0,
         settings: Mapping[str, str] | None = None,
+        binds: Sequence[str] = (),
     ) -> LabRecord:
         """Brings the lab up and waits until every machine sees all others. `metadata` is by machine name. `light`: process machines even
         where full ones are possible. `entry`: HOST:PORT of the entry, None for the first free one from 127.0.0.1:8080 on, "" for none.
-        `ttl`: seconds until a silent machine counts as lost. `settings`: {"section.field": value} for every agent's configuration. Raises
-        Conflict if it is up already; what a crash left is removed first."""
-        metadata = metadata or {}
-        _check(machines, metadata)
-        changed(Config(), settings or {})
+        `ttl`: seconds until a silent machine counts as lost. `settings`: {"section.field": value} for every agent's configuration. `binds`:
+        folders of the host, HOST:INSIDE, that every full machine has. Raises Conflict if it is up already; what a crash left is removed
+        first."""
+        wanted = Wanted(machines, metadata or {}, entry, ttl, settings or {}, tuple(binds))
+        _check(machines, wanted.metadata)
+        changed(Config(), wanted.settings)
+        _check_binds(wanted.binds)
         async with self._lock():
             await self._remove_leftovers()
             driver = DRIVERS[await self._choose(light)]()
             try:
-                return await self._bring_up(driver, machines, metadata, entry, ttl, settings or {})
+                return await self._bring_up(driver, wanted)
             except BaseException:
                 await asyncio.shield(asyncio.ensure_future(self._clear([driver])))
                 raise
@@ -234,20 +248,12 @@ class Lab:
         self.say(f"{WORDS[kind]}: {why}")
         return kind
 
-    async def _bring_up(
-        self,
-        driver: Driver,
-        machines: int,
-        metadata: Mapping[str, Mapping[str, str]],
-        entry: str | None,
-        ttl: float,
-        settings: Mapping[str, str],
-    ) -> LabRecord:
+    async def _bring_up(self, driver: Driver, wanted: Wanted) -> LabRecord:
         async with held("numbers", self.clock):
-            lab = await self._reserve(driver, machines, metadata, ttl, settings)
+            lab = await self._reserve(driver, wanted)
         self.say(f"starting {', '.join(machine.name for machine in lab.machines)}")
         await _together([asyncio.to_thread(_compile), *(_boot(driver, lab, machine.name) for machine in lab.machines)])
-        await _together([self._start_entry(lab, entry), self.wait_ready()])
+        await _together([self._start_entry(lab, wanted.entry), self.wait_ready()])
         lab = msgspec.structs.replace(await self.record(), complete=True)
         await self._save(lab)
         return lab
@@ -258,9 +264,7 @@ class Lab:
             await self._save(lab)
             await front.start(lab, self.clock, self.say)
 
-    async def _reserve(
-        self, driver: Driver, machines: int, metadata: Mapping[str, Mapping[str, str]], ttl: float, settings: Mapping[str, str]
-    ) -> LabRecord:
+    async def _reserve(self, driver: Driver, wanted: Wanted) -> LabRecord:
         """A number that no other lab has, the folder, the authority: from here on others see that this lab is there."""
         taken = await driver.numbers_taken()
         number = next((number for number in range(256) if number not in taken), None)
@@ -268,9 +272,12 @@ class Lab:
             raise Conflict(
                 "no addresses are left for another lab on this host", remedy="argosy lab down --name NAME for one that is not needed"
             )
-        found = tuple(_machine(driver, number, each, metadata.get(f"m{each}", {})) for each in range(1, machines + 1))
+        found = tuple(_machine(driver, number, each, wanted.metadata.get(f"m{each}", {})) for each in range(1, wanted.machines + 1))
         chosen = members.choose(tuple(machine.name for machine in found)) if driver.kind == "nspawn" else ()
-        lab = LabRecord(self.name, str(self.folder), driver.kind, number, ttl, self.clock.now(), chosen, found, settings=dict(settings))
+        lab = LabRecord(
+            self.name, str(self.folder), driver.kind, number, wanted.ttl, self.clock.now(), chosen, found,
+            settings=dict(wanted.settings), binds=wanted.binds,
+        )  # fmt: skip
         await asyncio.to_thread(self.folder.mkdir, parents=True, mode=0o700)
         await driver.prepare(lab)
         await self._save(lab)
@@ -322,6 +329,15 @@ def _check(machines: int, metadata: Mapping[str, Mapping[str, str]]) -> None:
     for name in metadata:
         if name not in known:
             raise InvalidInput(f"metadata for {name!r}, which is none of the lab's machines", remedy=f"they are m1 to m{machines}")
+
+
+def _check_binds(binds: Sequence[str]) -> None:
+    for bind in binds:
+        source, _, inside = bind.partition(":")
+        if not source.startswith("/") or not inside.startswith("/") or ":" in inside or not Path(source).is_dir():
+            raise InvalidInput(
+                f"{bind!r} binds no folder", remedy="write HOST:INSIDE, two absolute paths; the first is a folder that exists"
+            )
 
 
 async def _together(steps: Sequence[Awaitable[object]]) -> None:

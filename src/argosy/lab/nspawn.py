@@ -196,6 +196,7 @@ def _nspawn(lab: LabRecord, name: str) -> list[str]:
         f"--bind-ro={lab.folder}/hosts:/etc/hosts",
         f"--setenv={MARK}={lab.mark(name)}",
         *(f"--bind-ro={path}" for path in disk.needed_from_host()),
+        *(f"--bind={folder}" for folder in lab.binds),
     ]
 
 
