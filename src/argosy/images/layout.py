@@ -9,6 +9,8 @@ repositories/<name>/_referrers/<algorithm>/<hex>/<algorithm>/<hex>    the descri
 uploads/<upload>/<step>                                   UploadStep: what an upload holds so far; each step is created once
 condemned/<algorithm>/<hex>                               a blob that garbage collection has found unreferenced
 doomed/<algorithm>/<hex>                                  ... and is removing now
+collecting/<number>                                       whoever collects garbage: the highest number does
+clocks/<token>                                            written and removed to learn what time the store has
 
 A repository's name has no component that begins with an underscore, so the two cannot be mixed up.
 """
@@ -23,6 +25,8 @@ REPOSITORIES = "repositories/"
 UPLOADS = "uploads/"
 CONDEMNED = "condemned/"
 DOOMED = "doomed/"
+COLLECTING = "collecting/"
+CLOCKS = "clocks/"
 
 
 def blob(digest: Digest) -> str:
@@ -101,3 +105,33 @@ def digest_of(key: str) -> Digest:
     pieces = key.rsplit("/", 3)
     algorithm = pieces[-3] if len(pieces[-2]) == 2 else pieces[-2]
     return Digest(algorithm, pieces[-1])
+
+
+def collecting(number: int) -> str:
+    return f"{COLLECTING}{number:09d}"
+
+
+def collecting_number(key: str) -> int:
+    return int(key.removeprefix(COLLECTING))
+
+
+def clock(token: str) -> str:
+    return f"{CLOCKS}{token}"
+
+
+def is_link(key: str) -> bool:
+    """Whether a key beneath REPOSITORIES is one of a repository's links to blobs."""
+    return "/_blobs/" in key
+
+
+def is_manifest(key: str) -> bool:
+    return "/_manifests/" in key
+
+
+def upload_of(key: str) -> str:
+    """The id of the upload that a step or a part belongs to."""
+    return key.split("/", 2)[1]
+
+
+def step_number(key: str) -> int:
+    return int(key.rpartition("/")[2])
