@@ -13,12 +13,43 @@ come from the environment only: URLs are shown and logged.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+from argosy.errors import InvalidInput
+from argosy.images.folder import Folder
 from argosy.images.storage import Storage
+
+CLOUDS = "argosy.images.clouds"
+"""Loaded for what needs it only: obstore is large."""
 
 
 async def open_storage(url: str, environment: Mapping[str, str]) -> Storage:
     """Opens it and makes sure that it can be used. Raises InvalidInput for an URL that names no store, Refused for credentials that are not
     accepted, StoreUnavailable for one that cannot be reached."""
-    raise NotImplementedError
+    scheme = url.partition("://")[0] if "://" in url else ""
+    storage: Storage
+    if scheme == "file":
+        folder = Folder(folder_of(url))
+        await folder.open()
+        storage = folder
+    elif scheme == "memory":
+        storage = await importlib.import_module(CLOUDS).open_memory()
+    elif scheme in ("az", "s3", "gs"):
+        storage = await importlib.import_module(CLOUDS).open_cloud(url, environment)
+    else:
+        raise InvalidInput(
+            f"{url.partition('?')[0]!r} is no image store", remedy="file:///PATH, az://CONTAINER, s3://BUCKET, gs://BUCKET or memory://"
+        )
+    return storage
+
+
+def folder_of(url: str) -> Path:
+    """Of file:///PATH. Raises InvalidInput for one that is not absolute."""
+    split = urlsplit(url)
+    path = Path(unquote(split.path))
+    if split.netloc not in ("", "localhost") or not path.is_absolute() or path == Path("/") or split.query:
+        raise InvalidInput(f"{url!r} is no folder for images", remedy="write file:///var/lib/argosy/images")
+    return path
