@@ -10,6 +10,8 @@ from argosy.errors import ArgosyError, InvalidUnit, TooLarge
 from argosy.unit import names, options
 from argosy.unit.options import NOTHING, Requirements
 from argosy.unit.parse import LARGEST_FILE, Option, UnitFile, checked, parse
+from argosy.unit.quadlet.check import check as check_quadlet
+from argosy.unit.quadlet.reading import kind_of
 
 is_template = names.is_template
 template_of = names.template_of
@@ -59,6 +61,8 @@ def check(name: str, text: str) -> UnitFile:
             f"unit {name} has {len(text)} characters; at most {LARGEST_FILE} bytes are taken", remedy="keep data out of unit files"
         )
     file = checked(name, text)
+    if kind_of(file):
+        check_quadlet(name, file)
     options.requirements(name, file)
     return file
 

@@ -10,6 +10,7 @@ from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
 from argosy.unit.names import template_of
 from argosy.unit.parse import UnitFile, parse
+from argosy.unit.quadlet.reading import file_names, is_file_name, references, unit_name
 
 MOST_READ = 16 * 1024 * 1024
 
@@ -28,24 +29,50 @@ def given(words: Sequence[str]) -> list[Given]:
     cannot be read."""
     found: dict[str, Given] = {}
     for word in words:
-        folder, slash, _ = word.rpartition("/")
+        folder, slash, last = word.rpartition("/")
         name = named(word)
-        unit = _found(folder + slash, name)
+        unit = _found(folder + slash, name, last)
         if unit is None and os.path.isfile(word):
-            raise InvalidUnit(f"{word} is not named as a unit file", remedy="the names of unit files end in .service, .timer, .socket, ...")
+            raise InvalidUnit(
+                f"{word} is not named as a unit file", remedy="the names of unit files end in .service, .container, .timer, .socket, ..."
+            )
         if unit is None and slash:
             raise InvalidInput(f"no file {word}", remedy=f"name a unit file, or the unit alone: {name}")
         found[name] = unit or Given(name)
     return list(found.values())
 
 
-def _found(folder: str, name: str) -> Given | None:
-    template = template_of(name)
-    for candidate in filter(None, (name, template)):
+def with_needed(wanted: Sequence[Given]) -> list[Given]:
+    """The same, and before each container the volumes and networks that its file refers to, from the files beside it. Those without a file
+    the cluster may know."""
+    found: dict[str, Given] = {}
+    there = {given.name: given for given in wanted}
+    for given in wanted:
+        for reference in references(given.file) if given.file else ():
+            needed = unit_name(reference)
+            if needed not in found:
+                folder, slash, _ = given.path.rpartition("/")
+                found[needed] = there.get(needed) or _found(folder + slash, needed, reference) or Given(needed)
+        found.setdefault(given.name, given)
+    return list(found.values())
+
+
+def _found(folder: str, name: str, word: str) -> Given | None:
+    for candidate in _candidates(name, word):
         path = folder + candidate
         if os.path.isfile(path):
-            return Given(name, _read(path), path, candidate if candidate != name else "")
+            unit = unit_name(candidate)
+            return Given(name, _read(path), path, unit if unit != name else "")
     return None
+
+
+def _candidates(name: str, word: str) -> list[str]:
+    """Files that the unit's text may come from: its own, then its template's. A Quadlet file is looked for after a unit file, and alone if
+    it is named."""
+    if is_file_name(word):
+        return [candidate for candidate in (word, template_of(word)) if candidate]
+    units = [unit for unit in (name, template_of(name)) if unit]
+    return [*units, *(file for unit in units for file in file_names(unit))]
 
 
 def content(path: str) -> bytes:

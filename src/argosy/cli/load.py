@@ -7,7 +7,7 @@ import sys
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.files import given
+from argosy.cli.files import given, with_needed
 from argosy.cli.outcome import loaded
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
@@ -24,5 +24,5 @@ def load(client: Client, words: tuple[str, ...], replace: bool, no_block: bool, 
 
     Example: argosy load hello.service
     """
-    wishes = wishes_for(client, "load", given(words), replace=replace, target="loaded")
+    wishes = wishes_for(client, "load", with_needed(given(words)), replace=replace, target="loaded")
     sys.exit(bring(client, "load", wishes, lambda unit, _, machines: loaded(unit, machines), no_block=no_block, attempts=block_attempts))

@@ -7,7 +7,7 @@ import sys
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.files import given
+from argosy.cli.files import given, with_needed
 from argosy.cli.outcome import started
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
@@ -27,7 +27,7 @@ def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool,
 
     Example: argosy start hello.service worker@{1..3}
     """
-    wishes = wishes_for(client, "start", given(words), replace=replace, target="launched")
+    wishes = wishes_for(client, "start", with_needed(given(words)), replace=replace, target="launched")
     sys.exit(
         bring(
             client,

@@ -7,7 +7,7 @@ import sys
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.files import given
+from argosy.cli.files import given, with_needed
 from argosy.cli.session import asks
 from argosy.cli.telling import tell
 from argosy.cli.wishes import wishes_for
@@ -28,7 +28,8 @@ def submit(client: Client, words: tuple[str, ...], replace: bool) -> None:
     for unit in wanted:
         if unit.file is None:
             raise InvalidInput(f"no file for {unit.name} in this folder", remedy="name a file that exists")
-    written, refused = tell(client, wishes_for(client, "submit", wanted, replace=replace))
+    needed = [unit for unit in with_needed(wanted) if unit.file is not None]
+    written, refused = tell(client, wishes_for(client, "submit", needed, replace=replace))
     for name, unit_written in written.items():
         click.echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
     sys.exit(int(bool(refused)))

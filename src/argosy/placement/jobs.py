@@ -12,6 +12,7 @@ from argosy.placement.cluster import NOTHING
 from argosy.unit.names import check_name, is_template
 from argosy.unit.options import is_oneshot, remains_after_exit, requirements
 from argosy.unit.parse import LARGEST_FILE, UnitFile, parse
+from argosy.unit.quadlet.reading import looks_like_one
 
 SMALL = LARGEST_FILE // 4
 """Characters; a longer text may be larger than a unit file can be, once encoded."""
@@ -32,7 +33,7 @@ def read(name: str, text: str) -> Reading:
         check_name(name)
         if is_template(name):
             return Reading(Job(name, NOTHING), error=f"{name} is a template: start an instance of it")
-        if len(text) <= SMALL and "X-" not in text and "neshot" not in text:
+        if len(text) <= SMALL and "X-" not in text and "neshot" not in text and not looks_like_one(text):
             return Reading(Job(name, NOTHING))  # nothing in it concerns placement; most units end here
         file = _file(text)
         wanted = requirements(name, file)

@@ -11,6 +11,7 @@ from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
+from argosy.unit.quadlet.reading import joined_containers, kind_of, references, unit_name
 from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
 
@@ -55,6 +56,9 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 NOTHING = Requirements()
+RESOURCES = ("Volume", "Network")
+"""Quadlet's kinds whose units are wanted on every machine, as a container may come to any, unless [X-Fleet] says where."""
+PLACED_BY = ("MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID", "MachineOf", "X-ConditionMachineOf", "Global", "Replaces")
 
 
 def requirements(name: str, file: UnitFile) -> Requirements:
@@ -63,6 +67,7 @@ def requirements(name: str, file: UnitFile) -> Requirements:
     fleet: dict[str, list[str]] = {}
     argosy: dict[str, str] = {}
     binds: list[str] = []
+    kind = kind_of(file)
     for option in file.options:
         section = option.section
         if section == "X-Fleet":
@@ -70,9 +75,14 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         elif section == "X-Argosy":
             argosy[option.name] = option.joined
         elif section == "Unit" and option.name in BINDING_KEYS:
-            binds += unit_names(option.joined, name)
-    if not (fleet or argosy or binds):
+            binds += unit_names(" ".join(map(unit_name, option.joined.split())) if kind else option.joined, name)
+    if not (fleet or argosy or binds or kind):
         return NOTHING
+    if kind in RESOURCES and not any(key in fleet for key in PLACED_BY):
+        fleet["Global"] = ["yes"]
+    if kind:
+        binds += [unit_name(reference) for reference in references(file)]
+        fleet.setdefault("MachineOf", []).extend(joined_containers(file))
     wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
     return msgspec.structs.replace(
         wanted,
@@ -104,18 +114,20 @@ def metadata_pair(value: str) -> tuple[str, str] | None:
 
 
 def restart_setting(file: UnitFile) -> str | None:
-    """What Restart= says, None where the file does not say."""
-    return _choice(file, "Restart", RESTARTS)
+    """What Restart= says, None where the file does not say. Making a volume or a network is tried again if it fails."""
+    return _choice(file, "Restart", RESTARTS) or ("on-failure" if kind_of(file) in RESOURCES else None)
 
 
 def is_oneshot(file: UnitFile) -> bool:
-    """Type=oneshot; also a service that has no ExecStart= and says no Type=."""
+    """Type=oneshot; also a service that has no ExecStart= and says no Type=. Volumes and networks are made by one."""
     kind = _choice(file, "Type", TYPES + TYPES_NOT_HONOURED)
+    if kind_of(file) and not kind:
+        return kind_of(file) in RESOURCES
     return kind == "oneshot" if kind else file.has_section("Service") and not file.values("Service", "ExecStart")
 
 
 def remains_after_exit(file: UnitFile) -> bool:
-    found = False
+    found = kind_of(file) in RESOURCES
     for value in file.assignments("Service", "RemainAfterExit"):
         with suppress(ValueError):
             found = boolean(value)

@@ -26,6 +26,12 @@ _NEWLINE = re.compile(r"\r\n|\n\r|\r|\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNSAFE_IN_SECTION = re.compile(r"[\x00-\x1f\x7f\"'\\]")
 _SHOWN_PROBLEMS = 10
+_HASH = re.compile(r"[0-9a-f]{40}")
+SOURCE = "X-Source"
+"""The section in which a service that Argosy made from a Quadlet file carries that file's hash (`Hash=`). Users may not write it."""
+
+MAY_BE_EMPTY = frozenset({"Volume", "Network"})
+"""Sections that make a file what it is (Quadlet's), even with nothing in them."""
 
 Severity = Literal["error", "warning"]
 
@@ -59,12 +65,13 @@ class Option(msgspec.Struct, frozen=True):
 
 class UnitFile(msgspec.Struct, frozen=True):
     """A unit file that could be read. `text` is what was given; `problems` are in the order of lines; `bare` says that it begins with
-    assignments before any section header."""
+    assignments before any section header; `headers` are the sections that are opened, also those without an assignment."""
 
     text: str
     options: tuple[Option, ...]
     problems: tuple[Problem, ...] = ()
     bare: bool = False
+    headers: tuple[str, ...] = ()
 
     def assignments(self, section: str, name: str) -> tuple[str, ...]:
         """All values of an option, in order, the empty ones too."""
@@ -94,7 +101,11 @@ class UnitFile(msgspec.Struct, frozen=True):
 
     @property
     def hash(self) -> str:
-        """SHA-1 of the options as fleet serialises them, 40 hexadecimal digits: comments and blank lines do not count."""
+        """SHA-1 of the options as fleet serialises them, 40 hexadecimal digits: comments and blank lines do not count. A service that was
+        made from another kind of file carries that one's hash."""
+        made_from = self.options[-1] if self.options else None
+        if made_from is not None and made_from.section == SOURCE and _HASH.fullmatch(made_from.value):
+            return made_from.value
         return sha1(serialize(self.options).encode(), usedforsecurity=False).hexdigest()
 
     @property
@@ -108,6 +119,7 @@ def parse(text: str | bytes) -> UnitFile:
     text = _readable(text)
     options: list[Option] = []
     problems: list[Problem] = []
+    headers: list[str] = []
     section = ""
     bare = False
     skip = 0
@@ -127,6 +139,7 @@ def parse(text: str | bytes) -> UnitFile:
             pieces = None
         if content.startswith("["):
             section = _section(content, number, section, problems)
+            headers.append(section)
             continue
         name, equals, value = content.partition("=")
         name = name.rstrip(WHITESPACE)
@@ -143,9 +156,9 @@ def parse(text: str | bytes) -> UnitFile:
     if _CONTROL.search(body):
         problems.extend(_control_characters(lines))
         problems.sort(key=lambda problem: problem.line)
-    if not options and not problems:
+    if not options and not problems and not MAY_BE_EMPTY.intersection(headers):
         problems.append(Problem(0, "error", "the file holds no assignment" if body.strip() else "the file is empty"))
-    return UnitFile(text, tuple(options), tuple(problems), bare)
+    return UnitFile(text, tuple(options), tuple(problems), bare, tuple(headers))
 
 
 def checked(name: str, text: str | bytes) -> UnitFile:
@@ -155,7 +168,7 @@ def checked(name: str, text: str | bytes) -> UnitFile:
         file = parse(text)
     except InvalidUnit as error:
         raise InvalidUnit(f"{name}: {error.message}", remedy=error.remedy) from error
-    errors = [*file.errors, *_breaks_systemd(name, file)]
+    errors = [*file.errors, *_breaks_systemd(name, file), *_claims_a_source(file)]
     if errors:
         more = f"; and {len(errors) - _SHOWN_PROBLEMS} more" if len(errors) > _SHOWN_PROBLEMS else ""
         raise InvalidUnit(f"{name}: " + "; ".join(map(str, errors[:_SHOWN_PROBLEMS])) + more)
@@ -168,6 +181,10 @@ def _breaks_systemd(name: str, file: UnitFile) -> list[Problem]:
         return []
     message = f"%J in {name} would abort systemd, as the prefix of the name ends in '-'; use %j or another name"
     return [Problem(option.line, "error", message) for option in file.options if "%J" in option.value]
+
+
+def _claims_a_source(file: UnitFile) -> list[Problem]:
+    return [Problem(option.line, "error", f"[{SOURCE}] is Argosy's own") for option in file.options if option.section == SOURCE]
 
 
 def serialize(options: Iterable[Option]) -> str:

@@ -15,6 +15,9 @@ from argosy.unit.directives import HONOURED, KNOWN
 from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
 from argosy.unit.parse import Option, Problem, UnitFile, parse
+from argosy.unit.quadlet.check import container_names_noted, file_name_problems
+from argosy.unit.quadlet.check import problems as quadlet_problems
+from argosy.unit.quadlet.reading import kind_of, unit_name
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.specifiers import Specifiers
 
@@ -37,6 +40,7 @@ _MOST_HINTS = 200
 def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
     """All problems of a unit file, in the order of lines; none with severity "error" if it is fit to be submitted and run."""
     problems: list[Problem] = []
+    file_name, name = name, unit_name(name)
     try:
         check_name(name)
     except InvalidUnit as error:
@@ -46,11 +50,26 @@ def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
     except InvalidUnit as error:
         return (*problems, Problem(0, "error", str(error)))
     problems += file.problems
-    if file.options:
+    problems += file_name_problems(file_name, file)
+    if kind_of(file):
+        problems += _quadlet(name, file)
+    elif file.options:
         problems += _requirements(name, file)
         problems += _type(name, file)
         problems += unhonoured(file)
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
+
+
+def _quadlet(name: str, file: UnitFile) -> list[Problem]:
+    """Of a Quadlet file, and of the service that it makes as far as its lines are the file's own."""
+    found, made = quadlet_problems(name, file)
+    found += container_names_noted(file)
+    if not any(problem.severity == "error" for problem in found):
+        found += _requirements(name, file)
+    if made is not None:
+        kept = [problem for problem in _type(name, made) if problem.line or problem.severity == "error"]
+        found += [*kept, *(problem for problem in unhonoured(made) if problem.line)]
+    return found
 
 
 def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
