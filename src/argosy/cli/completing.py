@@ -14,7 +14,7 @@ PATIENCE = 1.0
 """Seconds for the agent to answer: somebody has pressed Tab."""
 
 TARGETS = {"stop": ("launched",), "restart": ("launched", "loaded"), "unload": ("launched", "loaded")}
-FROM_FILES = ("start", "load")
+FROM_FILES = ("start", "load", "update")
 SUFFIXES = (".service", ".timer", ".socket", ".path", ".target")
 
 

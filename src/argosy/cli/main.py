@@ -39,13 +39,14 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "uncordon": ("orders", "uncordon", "Let a machine take units again."),
     "unload": ("unload", "unload", "Take units off their machines."),
     "up": ("up", "up", "Start an agent on this machine, in the background."),
+    "update": ("update", "update", "Give units another text, one after the other."),
     "verify": ("verify", "verify", "Check unit files."),
     "version": ("version", "version", "Print the version."),
     "why": ("why", "why", "Say why a unit is where it is, or nowhere."),
 }
 
 SECTIONS = {
-    "Units": ("submit", "load", "start", "stop", "restart", "unload", "destroy"),
+    "Units": ("submit", "load", "start", "stop", "restart", "update", "unload", "destroy"),
     "Looking": ("list-units", "list-unit-files", "status", "journal", "why", "cat", "verify", "routes"),
     "Machines": ("list-machines", "cordon", "drain", "uncordon", "ssh"),
     "Running Argosy": ("up", "down", "lab", "agent", "ca"),

@@ -1,28 +1,62 @@
-"""argosy restart: start units anew, where they are."""
+"""argosy restart: start units anew, where they are; at once or one after the other."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.names import known
+from argosy.cli.cluster import units
+from argosy.cli.names import GLOB, expanded, known
 from argosy.cli.outcome import started
-from argosy.cli.session import asks, unit_arguments
+from argosy.cli.rolling.plan import Rules
+from argosy.cli.rolling.verb import everything, pace_options, roll
+from argosy.cli.rolling.wanted import restarts
+from argosy.cli.session import asks, json_option, unit_arguments
 from argosy.cli.telling import plain
 from argosy.cli.waiting import bring, standing, waits
 
 
 @click.command()
 @unit_arguments
+@click.option("--rolling", is_flag=True, help="One after the other: the next only when the last is healthy again.")
+@pace_options
 @waits
+@json_option
 @asks
-def restart(client: Client, words: tuple[str, ...], no_block: bool, block_attempts: int) -> None:
-    """Stop units and start them again, where they are, and wait until they run. A unit that is only loaded is started.
+def restart(
+    client: Client,
+    words: tuple[str, ...],
+    rolling: bool,
+    parallel: int,
+    timeout: float,
+    steady: float,
+    no_block: bool,
+    block_attempts: int,
+    as_json: bool,
+) -> None:
+    """Stop units and start them again, where they are, and wait until they run. A unit that is only loaded is started. A glob stands for
+    all running units that it matches.
 
-    Example: argosy restart hello@1 hello@2
+    With --rolling (and --parallel, --timeout, --steady, --json) no more than one is down at a time, with all that is bound to it and its
+    routes, and it stops at the first that fails. So a new image behind an old name comes in without a gap.
+
+    Examples: argosy restart hello@1 hello@2; argosy restart --rolling 'hello@*'
     """
+    if rolling:
+        if no_block:
+            raise click.UsageError("--rolling waits for each unit: it does not go with --no-block")
+        everyone = everything(client)
+        running = [name for name, unit in everyone.items() if unit["target"] == "launched"]
+        wanted = restarts(known(expanded(words, running)), everyone)
+        again = f"See what is wrong, and run argosy restart --rolling {shlex.join(words)} again."
+        sys.exit(roll(client, wanted, everyone, Rules(parallel, timeout, steady), again, as_json=as_json))
+    if as_json:
+        raise click.UsageError("--json is told of --rolling only")
+    if any(not GLOB.isdisjoint(word) for word in words):
+        words = tuple(expanded(words, [unit["name"] for unit in units(client)[0] if unit["target"] != "inactive"]))
     wishes = plain((unit["name"] for unit in standing(client, known(words), "restart")), restart=True)
     sys.exit(
         bring(
