@@ -57,10 +57,12 @@ class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class RuntimeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[runtime] `kind`: auto, systemd, systemd-user or supervisor. `environment`: variables that every unit gets, as systemd's
-    DefaultEnvironment= (the supervisor only: systemd has its own)."""
+    DefaultEnvironment= (the supervisor only: systemd has its own). `containers`: what runs Quadlet files: auto (docker where there is one,
+    else podman), docker or podman."""
 
     kind: str = "auto"
     environment: dict[str, str] = {}
+    containers: str = "auto"
 
 
 class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -220,6 +222,8 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
         raise InvalidInput(f"[machine] ttl is {config.machine.ttl}", remedy="give at least 1 second")
     if config.runtime.kind not in ("auto", "systemd", "systemd-user", "supervisor"):
         raise InvalidInput(f"[runtime] kind is {config.runtime.kind!r}", remedy="auto, systemd, systemd-user or supervisor")
+    if config.runtime.containers not in ("auto", "docker", "podman"):
+        raise InvalidInput(f"[runtime] containers is {config.runtime.containers!r}", remedy="auto, docker or podman")
     if config.router.enabled not in ("auto", "yes", "no"):
         raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
     if not store.url.startswith(("sqlite:", "etcd:")):

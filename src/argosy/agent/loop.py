@@ -16,6 +16,7 @@ from itertools import groupby
 
 import msgspec
 
+from argosy.agent.containers import Containers
 from argosy.agent.facts import notably_different
 from argosy.agent.foothold import Foothold, Notes
 from argosy.agent.heartbeat import Heartbeat, within
@@ -60,7 +61,8 @@ silent."""
 
 
 class Agent:
-    """`machine` says who this machine is; the agent adds when it came, what runs its units and its facts. `ttl` 0 means five seconds."""
+    """`machine` says who this machine is; the agent adds when it came, what runs its units and its facts. `ttl` 0 means five seconds.
+    `containers` makes services of Quadlet files; the default takes whichever engine there is."""
 
     def __init__(
         self,
@@ -70,12 +72,14 @@ class Agent:
         clock: Clock,
         foothold: Foothold,
         facts: Callable[[], Awaitable[Facts]] | None = None,
+        containers: Containers | None = None,
     ) -> None:
         self._store = store
         self._runtime = runtime
         self._clock = clock
         self._foothold = foothold
         self._gather = facts
+        self._containers = containers or Containers("auto", runtime.kind)
         self._first = msgspec.structs.replace(machine, ttl=machine.ttl or TTL, runtime=runtime.kind)
         self._ttl = self._first.ttl
         self._placements: dict[str, Placement] | None = None
@@ -291,7 +295,7 @@ class Agent:
             case []:
                 return
             case [Load(), *_]:
-                await self._runtime.load([(action.unit, action.text) for action in actions if isinstance(action, Load)])
+                await self._load([(action.unit, action.text) for action in actions if isinstance(action, Load)])
             case [Start(), *_]:
                 await self._runtime.start([(action.unit, action.launch) for action in actions if isinstance(action, Start)])
             case [Stop(), *_]:
@@ -300,6 +304,20 @@ class Agent:
                 await self._runtime.kill(names)
             case [Unload(), *_]:
                 await self._runtime.unload(names)
+
+    async def _load(self, units: Sequence[tuple[str, str]]) -> None:
+        """Raises RuntimeFailed as the runtime does, also for containers that cannot be run here."""
+        texts = {name: placement.text for name, placement in (self._placements or {}).items()}
+        services, refused = await self._containers.services(units, texts)
+        try:
+            if services:
+                await self._runtime.load(services)
+        except RuntimeFailed as error:
+            if not error.refused:
+                raise
+            refused |= error.refused
+        if refused:
+            raise RuntimeFailed("; ".join(refused.values()), refused=refused)
 
     # ---------------------------------------------------------------- the lease, and those that must not outlive it
 
