@@ -23,7 +23,7 @@ from argosy.errors import InvalidInput, Refused, StoreUnavailable
 from argosy.images.objects import Objects
 
 PROVIDERS = {"az": "Azure Blob", "s3": "S3", "gs": "Google Cloud Storage"}
-OPTIONS = {"az": ("endpoint", "account"), "s3": ("endpoint", "region"), "gs": ()}
+OPTIONS = {"az": ("endpoint", "account"), "s3": ("endpoint", "region"), "gs": ("endpoint",)}
 ABSENT = ("ContainerNotFound", "NoSuchBucket", "The specified bucket does not exist")
 """What the stores say when the container or bucket is not there; obstore has no error of its own for it."""
 
@@ -148,15 +148,18 @@ async def open_cloud(url: str, environment: Mapping[str, str]) -> Objects:
 def _store(place: Place, environment: Mapping[str, str]) -> tuple[ObjectStore, AzureAccount | None]:
     plain: Any = {**CLIENT, "allow_http": True}
     prefix = place.prefix or None
+    client: Any
     try:
         if place.scheme == "az":
             account = azure_account(place, environment)
             config: Any = {"account_name": account.name, "endpoint": account.endpoint}
             config |= {"account_key": account.key} if account.key else {"sas_key": account.sas} if account.sas else {}
-            client: Any = plain if account.endpoint.startswith("http://") else CLIENT
+            client = plain if account.endpoint.startswith("http://") else CLIENT
             return AzureStore(place.bucket, prefix=prefix, config=config, client_options=client, retry_config=RETRY), account
         if place.scheme == "gs":
-            return GCSStore(place.bucket, prefix=prefix, client_options=CLIENT, retry_config=RETRY), None
+            config = {"base_url": place.endpoint} if place.endpoint else {}
+            client = plain if place.endpoint.startswith("http://") else CLIENT
+            return GCSStore(place.bucket, prefix=prefix, config=config, client_options=client, retry_config=RETRY), None
         endpoint = place.endpoint or _first(environment, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
         region = place.region or _first(environment, "AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
         config = {"region": region} | ({"endpoint": endpoint} if endpoint else {})

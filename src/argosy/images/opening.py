@@ -1,4 +1,4 @@
-"""Opening a store by its URL.
+"""Opening a store by its URL. Clouds are clouds.py's: loaded only for them, because an agent with images in a folder need not pay for them.
 
 file:///var/lib/argosy/images      a folder; made if it is not there
 memory://                          of this process, gone with it
