@@ -24,11 +24,13 @@ class BlobRecord(msgspec.Struct, frozen=True):
 
 
 class UploadStep(msgspec.Struct, frozen=True):
-    """What an upload holds so far. Step 0 is its beginning. `algorithm` is the one that the client announced."""
+    """What an upload holds so far. Step 0 is its beginning. `algorithm` is the one that the client announced. `ended`: the digest that its
+    bytes were verified to have, or `cancelled`; this is then its last step."""
 
     repository: str
     algorithm: str
     parts: tuple[Part, ...] = ()
+    ended: str = ""
 
     @property
     def size(self) -> int:

@@ -11,13 +11,12 @@ from argosy.images.manifests import Manifests
 from argosy.images.repositories import Repositories
 from argosy.images.storage import Storage
 from argosy.images.uploads import Uploads
-from argosy.reconcile import Clock
 
 
 class Registry:
-    def __init__(self, storage: Storage, clock: Clock) -> None:
+    def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.blobs = Blobs(storage)
-        self.uploads = Uploads(storage, self.blobs, clock)
+        self.uploads = Uploads(storage, self.blobs)
         self.manifests = Manifests(storage, self.blobs)
         self.repositories = Repositories(storage)

@@ -57,6 +57,10 @@ class Storage(Protocol):
     def url(self) -> str:
         """Where it is, without secrets."""
 
+    @property
+    def part_limit(self) -> int:
+        """How many bytes one Writer takes; 0: any number."""
+
     async def get(self, keys: Sequence[str]) -> list[bytes | None]:
         """The content of each, None where there is no such object: one round trip for all of them. For small objects."""
 
@@ -74,7 +78,7 @@ class Storage(Protocol):
     async def children(self, prefix: str) -> Children:
         """One level beneath `prefix`, which ends with a slash."""
 
-    async def list(self, prefix: str, after: str = "", limit: int = 0) -> list[Entry]:
+    async def entries(self, prefix: str, after: str = "", limit: int = 0) -> list[Entry]:
         """All objects beneath `prefix` (at any depth) with keys greater than `after`, sorted by key; at most `limit` unless that is 0."""
 
     def walk(self, prefix: str) -> AsyncIterator[list[Entry]]:
