@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from argosy.errors import InvalidInput
-from argosy.trust.authority import MACHINE_DAYS, Pair, create_authority, issue
+from argosy.trust.authority import MACHINE_DAYS, WEB_DAYS, Pair, create_authority, issue, issue_web
 
 
 @click.group()
@@ -54,16 +54,46 @@ def issue_(machine: str, folder: Path, addresses: tuple[str, ...], names: tuple[
 
     Example: argosy ca issue $(cat /etc/machine-id) --address 192.0.2.11
     """
-    try:
-        authority = Pair((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes())
-    except OSError as error:
-        raise InvalidInput(f"no authority in {folder}: {error.strerror}", remedy=f"argosy ca init {folder}") from error
-    _write(folder, machine, issue(authority, machine, time.time(), names=names, addresses=addresses, days=days))
+    _write(folder, machine, issue(_authority(folder), machine, time.time(), names=names, addresses=addresses, days=days))
     click.echo(f"Made {folder / machine}.pem and {folder / machine}.key; with ca.pem they belong in that machine's [tls] section.")
 
 
+@ca.command("issue-web", short_help="Make a certificate for web traffic.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    default="ca",
+    show_default=True,
+    help="Where the authority is.",
+)
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), help="Where to write it.  [default: the authority's folder]")
+@click.option("--days", type=click.IntRange(1, 36500), default=WEB_DAYS, show_default=True, help="How long it is valid.")
+def issue_web_(names: tuple[str, ...], folder: Path, into: Path | None, days: int) -> None:
+    """Make a certificate for web traffic to each NAME: a host name, a wildcard such as '*.example.org', or an IP address. Its .crt and .key
+    belong in the routers' folder of certificates. Browsers trust it once they trust ca.pem.
+
+    Example: argosy ca issue-web '*.example.org' example.org --into /etc/argosy/certificates
+    """
+    into = into or folder
+    pair = issue_web(_authority(folder), names, time.time(), days=days)
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = names[0].lower().replace("*", "wildcard").replace(":", "-")
+    _write(into, name, pair, cert=f"{name}.crt")
+    click.echo(f"Made {into / name}.crt and {into / name}.key for {', '.join(names)}.")
+    click.echo(f"They belong in the folder that the routers' [router] certificates names; clients need {folder / 'ca.pem'}.")
+
+
+def _authority(folder: Path) -> Pair:
+    try:
+        return Pair((folder / "ca.pem").read_bytes(), (folder / "ca.key").read_bytes())
+    except OSError as error:
+        raise InvalidInput(f"no authority in {folder}: {error.strerror}", remedy=f"argosy ca init {folder}") from error
+
+
 def _write(folder: Path, name: str, pair: Pair, cert: str = "") -> None:
-    descriptor = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(pair.key)
-    (folder / (cert or f"{name}.pem")).write_bytes(pair.cert)
+    for file, content, mode in ((f"{name}.key", pair.key, 0o600), (cert or f"{name}.pem", pair.cert, 0o644)):
+        part = folder / f".{file}.part"
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as to:
+            to.write(content)
+        part.replace(folder / file)

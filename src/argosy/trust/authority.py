@@ -25,6 +25,14 @@ ETCD_NAME = "etcd.argosy"
 
 AUTHORITY_DAYS = 3650
 MACHINE_DAYS = 825
+WEB_DAYS = 397
+"""As long as browsers accept a certificate for."""
+
+INNER = ".argosy"
+"""Below it are the names by which machines know each other: no web certificate may carry one."""
+
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_WEB_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.ASCII)
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -55,6 +63,43 @@ def issue(
     for name in (machine_id, *names):
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", name):
             raise InvalidInput(f"{name!r} cannot stand in a certificate", remedy="use letters, digits, dots and hyphens")
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Argosy"), x509.NameAttribute(NameOID.COMMON_NAME, machine_id)])
+    others: list[x509.GeneralName] = [x509.DNSName(name) for name in dict.fromkeys((machine_name(machine_id), ETCD_NAME, *names))]
+    others += [x509.IPAddress(_address(address)) for address in dict.fromkeys(("127.0.0.1", *addresses))]
+    return _issued(subject, others, [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH], authority, key, now, days)
+
+
+def issue_web(authority: Pair, names: Sequence[str], now: float, *, days: int = WEB_DAYS) -> Pair:
+    """A certificate for web traffic: for host names, wildcards such as *.example.org, and IP addresses. It serves and cannot ask: no door
+    between machines lets it in. Raises InvalidInput for a name that it may not carry."""
+    others: list[x509.GeneralName] = []
+    for name in dict.fromkeys(name.lower() for name in names):
+        try:
+            others.append(x509.IPAddress(ipaddress.ip_address(name)))
+            continue
+        except ValueError:
+            pass
+        if len(name) > 253 or not _WEB_NAME.fullmatch(name):
+            raise InvalidInput(f"{name!r} is no host name", remedy="write www.example.org, *.example.org or an IP address")
+        if f".{name}".endswith(INNER):
+            raise InvalidInput(f"{name!r} is a name of machines among themselves", remedy=f"names below {INNER} are not for the web")
+        others.append(x509.DNSName(name))
+    if not others:
+        raise InvalidInput("a web certificate is for at least one name", remedy="write www.example.org or *.example.org")
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0].lower()[:64])])
+    return _issued(subject, others, [ExtendedKeyUsageOID.SERVER_AUTH], authority, ec.generate_private_key(ec.SECP256R1()), now, days)
+
+
+def _issued(
+    subject: x509.Name,
+    names: Sequence[x509.GeneralName],
+    uses: Sequence[x509.ObjectIdentifier],
+    authority: Pair,
+    key: ec.EllipticCurvePrivateKey,
+    now: float,
+    days: int,
+) -> Pair:
     try:
         ca = x509.load_pem_x509_certificate(authority.cert)
         ca_key = serialization.load_pem_private_key(authority.key, password=None)
@@ -62,16 +107,12 @@ def issue(
         raise InvalidInput(f"the authority's certificate or key cannot be read: {error}") from error
     if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
         raise InvalidInput("the authority's key is not an elliptic-curve key", remedy="make one with argosy ca init")
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Argosy"), x509.NameAttribute(NameOID.COMMON_NAME, machine_id)])
-    others: list[x509.GeneralName] = [x509.DNSName(name) for name in dict.fromkeys((machine_name(machine_id), ETCD_NAME, *names))]
-    others += [x509.IPAddress(_address(address)) for address in dict.fromkeys(("127.0.0.1", *addresses))]
     builder = (
         _certificate(subject, ca.subject, key.public_key(), now, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(others), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(list(uses)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(list(names)), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
