@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -112,6 +113,33 @@ class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nginx: str = "nginx"
 
 
+class ImagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[images] the image registry. `listen`: HOST:PORT; beyond loopback there must be users and TLS unless `allow_anyone`, `allow_plain`.
+    `storage`: file:///FOLDER, az://, s3://, gs://, memory:// (empty: images in the state folder). `htpasswd`: a file of users; `rules`: one
+    of what they may do. `challenge`: basic or bearer (empty: bearer if the rules let anonymous do anything). `realm`: the token endpoint's
+    URL as clients reach it; `token_key`: an Ed25519 key in PEM that registries share. `cert`, `key`: PEM files (empty: beyond loopback
+    those of [tls]). `mirror`: the registry that is asked for what is not here; `mirror_credentials`: a file with USER:PASSWORD.
+    `collect`: hours between garbage collections (0: never); `grace`: hours that a push may take at most."""
+
+    enabled: bool = False
+    listen: tuple[str, ...] = ("127.0.0.1:5000",)
+    storage: str = ""
+    htpasswd: str = ""
+    rules: str = ""
+    challenge: str = ""
+    realm: str = ""
+    token_key: str = ""
+    read_only: bool = False
+    allow_anyone: bool = False
+    allow_plain: bool = False
+    cert: str = ""
+    key: str = ""
+    mirror: str = ""
+    mirror_credentials: str = ""
+    collect: float = 24.0
+    grace: float = 24.0
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of it. Use `load`; the paths in it are then absolute and nothing is empty that has a default."""
 
@@ -124,6 +152,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: KeysSection = KeysSection()
     engine: EngineSection = EngineSection()
     router: RouterSection = RouterSection()
+    images: ImagesSection = ImagesSection()
 
     @property
     def state_dir(self) -> Path:
@@ -226,9 +255,12 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
         raise InvalidInput(f"[runtime] containers is {config.runtime.containers!r}", remedy="auto, docker or podman")
     if config.router.enabled not in ("auto", "yes", "no"):
         raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
+    if config.images.challenge not in ("", "basic", "bearer"):
+        raise InvalidInput(f"[images] challenge is {config.images.challenge!r}", remedy="basic or bearer")
     if not store.url.startswith(("sqlite:", "etcd:")):
         raise InvalidInput(f"[store] url is {store.url!r}", remedy="sqlite:PATH or etcd:HOST:PORT,HOST:PORT")
-    return replace(config, paths=paths, store=store, api=api)
+    images = config.images if config.images.storage else replace(config.images, storage=f"file://{quote(paths.state)}/images")
+    return replace(config, paths=paths, store=store, api=api, images=images)
 
 
 _SECTIONS = {
