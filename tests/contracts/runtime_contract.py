@@ -310,6 +310,39 @@ class RuntimeContract:
         assert (seen.active, seen.result, seen.launch) == ("inactive", "success", 1)
         assert not is_running(await ground.ended(app))
 
+    @pytest.mark.parametrize("how", ["stop the app", "stop both", "restart the app", "restart both", "unload both"])
+    async def test_a_sidekick_that_is_after_its_app_is_down_before_the_app_is_told_to_stop_and_up_after_it(
+        self, ground: Ground, how: str
+    ) -> None:
+        app, sidekick = await ground.load(
+            app=SLEEPER + 'ExecStop=/bin/sh -c "echo app-down >> @dir@/order"\nExecStartPost=/bin/sh -c "echo app-up >> @dir@/order"\n',
+            first="[Unit]\nBindsTo=@app@\nAfter=@app@\n"
+            + SLEEPER
+            + 'ExecStop=/bin/sh -c "sleep 0.3"\nExecStopPost=/bin/sh -c "echo kick-down >> @dir@/order"\n'
+            + 'ExecStartPre=/bin/sh -c "echo kick-up >> @dir@/order"\n',
+        )
+        await ground.runtime.start([(sidekick, 1), (app, 1)])
+        await ground.running(app)
+        before = await ground.running(sidekick)
+        assert await ground.text("order", 2) == "app-up\nkick-up\n"
+        match how:
+            case "stop the app":
+                await ground.runtime.stop([app])
+            case "stop both":
+                await ground.runtime.stop([app, sidekick])
+            case "restart the app":
+                await ground.runtime.start([(app, 2)])
+            case "restart both":
+                await ground.runtime.start([(app, 2), (sidekick, 2)])
+            case _:
+                await ground.runtime.unload([app, sidekick])
+        again = "restart" in how
+        order = "app-up kick-up kick-down app-down" + (" app-up kick-up" if again else "")
+        assert (await ground.text("order", 6 if again else 4)).split() == order.split()
+        if again:
+            after = await ground.until(sidekick, lambda seen: is_running(seen) and seen.pid != before.pid, "running anew")
+            assert after.launch == (2 if how == "restart both" else 1)
+
     async def test_a_part_restarts_with_the_whole_and_keeps_its_launch(self, ground: Ground) -> None:
         app, part = await ground.load(app=SLEEPER, first="[Unit]\nPartOf=@app@\nAfter=@app@\n" + SLEEPER)
         await ground.runtime.start([(app, 1), (part, 1)])
