@@ -24,9 +24,11 @@ from typing import Any
 
 from argosy.lab.load import Load
 from argosy.model import Entry as Key
+from argosy.model import RouterReport
 from argosy.reconcile import SystemClock
 from argosy.router import process
-from argosy.router.entry import Entry
+from argosy.router.entry.loop import Entry
+from argosy.router.entry.plan import Member, Wanted
 from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.process import open_files
@@ -118,10 +120,11 @@ async def measure(folder: Path) -> Load:
         members = {number: await stack.enter_async_context(machine(number, folder / f"m{number}")) for number in MEMBERS}
         proxy = Nginx(folder / "entry")
         stack.push_async_callback(proxy.stop)
-        entry = Entry(lambda: [(f"m{number}", f"{address(number)}:80") for number in MEMBERS], [f"127.0.0.1:{port}"], proxy, CLOCK)
+        entry = Entry(Wanted((f"127.0.0.1:{port}",)), proxy, CLOCK)
+        entry.know([Member(str(number) * 32, f"m{number}", address(number), router=RouterReport("")) for number in MEMBERS])
         serving = asyncio.create_task(entry.run())
         try:
-            while not all(router.up for router in entry.status.routers) or not proxy.active:  # noqa: ASYNC110
+            while sum(router.up for router in entry.status.routers) < len(MEMBERS) or not proxy.active:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             load = Load(f"http://127.0.0.1:{port}/", "hello.example", RATE, CLOCK, timeout=20.0)
             loading = asyncio.create_task(load.run())

@@ -67,7 +67,7 @@ class MemoryProxy:
     async def tend(self) -> None:
         """Nothing hangs here and nothing is logged."""
 
-    async def stop(self) -> None:
+    async def stop(self, grace: float = 1.0) -> None:
         self.host.running = ""
 
     async def close(self) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidInput
 from argosy.model import Entry
 from argosy.router import render as rendering
-from argosy.router.render import Settings, check_settings, hostnames, is_router, render, render_entry, routes_of
+from argosy.router.render import Settings, check_settings, hostnames, render, routes_of
 from argosy.router.sources import read_sources
 from tests.router.web import needs_nginx
 
@@ -242,11 +242,3 @@ def test_an_operator_s_mistake_is_named(tmp_path: Path, template: str, said: str
 def test_a_folder_without_the_template_is_refused_with_how_to_begin_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"holds no nginx.conf.j2 \(begin it with"):
         read_sources(tmp_path)
-
-
-@needs_nginx
-@pytest.mark.parametrize("routers", [(), ("10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"), ("[fd00::1]:80", "name:80", "bad;")])
-def test_nginx_takes_the_entry_s_configuration_whatever_routers_there_are(tmp_path: Path, routers: tuple[str, ...]) -> None:
-    config = render_entry(routers, ("127.0.0.1:23099",), 1024, SOURCES)
-    assert accepted(config, tmp_path) == ""
-    assert config.count("max_fails=1") == len({router for router in routers if is_router(router)})

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "destroy": ("destroy", "destroy", "Stop units and forget them."),
     "down": ("down", "down", "Stop what argosy up started, units and all."),
     "drain": ("orders", "drain", "Move everything off a machine."),
+    "entry": ("entry", "entry", "Balance over all machines, in the foreground."),
     "journal": ("journal", "journal", "Print a unit's log."),
     "lab": ("lab", "lab", "Run a cluster on this host, to try and to break."),
     "list-machines": ("list_machines", "list_machines", "List the machines that are alive."),
@@ -49,7 +50,7 @@ SECTIONS = {
     "Units": ("submit", "load", "start", "stop", "restart", "update", "unload", "destroy"),
     "Looking": ("list-units", "list-unit-files", "status", "journal", "why", "cat", "verify", "routes"),
     "Machines": ("list-machines", "cordon", "drain", "uncordon", "ssh"),
-    "Running Argosy": ("up", "down", "lab", "agent", "ca"),
+    "Running Argosy": ("up", "down", "lab", "agent", "entry", "ca"),
     "And": ("announce", "completion", "version"),
 }
 

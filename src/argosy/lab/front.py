@@ -1,18 +1,18 @@
-"""The entry of a lab as its commands see it: choosing a free port, starting the process that `entry` is, waiting until it listens."""
+"""The entry of a lab: choosing a free port, starting `argosy entry` in front of all machines, waiting until it listens."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import sys
 from collections.abc import Callable
 
 from argosy.errors import Conflict, InvalidInput, RuntimeFailed
-from argosy.lab import init
+from argosy.lab import init, install
 from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock
+from argosy.router.entry.ports import why_taken
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
@@ -27,16 +27,16 @@ async def choose(wanted: str | None) -> str:
         return ""
     if wanted is None:
         for port in range(FIRST_PORT, FIRST_PORT + PORTS):
-            if not await asyncio.to_thread(_why_taken, HOST, port):
+            if await asyncio.to_thread(why_taken, f"{HOST}:{port}") is None:
                 return f"{HOST}:{port}"
         raise Conflict(f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {HOST}", remedy="name one with --entry HOST:PORT")
     address, _, port_text = wanted.rpartition(":")
     if not address or not port_text.isascii() or not port_text.isdigit() or not 0 < int(port_text) < 65536:
         raise InvalidInput(f"{wanted!r} is no address for the entry", remedy="write HOST:PORT, such as 127.0.0.1:8080, or none")
-    why = await asyncio.to_thread(_why_taken, address, int(port_text))
-    if why:
+    why = await asyncio.to_thread(why_taken, wanted)
+    if why is not None:
         raise Conflict(
-            f"the entry cannot listen on {wanted}: {why}", remedy="name another with --entry, or leave it out to have one chosen"
+            f"the entry cannot listen on {wanted}: {why.strerror}", remedy="name another with --entry, or leave it out to have one chosen"
         )
     return wanted
 
@@ -53,7 +53,17 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
     place = lab.place(PLACE)
     await asyncio.to_thread(place.mkdir, mode=0o711)
     log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
-    argv = (sys.executable, "-S", init.__file__, HOST, sys.executable, "-m", "argosy.lab.entry", lab.folder)
+    entry = (
+        install.program(),
+        "entry",
+        "--listen",
+        lab.entry,
+        "--folder",
+        str(place),
+        "--agent",
+        f"unix://{lab.folder}/m*/run/argosy.sock",
+    )
+    argv = (sys.executable, "-S", init.__file__, HOST, *entry)
     await host(
         "setsid",
         "--fork",
@@ -79,11 +89,3 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
         await writer.wait_closed()
         say(f"the entry listens on http://{lab.entry}/")
         return
-
-
-def _why_taken(address: str, port: int) -> str:
-    try:
-        with socket.create_server((address, port)):
-            return ""
-    except (OSError, OverflowError) as error:
-        return str(getattr(error, "strerror", "") or error)

@@ -37,8 +37,8 @@ class Proxy(Protocol):
         """Housekeeping, to be called about twice a second: lets go of requests that hang on a machine that is gone, keeps logs within
         bounds."""
 
-    async def stop(self) -> None:
-        """Ends the proxy, letting requests finish for a moment. Nothing running is no error."""
+    async def stop(self, grace: float = 1.0) -> None:
+        """Ends the proxy, letting requests finish for `grace` seconds. Nothing running is no error."""
 
     async def close(self) -> None:
         """Lets go of the proxy and leaves it running."""

@@ -140,15 +140,15 @@ class Nginx:
             async with self._lock:
                 await self._rotate_logs()
 
-    async def stop(self) -> None:
+    async def stop(self, grace: float = 1.0) -> None:
         async with self._lock:
             pid = self._pid or await asyncio.to_thread(process.find_master, self.folder, self.folder / PIDFILE)
             self._detach()
             if not pid:
                 return
-            for number, grace in ((signal.SIGQUIT, 1.0), (signal.SIGTERM, 2.0)):
+            for number, patience in ((signal.SIGQUIT, grace), (signal.SIGTERM, 2.0)):
                 process.send([pid], number)
-                if await self._until(lambda: not process.is_master(pid, self.folder), grace):
+                if await self._until(lambda: not process.is_master(pid, self.folder), patience):
                     break
             left = await asyncio.to_thread(process.orphans, self.folder)
             process.send([*left, *([pid] if await asyncio.to_thread(process.is_master, pid, self.folder) else [])], signal.SIGKILL)

@@ -19,7 +19,6 @@ from argosy.model import Entry, RefusedRoute
 from argosy.router.naming import MAX_HOST, Address, check_app, check_domain, check_instance, parse_address, printable
 
 TEMPLATE = "nginx.conf.j2"
-ENTRY_TEMPLATE = "entry.conf.j2"
 OURS = "argosy/"
 """Our own templates are always there under this name too, so that an operator's can extend them."""
 
@@ -209,23 +208,7 @@ def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domai
 
 def render(routes: Routes, settings: Settings, sources: Mapping[str, str]) -> str:
     """nginx.conf. `sources` are templates by name, TEMPLATE among them. Raises InvalidInput for a template that cannot be rendered."""
-    return _rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH})
-
-
-def render_entry(routers: Sequence[str], listen: Sequence[str], nofile: int, sources: Mapping[str, str]) -> str:
-    """The entry's nginx.conf: one upstream of the routers given (IP:PORT; others are left out), and a page that says so when there are
-    none."""
-    servers = sorted({str(parse_address(router)) for router in routers if is_router(router)})
-    settings = Settings(listen=tuple(check_listen(address) for address in listen), nofile=nofile)
-    return _rendered(ENTRY_TEMPLATE, sources, {"servers": servers, "settings": settings})
-
-
-def is_router(address: str) -> bool:
-    """True for IP:PORT and [IPV6]:PORT, which an entry can be told to use."""
-    try:
-        return parse_address(address).literal
-    except InvalidInput:
-        return False
+    return rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH})
 
 
 def _quoted(text: str) -> str:
@@ -234,7 +217,8 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _rendered(name: str, sources: Mapping[str, str], values: Mapping[str, object]) -> str:
+def rendered(name: str, sources: Mapping[str, str], values: Mapping[str, object]) -> str:
+    """A template with its values. Raises InvalidInput for one that cannot be rendered."""
     try:
         return _environment(tuple(sorted(sources.items()))).get_template(name).render(values)
     except jinja2.TemplateNotFound as error:

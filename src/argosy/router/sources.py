@@ -6,14 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from argosy.errors import InvalidInput
-from argosy.router.render import ENTRY_TEMPLATE, OURS, TEMPLATE
+from argosy.router.entry.render import HAPROXY_TEMPLATE, NGINX_TEMPLATE
+from argosy.router.render import OURS, TEMPLATE
 
 
 def read_sources(folder: Path | None = None) -> dict[str, str]:
     """Templates by name: our own, also under argosy/, and in their place every *.j2 of the operator's folder. Blocks; raises
     InvalidInput."""
     package = files("argosy.router").joinpath("templates")
-    ours = {name: package.joinpath(name).read_text(encoding="utf-8") for name in (TEMPLATE, ENTRY_TEMPLATE)}
+    ours = {name: package.joinpath(name).read_text(encoding="utf-8") for name in (TEMPLATE, NGINX_TEMPLATE, HAPROXY_TEMPLATE)}
     sources = {**ours, **{OURS + name: text for name, text in ours.items()}}
     if folder is None:
         return sources

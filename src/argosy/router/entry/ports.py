@@ -1,0 +1,35 @@
+"""Whether an entry can listen where it should: asked before nginx is, whose own word comes late. Blocks."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+
+from argosy.errors import Conflict
+
+PRIVILEGED = "ports below 1024 take root, or the capability CAP_NET_BIND_SERVICE; name one above with --listen"
+
+
+def check_free(listen: Sequence[str]) -> None:
+    """Raises Conflict that names the first address, as nginx writes them, that cannot be listened on, and why."""
+    for address in listen:
+        error = why_taken(address)
+        if error is not None:
+            remedy = PRIVILEGED if error.errno == errno.EACCES else "another server listens there: stop it, or name another address"
+            if error.errno == errno.EADDRNOTAVAIL:
+                remedy = "name an address of this host, or 0.0.0.0 for all"
+            raise Conflict(f"the entry cannot listen on {address}: {error.strerror or error}", remedy=remedy) from error
+
+
+def why_taken(listen: str) -> OSError | None:
+    """What stands in the way of listening on `HOST:PORT`, `[IPV6]:PORT` or `*:PORT`, or None."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.create_server(("" if host == "*" else host.strip("[]"), int(port)), family=family):
+            return None
+    except OverflowError as error:
+        return OSError(errno.EINVAL, str(error))
+    except OSError as error:
+        return error
