@@ -93,8 +93,18 @@ class Blobs:
             some = digests[start : start + LOOKED_UP_AT_ONCE]
             keys = [layout.link(repository, digest) for digest in some] + [layout.condemned(digest) for digest in some]
             got = await self._storage.get(keys)
-            found.update(digest for at, digest in enumerate(some) if got[at] is not None and got[at + len(some)] is None)
+            found.update(digest for at, digest in enumerate(some) if got[at] is not None)
+            found -= await self._lost([digest for at, digest in enumerate(some) if got[at + len(some)] is not None])
         return found
+
+    async def _lost(self, condemned: Sequence[Digest]) -> set[Digest]:
+        """Acquits blobs that a manifest is about to refer to; those of them for which it is too late. The sentence is lifted before the
+        collector's mark is looked for, and the collector looks for the sentence after it has set its mark: one of the two sees the other."""
+        if not condemned:
+            return set()
+        await self._storage.delete([layout.condemned(digest) for digest in condemned])
+        doomed = await self._storage.get([layout.doomed(digest) for digest in condemned])
+        return {digest for digest, mark in zip(condemned, doomed, strict=True) if mark is not None}
 
     async def adopt(self, repository: str, digest: Digest, record: BlobRecord) -> BlobRecord:
         """Makes an uploaded, verified blob visible in the repository. Answers with the record that stands for it from now on: another one

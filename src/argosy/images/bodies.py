@@ -14,6 +14,7 @@ from aiohttp import web
 from argosy.errors import ArgosyError, InvalidInput
 from argosy.images.blobs import Blob, Blobs, spans
 from argosy.images.faults import Code, Fault
+from argosy.images.filler import Flow
 from argosy.images.storage import Storage
 
 SENT_AT_ONCE = 4 * 1024 * 1024
@@ -162,6 +163,25 @@ async def _stream(request: web.Request, response: web.StreamResponse, blobs: Blo
             raise _broken(request) from error
     finally:
         await content.aclose()
+
+
+async def forward(request: web.Request, flow: Flow, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Sends a blob while it is on its way into the store."""
+    limits = request.app[LIMITS]
+    response = web.StreamResponse(headers=headers)
+    response.content_length = flow.size
+    content = flow.pieces()
+    try:
+        await response.prepare(request)
+        async for piece in content:
+            async with asyncio.timeout(limits.silence):
+                await response.write(piece)
+        await response.write_eof()
+    except (OSError, TimeoutError, ArgosyError) as error:
+        raise _broken(request) from error
+    finally:
+        await content.aclose()
+    return response
 
 
 def _broken(request: web.Request) -> ConnectionResetError:

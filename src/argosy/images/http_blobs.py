@@ -8,7 +8,7 @@ from aiohttp import web
 
 from argosy.images import names
 from argosy.images.blobs import Blob
-from argosy.images.bodies import LIMITS, part_of, pieces, send
+from argosy.images.bodies import LIMITS, forward, part_of, pieces, send
 from argosy.images.faults import Code, Fault
 from argosy.images.filler import Filler
 from argosy.images.names import Digest
@@ -43,7 +43,14 @@ class BlobDoor:
     async def get(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
         digest = names.digest(target.reference)
-        blob = await self._find(target.repository, digest, pushing=False, content=True)
+        blob = await self._registry.blobs.find(target.repository, digest, content=True)
+        if blob is None and self._filler is not None and "Range" not in request.headers:
+            flow = await self._filler.flow(target.repository, digest)
+            if flow is not None and not isinstance(flow, Blob):
+                return await forward(request, flow, _headers(digest))
+            blob = flow
+        if blob is None:
+            blob = await self._find(target.repository, digest, pushing=False, content=True)
         headers = _headers(digest)
         if names_etag(request.headers.get("If-None-Match", ""), headers["ETag"]):
             return web.Response(status=304, headers={"ETag": headers["ETag"], "Docker-Content-Digest": str(digest)})

@@ -10,6 +10,7 @@ uploads/<upload>/<step>                                   UploadStep: what an up
 condemned/<algorithm>/<hex>                               a blob that garbage collection has found unreferenced
 doomed/<algorithm>/<hex>                                  ... and is removing now
 collecting/<number>                                       whoever collects garbage: the highest number does
+collected                                                 written at the end of every collection
 clocks/<token>                                            written and removed to learn what time the store has
 
 A repository's name has no component that begins with an underscore, so the two cannot be mixed up.
@@ -26,6 +27,7 @@ UPLOADS = "uploads/"
 CONDEMNED = "condemned/"
 DOOMED = "doomed/"
 COLLECTING = "collecting/"
+COLLECTED = "collected"
 CLOCKS = "clocks/"
 
 

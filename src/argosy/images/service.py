@@ -1,0 +1,224 @@
+"""The registry as a service: what `argosy registry` runs, and the agent where [images] is enabled. It puts storage, gate, mirror, doors and
+collector together as a configuration says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from argosy.config import ImagesSection, TlsSection
+from argosy.errors import ArgosyError, Conflict, InvalidInput, StoreUnavailable
+from argosy.images.access import ALL_TO_ANYONE, ALL_TO_USERS, ANONYMOUS, Rules, check_listen, is_loopback, parse_rules
+from argosy.images.collector import Collector
+from argosy.images.gate import Gate
+from argosy.images.http import application
+from argosy.images.mirror import Mirror
+from argosy.images.opening import open_storage
+from argosy.images.passwords import Passwords
+from argosy.images.registry import Registry
+from argosy.images.server import BACKLOG, listener, runner
+from argosy.images.storage import Storage
+from argosy.images.tokens import Tokens, load_key, make_key
+from argosy.images.upstream import Upstream
+from argosy.reconcile import Backoff, Clock
+
+log = logging.getLogger(__name__)
+
+SERVICE = "argosy"
+"""What tokens are for."""
+
+COLLECT_RETRY_SECONDS = 300.0
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Where the registry listens."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+class Serving(msgspec.Struct, frozen=True):
+    """A registry that serves: `doors`, what it stands on, and a line for each that a person should know."""
+
+    doors: tuple[Door, ...]
+    storage: Storage
+    said: tuple[str, ...]
+
+
+async def run(section: ImagesSection, tls: TlsSection, clock: Clock) -> None:
+    """In the agent: serves until cancelled. A store that cannot be reached is tried again, with growing delays; what is wrong with the
+    configuration is raised."""
+    backoff = Backoff()
+    while True:
+        try:
+            async with serving(section, tls, clock) as made, asyncio.TaskGroup() as group:
+                for line in made.said:
+                    log.info("images: %s", line)
+                group.create_task(collecting(made.storage, section, clock))
+                await asyncio.Event().wait()
+        except* StoreUnavailable as errors:
+            pause = backoff.next()
+            log.warning("images: %s; trying again in %.1f s", errors.exceptions[0], pause)
+            await clock.sleep(pause)
+
+
+@asynccontextmanager
+async def serving(section: ImagesSection, tls: TlsSection, clock: Clock) -> AsyncIterator[Serving]:
+    """Serves for as long as the block lasts. Raises InvalidInput for a configuration that cannot be served, StoreUnavailable and Refused
+    for a store that cannot be used, Unsuitable for an address that is taken."""
+    planned = doors(section, tls)
+    gate, said = await asyncio.to_thread(_gate, section, clock)
+    contexts = await asyncio.to_thread(_contexts, section, tls, planned)
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(section.storage, os.environ)
+        stack.push_async_callback(storage.close)
+        registry = Registry(storage)
+        mirror = None
+        if section.mirror:
+            user, password = await asyncio.to_thread(_credentials, section.mirror_credentials)
+            upstream = await stack.enter_async_context(Upstream(section.mirror, clock, user=user, password=password))
+            mirror = await stack.enter_async_context(Mirror(registry, upstream))
+            said += (f"what is not here comes from {upstream.url}",)
+        app = application(registry, middlewares=[gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd)
+        gate.add_to(app)
+        opened = await _open(stack, app, planned, contexts)
+        yield Serving(opened, storage, (f"serving {storage.url} on {', '.join(door.url for door in opened)}", *said))
+
+
+async def _open(
+    stack: AsyncExitStack, app: web.Application, planned: tuple[Door, ...], contexts: dict[bool, ssl.SSLContext | None]
+) -> tuple[Door, ...]:
+    served = runner(app)
+    await served.setup()
+    stack.push_async_callback(served.cleanup)
+    opened = []
+    for door in planned:
+        made = listener(door.host, door.port)
+        stack.callback(made.close)
+        await web.SockSite(served, made, ssl_context=contexts[door.tls], backlog=BACKLOG).start()
+        opened.append(msgspec.structs.replace(door, port=made.getsockname()[1]))
+    return tuple(opened)
+
+
+def doors(section: ImagesSection, tls: TlsSection) -> tuple[Door, ...]:
+    """Where to listen: with TLS everywhere if a certificate is given, with the cluster's beyond loopback otherwise. Raises InvalidInput for
+    addresses that may not be listened on so."""
+    found = []
+    for address in section.listen:
+        host, port = _split(address)
+        secure = bool(section.cert) or (bool(tls.cert) and not is_loopback(host))
+        check_listen(host, users=bool(section.htpasswd), tls=secure, anyone=section.allow_anyone, plain=section.allow_plain)
+        found.append(Door(host, port, secure))
+    if not found:
+        raise InvalidInput("the registry is to listen nowhere", remedy="give it an address, such as 127.0.0.1:5000")
+    return tuple(found)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise InvalidInput(f"{address!r} is no address to listen on", remedy="write HOST:PORT, such as 127.0.0.1:5000")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _contexts(section: ImagesSection, tls: TlsSection, planned: tuple[Door, ...]) -> dict[bool, ssl.SSLContext | None]:
+    if not any(door.tls for door in planned):
+        return {False: None}
+    cert, key = (section.cert, section.key or section.cert) if section.cert else (tls.cert, tls.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInput(f"the certificate {cert} with key {key} cannot be used: {error}", remedy="give PEM files") from error
+    return {False: None, True: context}
+
+
+def _gate(section: ImagesSection, clock: Clock) -> tuple[Gate, tuple[str, ...]]:
+    """And what a person should know about who may come in. Reads files."""
+    if section.rules and not section.htpasswd:
+        raise InvalidInput("there are rules and no users", remedy="name users with --htpasswd FILE")
+    passwords = Passwords(Path(section.htpasswd), clock) if section.htpasswd else None
+    rules = _rules(section.rules) if section.rules else ALL_TO_USERS if passwords is not None else ALL_TO_ANYONE
+    anonymous = any(rule.who == ANONYMOUS for rule in rules.rules)
+    gate = Gate(
+        rules,
+        Tokens(load_key(Path(section.token_key)) if section.token_key else make_key(), SERVICE),
+        clock,
+        passwords=passwords,
+        bearer=section.challenge == "bearer" or (not section.challenge and anonymous and passwords is not None),
+        realm=section.realm,
+        read_only=section.read_only or bool(section.mirror),
+        pages=passwords is None and not section.allow_anyone,
+    )
+    who = "anybody on this machine may push and pull" if passwords is None else f"users are those of {section.htpasswd}"
+    if passwords is None and section.allow_anyone:
+        who = "ANYBODY who reaches it may push and pull"
+    return gate, ("it is read-only",) if section.read_only else ("it is a mirror: nothing is pushed here",) if section.mirror else (who,)
+
+
+def _rules(path: str) -> Rules:
+    try:
+        return parse_rules(Path(path).read_text(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read the rules {path}: {error}") from error
+
+
+def _credentials(path: str) -> tuple[str, str]:
+    """USER:PASSWORD of a file; nobody's without one."""
+    if not path:
+        return "", ""
+    try:
+        user, colon, password = Path(path).read_text().strip().partition(":")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read the credentials {path}: {error}") from error
+    if not colon or not user or "\n" in password:
+        raise InvalidInput(f"{path} holds no USER:PASSWORD")
+    return user, password
+
+
+async def collecting(storage: Storage, section: ImagesSection, clock: Clock) -> None:
+    """Garbage collection every `collect` hours, by whichever registry on the store comes first. Ends at once if it is never to be."""
+    every = section.collect * 3600.0
+    if every <= 0 or section.read_only:
+        return
+    collector = Collector(storage, clock, grace=section.grace * 3600.0)
+    while True:
+        await clock.sleep(await _collected(collector, every))
+
+
+async def _collected(collector: Collector, every: float) -> float:
+    """Seconds until it is to be looked at again."""
+    try:
+        left = await collector.due_in(every)
+        if left > 0:
+            return left
+        report = await collector.collect()
+    except Conflict as error:
+        log.info("images: %s", error)
+        return COLLECT_RETRY_SECONDS
+    except ArgosyError as error:
+        log.warning("images: garbage collection failed: %s", error)
+        return COLLECT_RETRY_SECONDS
+    log.info(
+        "images: garbage collection: %d blobs condemned, %d removed, %d uploads ended, %d bytes freed",
+        report.condemned,
+        report.removed,
+        report.uploads,
+        report.freed,
+    )
+    return every
