@@ -87,19 +87,22 @@ class Blobs:
         self._records.pop(digest, None)
 
     async def find_all(self, repository: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Those of them that a manifest in this repository may refer to."""
+        """Those of them that a manifest in this repository may refer to. Sentences are looked for, and lifted, before links and records: what
+        is there after that stays."""
         found: set[Digest] = set()
         for start in range(0, len(digests), LOOKED_UP_AT_ONCE):
             some = digests[start : start + LOOKED_UP_AT_ONCE]
-            keys = [layout.link(repository, digest) for digest in some] + [layout.condemned(digest) for digest in some]
+            sentences = await self._storage.get([layout.condemned(digest) for digest in some])
+            lost = await self._lost([digest for digest, sentence in zip(some, sentences, strict=True) if sentence is not None])
+            keys = [layout.link(repository, digest) for digest in some] + [layout.blob(digest) for digest in some]
             got = await self._storage.get(keys)
-            found.update(digest for at, digest in enumerate(some) if got[at] is not None)
-            found -= await self._lost([digest for at, digest in enumerate(some) if got[at + len(some)] is not None])
+            found.update(digest for at, digest in enumerate(some) if got[at] is not None and got[at + len(some)] is not None)
+            found -= lost
         return found
 
     async def _lost(self, condemned: Sequence[Digest]) -> set[Digest]:
         """Acquits blobs that a manifest is about to refer to; those of them for which it is too late. The sentence is lifted before the
-        collector's mark is looked for, and the collector looks for the sentence after it has set its mark: one of the two sees the other."""
+        collector's mark is looked for, and the collector looks for the sentence after setting its mark: one of the two sees the other."""
         if not condemned:
             return set()
         await self._storage.delete([layout.condemned(digest) for digest in condemned])
