@@ -32,7 +32,7 @@ from argosy.lab.dockerd import Dockerd, dockerd
 from argosy.lab.lab import Lab
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock, SystemClock
-from argosy.trust.authority import Pair, issue
+from argosy.trust.authority import Pair, issue_web
 
 CHECKOUT = Path(__file__).parent.parent
 STARTER = Path(__file__).parent / "fleet-starter"
@@ -50,7 +50,9 @@ CONTAINER = "fleet-starter-images"
 INSIDE = "/srv/images"
 FOLDER = "images"
 DEADLINE = 30.0
-DOMAIN, APP = "example", "example-app"
+DOMAIN = "example"
+NOBODY = 65532
+"""The user of the images."""
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -123,7 +125,18 @@ async def open_store(record: LabRecord, lab: Lab, address: str, clock: Clock) ->
         return Store(f"the folder {folder}, which every machine has at {INSIDE}", f"file://{folder}", f"file://{INSIDE}", options=options)
     port = free_port(address, 10000)
     place = record.place("operator") / "azurite"
-    argv = (str(AZURITE), "--blobHost", address, "--blobPort", str(port), "--location", str(place), "--silent", "--skipApiVersionCheck", "--disableTelemetry")
+    argv = (
+        str(AZURITE),
+        "--blobHost",
+        address,
+        "--blobPort",
+        str(port),
+        "--location",
+        str(place),
+        "--silent",
+        "--skipApiVersionCheck",
+        "--disableTelemetry",
+    )
     await beside(record, "azurite", argv, {"NODE_OPTIONS": "--no-deprecation"})
     await listens(f"{address}:{port}", record, "azurite", clock)
     url = f"az://{CONTAINER}?endpoint=http://{address}:{port}/{ACCOUNT}"
@@ -176,18 +189,17 @@ def free_port(address: str, wanted: int) -> int:
 # --- what the machines are given
 
 
-def machine_files(made: Operator) -> dict[str, tuple[bytes, int]]:
-    """(content, mode) by path: what a cloud-config would bring to every machine."""
+def machine_files(made: Operator) -> dict[str, tuple[bytes, int, int]]:
+    """(content, mode, owner) by path: what a cloud-config would bring to every machine."""
     record = made.record
     authority = Pair((Path(record.folder) / "ca.pem").read_bytes(), (Path(record.folder) / "ca.key").read_bytes())
-    addresses = tuple(machine.address for machine in record.machines)
-    pair = issue(authority, DOMAIN, SystemClock().now(), names=(f"{APP}.{DOMAIN}",), addresses=addresses)
-    settings = {"ARGOSY_REGISTRY_STORAGE": made.store.inside, **made.store.environ, "OPTIONS": made.store.options}
+    pair = issue_web(authority, (f"*.{DOMAIN}", DOMAIN), SystemClock().now())
+    settings = {"ARGOSY_IMAGES_STORAGE": made.store.inside, **made.store.environ, "OPTIONS": made.store.options}
     return {
-        "etc/docker/daemon.json": (json.dumps({"registry-mirrors": [f"http://{made.hub}"]}).encode(), 0o644),
-        "etc/fleet-starter/registry.env": ("".join(f"{name}={value}\n" for name, value in settings.items()).encode(), 0o600),
-        f"etc/fleet-starter/certificates/{DOMAIN}.crt": (pair.cert, 0o644),
-        f"etc/fleet-starter/certificates/{DOMAIN}.key": (pair.key, 0o600),
+        "etc/docker/daemon.json": (json.dumps({"registry-mirrors": [f"http://{made.hub}"]}).encode(), 0o644, 0),
+        "etc/fleet-starter/registry.env": ("".join(f"{name}={value}\n" for name, value in settings.items()).encode(), 0o600, 0),
+        f"etc/fleet-starter/certificates/{DOMAIN}.crt": (pair.cert, 0o644, 0),
+        f"etc/fleet-starter/certificates/{DOMAIN}.key": (pair.key, 0o600, NOBODY),
     }
 
 
@@ -202,16 +214,16 @@ async def provision(made: Operator) -> tuple[str, ...]:
 
 
 async def _provision(lab: Lab, machine: str, archive: bytes) -> None:
-    done = await lab.exec(machine, ["sh", "-c", "tar -C / --no-same-owner -xf - && systemctl reload docker"], stdin=archive)
+    done = await lab.exec(machine, ["sh", "-c", "tar -C / -xf - && systemctl reload docker"], stdin=archive)
     if done.code != 0:
         raise RuntimeFailed(f"{machine} could not be provisioned: {done.stderr}")
 
 
-def _tar(files: Mapping[str, tuple[bytes, int]]) -> bytes:
+def _tar(files: Mapping[str, tuple[bytes, int, int]]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, (content, mode) in files.items():
+        for path, (content, mode, owner) in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), mode
+            entry.size, entry.mode, entry.uid, entry.gid = len(content), mode, owner, owner
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()

@@ -62,7 +62,7 @@ async def made() -> AsyncIterator[Operator]:
 
 async def push_seed_registry(made: Operator) -> None:
     """sedouard/registry, "built with our Azure storage credentials" as the README says."""
-    settings = {"ARGOSY_REGISTRY_STORAGE": made.store.inside, **made.store.environ}
+    settings = {"ARGOSY_IMAGES_STORAGE": made.store.inside, **made.store.environ}
     text = "FROM starter/registry:latest\n" + "".join(f'ENV {name}="{value}"\n' for name, value in settings.items())
     await made.docker("tag", f"{made.hub}/starter/registry:latest", "starter/registry:latest")
     await made.docker("build", "--quiet", "--tag", f"{made.hub}/sedouard/registry:latest", "-", stdin=text)
