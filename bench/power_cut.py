@@ -29,6 +29,7 @@ from argosy.reconcile import SystemClock
 from argosy.router import process
 from argosy.router.entry.loop import Entry
 from argosy.router.entry.plan import Member, Wanted
+from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.process import open_files
@@ -69,7 +70,7 @@ async def member(folder: Path) -> None:
     async with await asyncio.start_server(app, "0.0.0.0", 3000), SqliteStore(":memory:", CLOCK) as store:
         puts = [Put(f"{keys.WEB}hello/{number}", encode(Key(f"{address(number)}:3000"))) for number in MEMBERS]
         await store.commit([], puts)
-        await Router(store, "a" * 32, Nginx(folder), settings, CLOCK).run()
+        await Router(StoreFeed(store, CLOCK), "a" * 32, Nginx(folder), settings, CLOCK).run()
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from tests.etcd_server import etcd_server
 
 from argosy.model import Entry
 from argosy.reconcile import SystemClock
+from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.process import open_files
@@ -78,7 +79,7 @@ async def through(open_store: Callable[[], Store], folder: Path) -> tuple[list[f
     settings = Settings(listen=(f"127.0.0.1:{router_port}",), domain="example", nofile=open_files())
     async with open_store() as client, open_store() as store, serving(folder / "app", backends([backend])):
         proxy = Nginx(folder / "router")
-        running = asyncio.create_task(Router(store, "a" * 32, proxy, settings, CLOCK).run())
+        running = asyncio.create_task(Router(StoreFeed(store, CLOCK), "a" * 32, proxy, settings, CLOCK).run())
         try:
             await until_answered(router_port, "nobody", 404)
             quiet = await measure("quiet", client, backend, router_port, QUIET)

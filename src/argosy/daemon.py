@@ -26,9 +26,11 @@ from argosy.engine.loop import Engine
 from argosy.errors import InvalidInput, RuntimeFailed
 from argosy.model import Machine
 from argosy.reconcile import Clock, SystemClock
-from argosy.router.loop import Router, settings_of
+from argosy.router.feed import StoreFeed
 from argosy.router.nginx import Nginx
+from argosy.router.opening import open_router
 from argosy.router.process import enabled
+from argosy.router.report import Reporter
 from argosy.store.base import Store
 from argosy.store.etcd import EtcdStore
 from argosy.store.members import EtcdTls
@@ -149,10 +151,10 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         if config.engine.enabled:
             rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
         if enabled(config.router):
-            templates = Path(config.router.templates) if config.router.templates else None
-            proxy = Nginx(config.run_dir / "router", (config.router.nginx,))
-            router = Router(store, machine.id, proxy, settings_of(config.router), clock, ttl=config.machine.ttl, templates=templates)
-            rooms["router"] = router.run
+            reports = Reporter(store, machine.id, clock, config.machine.ttl)
+            place = config.run_dir / "router"
+            proxy = Nginx(place, (config.router.nginx,))
+            rooms["router"] = open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports).run
         rooms["ready"] = lambda: _say_ready(api)
         yield rooms
 

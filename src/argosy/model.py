@@ -160,12 +160,21 @@ class RefusedRoute(msgspec.Struct, frozen=True):
     reason: str
 
 
+class ServedCertificate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A certificate that a router serves: the name of its files, the host names in it, and when it ends (Unix time)."""
+
+    name: str
+    names: tuple[str, ...]
+    until: float
+
+
 class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one machine's router serves now. Written by that router only, under its machine's lease.
 
     `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest
     is being served. `omitted` counts upstreams and refused routes that did not fit in. `listen` and `tls_listen` are where it listens,
     in nginx's words (0.0.0.0:80): an entry in front reads them. `proxy_protocol`: what comes to its `tls_listen` begins with a PROXY line.
+    `certificates` are those for TLS, the default first, and `complaints` what is wrong with any.
     """
 
     machine: str
@@ -178,6 +187,8 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     listen: tuple[str, ...] = ()
     tls_listen: tuple[str, ...] = ()
     proxy_protocol: bool = False
+    certificates: tuple[ServedCertificate, ...] = ()
+    complaints: tuple[str, ...] = ()
 
 
 class Job(msgspec.Struct, frozen=True):

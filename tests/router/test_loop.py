@@ -15,8 +15,10 @@ from prometheus_client import Gauge
 from argosy.errors import StoreUnavailable
 from argosy.model import Entry, RouterReport
 from argosy.router import metrics
+from argosy.router.feed import StoreFeed
 from argosy.router.loop import GATHER_MOST, Router, gathering, resolve
 from argosy.router.render import Settings
+from argosy.router.report import Reporter
 from argosy.state import keys
 from argosy.state.records import decode, encode
 from argosy.store.base import Delete, Listing, Put, Record
@@ -58,7 +60,9 @@ class Stage:
 
     def fresh(self, templates: Path | None = None, settings: Settings = SETTINGS) -> Router:
         self.proxy = MemoryProxy(self.host)
-        self.router = Router(self.store, ME, self.proxy, settings, self.clock, templates=templates, resolve=self.resolve)
+        reports = Reporter(self.store, ME, self.clock, 5.0)
+        feed = StoreFeed(self.store, self.clock)
+        self.router = Router(feed, ME, self.proxy, settings, self.clock, reports=reports, templates=templates, resolve=self.resolve)
         return self.router
 
     async def resolve(self, host: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import pytest
 from argosy.model import Entry
 from argosy.reconcile import SystemClock
 from argosy.router import process
+from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.render import HEALTH, HEALTH_HOST, Settings
@@ -68,7 +69,7 @@ async def house(folder: Path, settings: Settings | None = None) -> AsyncIterator
     chosen = settings or Settings(domain="example")
     chosen = Settings(listen=(f"127.0.0.1:{port}",), domain=chosen.domain, trusted=chosen.trusted, nofile=1024, workers="2")
     async with SqliteStore(":memory:", clock) as store, nginx(folder / "nginx") as proxy:
-        router = Router(store, "a" * 32, proxy, chosen, clock)
+        router = Router(StoreFeed(store, clock), "a" * 32, proxy, chosen, clock)
         task = asyncio.create_task(router.run())
         await until(lambda: bool(proxy.active), "nginx runs")
         try:

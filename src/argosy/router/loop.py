@@ -13,21 +13,23 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from argosy.config import RouterSection
-from argosy.errors import ArgosyError, StoreUnavailable
-from argosy.model import Entry, RefusedRoute, RouterReport, Upstream
+from argosy.errors import ArgosyError, InvalidInput
+from argosy.model import Entry, RefusedRoute, RouterReport, ServedCertificate, Upstream
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router import metrics
 from argosy.router.base import Proxy
+from argosy.router.feed import Feed
 from argosy.router.guard import guard, tend
 from argosy.router.naming import check_ip
 from argosy.router.process import open_files
 from argosy.router.render import Routes, Settings, check_settings, hostnames, render, routes_of
-from argosy.router.report import Reporter
+from argosy.router.report import Reports, Untold
 from argosy.router.sources import read_sources
-from argosy.state import keys
-from argosy.state.view import Changes, decoded, follow
-from argosy.store.base import Store
+from argosy.router.tls.plan import Certificates, Shelved
+from argosy.state.view import Changes
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ FIRST_LISTING = 1.0
 RESOLVE_EVERY = 30.0
 RESOLVE_TIMEOUT = 2.0
 RESOLVE_AT_ONCE = 16
+CERTIFICATES_EVERY = 0.5
 
 
 def gathering(lingering: int) -> float:
@@ -61,38 +64,44 @@ async def resolve(host: str) -> tuple[str, ...]:
 
 def settings_of(section: RouterSection) -> Settings:
     """What the operator's configuration says, within this process's limits. Raises InvalidInput."""
+    if not section.certificates and section.tls_listen != RouterSection().tls_listen:
+        raise InvalidInput("[router] tls_listen needs certificates", remedy="name the folder that holds them: certificates = FOLDER")
+    tls_listen = section.tls_listen if section.certificates else ()
     return check_settings(
         Settings(
-            listen=section.listen, domain=section.domain, include=section.include, trusted=section.trusted, access_log=section.access_log,
-            nofile=open_files(),
+            listen=section.listen, tls_listen=tls_listen, redirect=section.redirect, hsts=section.hsts, domain=section.domain,
+            include=section.include, trusted=section.trusted, access_log=section.access_log, nofile=open_files(),
         )
     )  # fmt: skip
 
 
 class Router:
-    """`run` for ever serves the apps announced under /services/web/ on this machine through `proxy`. `templates`: the operator's folder.
-    `ttl`: seconds after which the report vanishes when this router is gone. Raises InvalidInput for settings that break a rule."""
+    """`run` for ever serves the apps that `feed` tells of on this machine through `proxy`, and tells `reports` what is served. `templates`:
+    the operator's folder. `certificates`: for TLS. Raises InvalidInput for settings that break a rule."""
 
     def __init__(
         self,
-        store: Store,
+        feed: Feed,
         machine_id: str,
         proxy: Proxy,
         settings: Settings,
         clock: Clock,
         *,
-        ttl: float = 5.0,
+        reports: Reports | None = None,
         templates: Path | None = None,
+        certificates: Certificates | None = None,
         resolve: Resolve = resolve,
     ) -> None:
-        self._store = store
+        self._feed = feed
         self._machine = machine_id
         self._proxy = proxy
         self._settings = check_settings(settings)
         self._clock = clock
         self._templates = templates
         self._resolve = resolve
-        self._reporter = Reporter(store, machine_id, clock, ttl)
+        self._reports = reports or Untold()
+        self._certificates = certificates
+        self._shelved = Shelved()
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._listed = asyncio.Event()
@@ -107,9 +116,10 @@ class Router:
         """Leaves the proxy running when it is cancelled."""
         try:
             if await self._proxy.adopt():
-                await self._remember()
+                self.report = await self._reports.last() or self.report
+            await self._look_at_certificates()
             async with asyncio.TaskGroup() as group:
-                for work in (self._follow, self._look_up, self._serve, self._guard, self._reporter.run):
+                for work in (self._follow, self._look_up, self._watch_certificates, self._serve, self._guard, self._reports.run):
                     group.create_task(work())
                 group.create_task(tend(self._proxy, self._clock))
         finally:
@@ -118,7 +128,7 @@ class Router:
     # --- what is wanted
 
     async def _follow(self) -> None:
-        async for changes in follow(self._store, keys.WEB, Entry, self._clock):
+        async for changes in self._feed.follow():
             if self._take(changes):
                 self._wake.set()
             if not hostnames({key: entry for key, entry in changes.items.items() if entry is not None}) <= self._names.keys():
@@ -156,6 +166,18 @@ class Router:
                 self._names = names
                 self._wake.set()
             await self._ask.wait(self._clock, RESOLVE_EVERY if wanted else None)
+
+    async def _watch_certificates(self) -> None:
+        while self._certificates is not None:
+            await self._clock.sleep(CERTIFICATES_EVERY)
+            await self._look_at_certificates()
+
+    async def _look_at_certificates(self) -> None:
+        if self._certificates is not None:
+            found = await asyncio.to_thread(self._certificates.look, self._clock.now())
+            if found is not None and found != self._shelved:
+                self._shelved = found
+                self._wake.set()
 
     # --- what is served
 
@@ -199,11 +221,13 @@ class Router:
         self._tell_refused(routes)
         if config != self._proxy.active:
             await self._apply(config)
+            if self._certificates is not None:
+                await asyncio.to_thread(self._certificates.tidy, config)
         self._publish(routes)
 
     def _render(self, entries: Mapping[str, Entry], names: Mapping[str, tuple[str, ...]]) -> tuple[Routes, str]:
         routes = routes_of(entries, names, self._settings.domain)
-        return routes, render(routes, self._settings, read_sources(self._templates))
+        return routes, render(routes, self._settings, read_sources(self._templates), self._shelved.certificates)
 
     async def _apply(self, config: str) -> None:
         started = self._clock.monotonic()
@@ -227,22 +251,11 @@ class Router:
 
     # --- what is told
 
-    async def _remember(self) -> None:
-        """A proxy found running: it has served since its last report said so."""
-        try:
-            record = await self._store.get(keys.router(self._machine))
-        except StoreUnavailable:
-            return
-        report = decoded(RouterReport, record) if record else None
-        if report is not None:
-            self.report = report
-
     def _publish(self, routes: Routes | None = None, error: str = "") -> None:
         now = self._clock.now()
-        before, listen = self.report, self._settings.listen
+        before, replace = self.report, msgspec.structs.replace
         if routes is None:
-            refused = tuple(sorted(self._refused, key=lambda route: route.key))
-            self.report = RouterReport(self._machine, before.upstreams, refused, before.hosts, before.since, error, listen=listen)
+            report = replace(before, refused=tuple(sorted(self._refused, key=lambda route: route.key)), error=error)
         else:
             since = {(up.app, up.instance, up.address): up.since for up in before.upstreams}
             upstreams = tuple(
@@ -252,10 +265,17 @@ class Router:
             )
             hosts = {app.name: app.hosts[-1] for app in routes.apps}
             same = before.since and upstreams == before.upstreams and hosts == before.hosts
-            self.report = RouterReport(self._machine, upstreams, routes.refused, hosts, before.since if same else now, listen=listen)
+            certificates = tuple(ServedCertificate(one.name, one.names, one.until) for one in self._shelved.certificates)
+            report = RouterReport(self._machine, upstreams, routes.refused, hosts, before.since if same else now, certificates=certificates)
+        self.report = replace(
+            report,
+            listen=self._settings.listen,
+            tls_listen=self._settings.tls_listen if report.certificates else (),
+            complaints=self._shelved.complaints,
+        )
         metrics.ROUTES.set(len(self.report.upstreams))
         metrics.REFUSED.set(len(self.report.refused))
-        self._reporter.publish(self.report)
+        self._reports.publish(self.report)
 
     def _tell_refused(self, routes: Routes) -> None:
         refused = frozenset(routes.refused)

@@ -17,6 +17,7 @@ import msgspec
 from argosy.errors import InvalidInput
 from argosy.model import Entry, RefusedRoute
 from argosy.router.naming import MAX_HOST, Address, check_app, check_domain, check_instance, parse_address, printable
+from argosy.router.tls.plan import Certificate, Face, faces
 
 TEMPLATE = "nginx.conf.j2"
 OURS = "argosy/"
@@ -40,9 +41,13 @@ Names = Mapping[str, tuple[str, ...]]
 class Settings(msgspec.Struct, frozen=True):
     """What the operator decides. `include`: nginx files included in http{}. `trusted`: networks of proxies in front whose
     X-Forwarded-For and -Proto are believed. `nofile`: open files per worker, not above the hard limit. `max_body`: largest request, in
-    nginx's words."""
+    nginx's words. `tls_listen`: where TLS is served. `redirect`: http is sent to https, once there is a certificate. `hsts`: seconds of
+    Strict-Transport-Security, 0 for none."""
 
     listen: tuple[str, ...] = ("0.0.0.0:80",)
+    tls_listen: tuple[str, ...] = ()
+    redirect: bool = False
+    hsts: int = 0
     domain: str = ""
     include: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
@@ -54,6 +59,12 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def connections(self) -> int:
         return max(64, min(8192, self.nofile - 64))
+
+    @property
+    def https(self) -> str:
+        """What follows the host in an https address: ":PORT", "" for 443."""
+        port = self.tls_listen[0].rpartition(":")[2] if self.tls_listen else "443"
+        return "" if port == "443" else f":{port}"
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -84,8 +95,15 @@ def check_settings(settings: Settings) -> Settings:
     """The same settings, or InvalidInput that names the first wrong one."""
     if not settings.listen:
         raise InvalidInput("[router] listen is empty", remedy="name an address such as 0.0.0.0:80")
-    for listen in settings.listen:
+    for listen in (*settings.listen, *settings.tls_listen):
         check_listen(listen)
+    for listen in settings.tls_listen:
+        if listen in settings.listen:
+            raise InvalidInput(f"[router] listen and tls_listen both have {listen}", remedy="http and TLS need a port each")
+    if settings.hsts < 0:
+        raise InvalidInput(f"[router] hsts is {settings.hsts}", remedy="give seconds, such as 31536000, or 0")
+    if (settings.redirect or settings.hsts) and not settings.tls_listen:
+        raise InvalidInput("[router] redirect and hsts need https", remedy="name a folder of certificates")
     reason = check_domain(settings.domain)
     if reason:
         raise InvalidInput(f"[router] domain is {printable(settings.domain)!r}: {reason}", remedy="write it as example.com")
@@ -206,9 +224,16 @@ def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domai
     return App(name, f"argosy_{name}", hosts, tuple(servers))
 
 
-def render(routes: Routes, settings: Settings, sources: Mapping[str, str]) -> str:
-    """nginx.conf. `sources` are templates by name, TEMPLATE among them. Raises InvalidInput for a template that cannot be rendered."""
-    return rendered(TEMPLATE, sources, {"apps": routes.apps, "settings": settings, "health": HEALTH})
+def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certificates: Sequence[Certificate] = ()) -> str:
+    """nginx.conf. `sources` are templates by name, TEMPLATE among them; `certificates` are those that may be served, the default first.
+    Raises InvalidInput for a template that cannot be rendered."""
+    names: frozenset[str] = frozenset() if settings.domain else frozenset(app.name for app in routes.apps)
+
+    def faces_of(app: App) -> tuple[Face, ...]:
+        return faces(app.name, app.hosts, certificates, names)
+
+    values = {"apps": routes.apps, "settings": settings, "health": HEALTH, "certificates": certificates, "faces": faces_of}
+    return rendered(TEMPLATE, sources, values)
 
 
 def _quoted(text: str) -> str:
@@ -239,4 +264,5 @@ def _environment(sources: tuple[tuple[str, str], ...]) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["quoted"] = _quoted
+    environment.filters["printable"] = printable
     return environment

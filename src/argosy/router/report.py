@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Protocol
 
 import msgspec
 
@@ -11,18 +13,26 @@ from argosy.model import RouterReport
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state import keys
 from argosy.state.records import encode
+from argosy.state.view import decoded
 from argosy.store.base import MAX_VALUE, Put, Store
 
 log = logging.getLogger(__name__)
 
 MOST_REFUSED = 500
+MOST_CERTIFICATES = 200
 MOST_BYTES = MAX_VALUE * 9 // 10
 
 
 def bounded(report: RouterReport) -> RouterReport:
     """The report cut to what one value of the store holds; `omitted` counts what was left out."""
     omitted = max(0, len(report.refused) - MOST_REFUSED)
-    report = msgspec.structs.replace(report, refused=report.refused[:MOST_REFUSED], omitted=omitted)
+    report = msgspec.structs.replace(
+        report,
+        refused=report.refused[:MOST_REFUSED],
+        omitted=omitted,
+        certificates=report.certificates[:MOST_CERTIFICATES],
+        complaints=report.complaints[:MOST_CERTIFICATES],
+    )
     while len(encode(report)) > MOST_BYTES:
         upstreams = report.upstreams[: len(report.upstreams) * 3 // 4]
         apps = {upstream.app for upstream in upstreams}
@@ -30,6 +40,32 @@ def bounded(report: RouterReport) -> RouterReport:
         hosts = {app: host for app, host in report.hosts.items() if app in apps}
         report = msgspec.structs.replace(report, upstreams=upstreams, hosts=hosts, refused=report.refused[:50], omitted=omitted)
     return report
+
+
+class Reports(Protocol):
+    """Who is told what a router serves."""
+
+    def publish(self, report: RouterReport) -> None:
+        """Takes note; `run` tells it."""
+
+    async def last(self) -> RouterReport | None:
+        """What was told last, if that is known: by this router, or by the one before it on this machine."""
+
+    async def run(self) -> None:
+        """For ever."""
+
+
+class Untold:
+    """For a router by itself: its log is what it says."""
+
+    def publish(self, report: RouterReport) -> None:
+        pass
+
+    async def last(self) -> RouterReport | None:
+        return None
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 class Reporter:
@@ -50,6 +86,13 @@ class Reporter:
         if report != self._wanted:
             self._wanted = report
             self._wake.set()
+
+    async def last(self) -> RouterReport | None:
+        try:
+            record = await self._store.get(self._key)
+        except StoreUnavailable:
+            return None
+        return decoded(RouterReport, record) if record else None
 
     async def run(self) -> None:
         backoff = Backoff()

@@ -88,12 +88,23 @@ def agent(text: str, secure: bool) -> Agent:
 
 
 class Agents:
-    """`given` is asked for the operator's endpoints before each round, in a thread. `context`: `trust.contexts.client(...)`, or None."""
+    """`given` is asked for the operator's endpoints before each round, in a thread. `context`: `trust.contexts.client(...)`, or None.
+    `wait` and `patience` as above, in seconds."""
 
-    def __init__(self, given: Callable[[], Sequence[str]], clock: Clock, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        given: Callable[[], Sequence[str]],
+        clock: Clock,
+        context: ssl.SSLContext | None = None,
+        *,
+        wait: float = WAIT,
+        patience: float = PATIENCE,
+    ) -> None:
         self._given = given
         self._clock = clock
         self._context = context
+        self._wait = wait
+        self._patience = patience
         self._doors: dict[str, Agent] = {}
         self._error = ""
 
@@ -173,7 +184,7 @@ class Agents:
     @asynccontextmanager
     async def _session(self, one: Agent) -> AsyncIterator[aiohttp.ClientSession]:
         connector = aiohttp.UnixConnector(one.path) if one.path else aiohttp.TCPConnector(ssl=self._context or True)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None, connect=PATIENCE)) as session:
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None, connect=self._patience)) as session:
             yield session
 
     async def _machines(self, session: aiohttp.ClientSession, one: Agent, index: int) -> _Machines:
@@ -185,10 +196,10 @@ class Agents:
     async def _read(self, session: aiohttp.ClientSession, one: Agent, path: str, query: Mapping[str, str], index: int, kind: type[T]) -> T:
         if index:
             await self._clock.sleep(BREATH)
-            query = {**query, "index": str(index), "wait": f"{WAIT:g}"}
+            query = {**query, "index": str(index), "wait": f"{self._wait:g}"}
         try:
             async with (
-                asyncio.timeout(WAIT + PATIENCE if index else PATIENCE),
+                asyncio.timeout(self._patience + (self._wait if index else 0)),
                 session.get(f"{one.url}{API}{path}", params=query, server_hostname=one.name or None, allow_redirects=False) as answer,
             ):
                 data = await answer.content.read(LONGEST) if answer.status != 200 else await answer.read()
@@ -197,6 +208,10 @@ class Agents:
                 return msgspec.json.decode(data, type=kind)
         except TimeoutError as error:
             raise _Dumb("it is silent") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise _Dumb(f"its certificate is not good: {error.certificate_error}") from error
+        except aiohttp.ClientConnectorError as error:
+            raise _Dumb(error.os_error.strerror or str(error.os_error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise _Dumb(str(error) or type(error).__name__) from error
         except msgspec.MsgspecError as error:
@@ -206,8 +221,8 @@ class Agents:
 def joined(machines: Sequence[Member], routers: Sequence[RouterReport]) -> list[Member]:
     """Each machine with its router's report, as far as it matters here; sorted by id."""
     reports = {
-        report.machine: msgspec.structs.replace(report, upstreams=(), refused=(), hosts={}, since=0.0, error="", omitted=0)
-        for report in routers
+        one.machine: RouterReport(one.machine, listen=one.listen, tls_listen=one.tls_listen, proxy_protocol=one.proxy_protocol)
+        for one in routers
     }
     return sorted((msgspec.structs.replace(machine, router=reports.get(machine.id)) for machine in machines), key=lambda member: member.id)
 

@@ -1,0 +1,1 @@
+"""Certificates for web traffic: read from the operator's folder, checked, kept, and chosen for each host."""
