@@ -136,7 +136,10 @@ class Own:
         listing = await self.store.list(keys.ROUTERS)
         reports = list(by_name(listing, keys.ROUTERS, RouterReport).values())
         if query.brief:
-            reports = [msgspec.structs.replace(report, upstreams=(), refused=(), hosts={}, omitted=0) for report in reports]
+            reports = [
+                RouterReport(one.machine, listen=one.listen, tls_listen=one.tls_listen, proxy_protocol=one.proxy_protocol)
+                for one in reports
+            ]
         return answers.answer(shapes.RouteList(reports, listing.revision))
 
     async def version(self, asked: Asked) -> web.StreamResponse:
