@@ -87,8 +87,8 @@ class Blobs:
         self._records.pop(digest, None)
 
     async def find_all(self, repository: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Those of them that a manifest in this repository may refer to. Sentences are looked for, and lifted, before links and records: what
-        is there after that stays."""
+        """Those of them that a manifest in this repository may refer to. Sentences are looked for, and lifted, before links and records:
+        what is there after that stays."""
         found: set[Digest] = set()
         for start in range(0, len(digests), LOOKED_UP_AT_ONCE):
             some = digests[start : start + LOOKED_UP_AT_ONCE]

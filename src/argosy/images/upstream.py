@@ -68,9 +68,9 @@ def parse_upstream(url: str) -> str:
     split = urlsplit(url)
     shown = f"{split.scheme}://{split.hostname}"
     if split.username or split.password:
-        raise InvalidInput(f"{shown} carries credentials", remedy="name a file with --mirror-credentials: URLs are shown and logged")
+        raise InvalidInput(f"{shown} carries credentials", remedy="give them apart: URLs are shown and logged")
     if split.scheme not in ("http", "https") or not split.hostname or split.path.rstrip("/") not in ("", "/v2") or split.query:
-        raise InvalidInput(f"{shown} is no registry to mirror", remedy="write https://HOST, such as https://registry-1.docker.io")
+        raise InvalidInput(f"{shown} is no registry", remedy="write https://HOST, such as https://registry-1.docker.io")
     return f"{split.scheme}://{split.netloc}"
 
 
@@ -95,13 +95,17 @@ class Upstream:
 
     @asynccontextmanager
     async def asked(
-        self, method: str, repository: str, path: str, headers: dict[str, str] | None = None
+        self, method: str, repository: str, path: str, headers: dict[str, str] | None = None, *, actions: str = "pull"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to /v2/<repository>/<path>, which is good. Raises UpstreamRefuses and UpstreamAway."""
-        url = f"{self.url}/v2/{repository}/{path}"
-        scope = f"repository:{repository}:pull"
+        async with self.answered(method, f"{repository}/{path}", f"repository:{repository}:{actions}", headers or {}) as response:
+            yield response
+
+    @asynccontextmanager
+    async def answered(self, method: str, path: str, scope: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The same for any path beneath /v2/ and the scope of a token that it takes."""
         try:
-            async with self._first_good(method, url, scope, headers or {}) as response:
+            async with self._first_good(method, f"{self.url}/v2/{path}", scope, headers) as response:
                 self._check(response)
                 yield response
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
@@ -127,9 +131,9 @@ class Upstream:
         return authorization if self._clock.monotonic() < until else ""
 
     def _check(self, response: aiohttp.ClientResponse) -> None:
-        if response.status in (401, 403, 404):
+        if response.status in (401, 403, 404, 405):
             raise UpstreamRefuses(f"{self.url} answers {response.status} to {response.url.path}")
-        if response.status not in (200, 206):
+        if response.status not in (200, 202, 206):
             raise UpstreamAway(f"{self.url} answers {response.status}")
 
     async def _met(self, challenges: list[Challenge], scope: str) -> str:
@@ -142,7 +146,7 @@ class Upstream:
                 authorization, seconds = self._basic, 3600.0
                 break
         else:
-            raise UpstreamRefuses(f"{self.url} wants credentials", remedy="give --mirror-credentials FILE")
+            raise UpstreamRefuses(f"{self.url} wants to know who asks", remedy="give it a user and password")
         if len(self._authorization) >= TOKENS_AT_MOST:
             self._authorization.clear()
         self._authorization[scope] = (authorization, self._clock.monotonic() + seconds)
