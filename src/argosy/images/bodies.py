@@ -6,12 +6,13 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 from aiohttp import web
 
-from argosy.errors import ArgosyError, InvalidInput
+from argosy.errors import ArgosyError, InvalidInput, StoreUnavailable
 from argosy.images.blobs import Blob, Blobs, spans
 from argosy.images.faults import Code, Fault
 from argosy.images.filler import Flow
@@ -19,6 +20,8 @@ from argosy.images.storage import Storage
 
 SENT_AT_ONCE = 4 * 1024 * 1024
 """Bytes that must be taken within `Limits.silence`, when the kernel sends."""
+
+FETCHED_AT_ONCE = 1024 * 1024
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -115,33 +118,58 @@ async def send(
     if first is None or request.secure:
         await _stream(request, response, blobs, blob, start, end)
         return
-    opened: BinaryIO | None = await asyncio.to_thread(open, first, "rb")
+    opened: BinaryIO | None = await asyncio.to_thread(_open, first, todo[0][2])
     try:
         await response.prepare(request)
         for key, offset, last in todo:
             if opened is None:
-                opened = await asyncio.to_thread(open, storage.path(key) or "", "rb")
+                opened = await asyncio.to_thread(_open, storage.path(key), last)
             await _send_file(request, opened, offset, last)
             opened.close()
             opened = None
         await response.write_eof()
-    except (OSError, TimeoutError, RuntimeError) as error:
+    except (OSError, TimeoutError, RuntimeError, ArgosyError) as error:
         raise _broken(request) from error
     finally:
         if opened is not None:
             opened.close()
 
 
+def _open(path: Path | None, last: int) -> BinaryIO:
+    """Raises FileNotFoundError, and StoreUnavailable for a file that ends before byte `last`."""
+    assert path is not None, "a store with a file for one object has one for all"
+    file = path.open("rb", buffering=0)
+    size = os.fstat(file.fileno()).st_size
+    if size < last:
+        file.close()
+        raise StoreUnavailable(f"{path} has {size} bytes; the record of the blob says {last}", remedy="restore it, or push the blob again")
+    return file
+
+
+def _in_memory(descriptor: int, offset: int, last: int) -> bool:
+    """Whether the kernel can send these bytes without waiting for a disk, judged by the first and the last of them."""
+    probe = [bytearray(1)]
+    try:
+        return all(os.preadv(descriptor, probe, at, os.RWF_NOWAIT) == 1 for at in (offset, last - 1))
+    except OSError:
+        return False
+
+
+def _fetch(descriptor: int, offset: int, last: int) -> None:
+    """Reads what the kernel is about to send, in a thread: sendfile itself would stop the event loop for as long as the disk takes."""
+    while offset < last:
+        offset += len(os.pread(descriptor, min(FETCHED_AT_ONCE, last - offset), offset)) or last
+
+
 async def _send_file(request: web.Request, file: BinaryIO, offset: int, last: int) -> None:
     limits = request.app[LIMITS]
     loop = asyncio.get_running_loop()
-    size = os.fstat(file.fileno()).st_size
-    if size < last:
-        raise OSError(f"{file.name} has {size} bytes; its record says {last} and more")
     while offset < last:
         if request.transport is None or request.transport.is_closing():
             raise ConnectionResetError("the client has gone")
         count = min(SENT_AT_ONCE, last - offset)
+        if not _in_memory(file.fileno(), offset, offset + count):
+            await asyncio.to_thread(_fetch, file.fileno(), offset, offset + count)
         async with asyncio.timeout(limits.silence):
             await loop.sendfile(request.transport, file, offset, count)
         offset += count

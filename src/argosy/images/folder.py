@@ -29,6 +29,9 @@ INCOMING = ".incoming"
 THREADS = 8
 BATCH = 1000
 PIECE = 1024 * 1024
+FLUSHED_AT_ONCE = 16 * 1024 * 1024
+"""Bytes after which a disk is set to work while more are coming, so that the end of a large object need not wait for all of it."""
+
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 FILE_MODE = 0o640
@@ -232,6 +235,7 @@ class FolderWriter:
         self._final = folder._file(key)
         self._made = folder._incoming()
         self._descriptor = -1
+        self._written = self._flushed = 0
         self._working: asyncio.Future[None] | None = None
 
     async def write(self, pieces: Sequence[bytes], *hashes: Hash) -> None:
@@ -260,6 +264,10 @@ class FolderWriter:
             for hash_ in hashes:
                 hash_.update(piece)
             write_all(self._descriptor, piece)
+            self._written += len(piece)
+        if self._written - self._flushed >= FLUSHED_AT_ONCE:  # starts writing what is dirty, without waiting for it
+            os.posix_fadvise(self._descriptor, self._flushed, self._written - self._flushed, os.POSIX_FADV_DONTNEED)
+            self._flushed = self._written
 
     def _open(self) -> None:
         self._descriptor = os.open(self._made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
