@@ -102,16 +102,17 @@ async def serving(section: ImagesSection, tls: TlsSection, clock: Clock) -> Asyn
 async def _open(
     stack: AsyncExitStack, app: web.Application, planned: tuple[Door, ...], contexts: dict[bool, ssl.SSLContext | None]
 ) -> tuple[Door, ...]:
-    served = runner(app)
-    await served.setup()
-    stack.push_async_callback(served.cleanup)
-    opened = []
+    listeners = []
     for door in planned:
-        made = listener(door.host, door.port)
-        stack.callback(made.close)
+        listeners.append(listener(door.host, door.port))
+        stack.callback(listeners[-1].close)
+    served = runner(app)
+    stack.push_async_callback(served.cleanup)
+    await served.setup()
+    for door, made in zip(planned, listeners, strict=True):
         await web.SockSite(served, made, ssl_context=contexts[door.tls], backlog=BACKLOG).start()
-        opened.append(msgspec.structs.replace(door, port=made.getsockname()[1]))
-    return tuple(opened)
+    ports = [made.getsockname()[1] for made in listeners]
+    return tuple(msgspec.structs.replace(door, port=port) for door, port in zip(planned, ports, strict=True))
 
 
 def doors(section: ImagesSection, tls: TlsSection) -> tuple[Door, ...]:
