@@ -11,7 +11,8 @@ ArgosyError                     anything Argosy itself refuses or fails at
 ├── RuntimeFailed       (500)   systemd, the supervisor or nginx refused or failed
 ├── LeaseLost           (503)   the lease has ended; its keys are gone
 ├── HistoryGone         (503)   the store no longer has the events asked for: list again
-└── StoreUnavailable    (503)   the store cannot be reached, or has no quorum
+├── StoreUnavailable    (503)   the store cannot be reached, or has no quorum
+└── DockerUnavailable   (503)   the Docker Engine cannot be reached, or does not answer
 """
 
 from __future__ import annotations
@@ -91,4 +92,10 @@ class HistoryGone(ArgosyError):
 
 
 class StoreUnavailable(ArgosyError):
+    status = 503
+
+
+class DockerUnavailable(ArgosyError):
+    """The Docker Engine was away. Unless it is said otherwise, what was asked may or may not have happened."""
+
     status = 503
