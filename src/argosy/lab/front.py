@@ -12,7 +12,7 @@ from argosy.lab import init, install
 from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock
-from argosy.router.entry.ports import why_taken
+from argosy.router.entry.ports import said, why_taken
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
@@ -36,7 +36,7 @@ async def choose(wanted: str | None) -> str:
     why = await asyncio.to_thread(why_taken, wanted)
     if why is not None:
         raise Conflict(
-            f"the entry cannot listen on {wanted}: {why.strerror}", remedy="name another with --entry, or leave it out to have one chosen"
+            f"the entry cannot listen on {wanted}: {said(why)}", remedy="name another with --entry, or leave it out to have one chosen"
         )
     return wanted
 

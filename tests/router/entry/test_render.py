@@ -28,14 +28,17 @@ needs_haproxy = pytest.mark.skipif(
 
 
 def module() -> str:
+    """nginx's file for TCP, "" where it has none or needs none."""
     try:
         return stream_module()
     except Unsuitable:
         return ""
 
 
+MODULE = module()
+
 needs_stream = pytest.mark.skipif(
-    "ngx_stream" not in module(), reason="nginx has no stream module (scripts/setup installs libnginx-mod-stream)"
+    "ngx_stream" not in MODULE, reason="nginx has no stream module (scripts/setup installs libnginx-mod-stream)"
 )
 
 
@@ -84,7 +87,7 @@ MANY = [
 @needs_stream
 @pytest.mark.parametrize(("members", "wanted", "why"), MANY, ids=[row[2] for row in MANY])
 def test_nginx_takes_it(tmp_path: Path, members: list[Member], wanted: Wanted, why: str) -> None:
-    high = re.sub(r"(listen [^;]*?):(80|443|5432|6432)\b", r"\1:2\g<2>", nginx_of(members, wanted, module()))
+    high = re.sub(r"(listen [^;]*?):(80|443|5432|6432)\b", r"\1:2\g<2>", nginx_of(members, wanted, MODULE))
     assert accepted(high, tmp_path) == ""
 
 
@@ -97,10 +100,10 @@ def test_haproxy_takes_it_without_a_warning(tmp_path: Path, members: list[Member
 @needs_nginx
 @needs_stream
 @needs_haproxy
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(machines)
 def test_whatever_machines_report_neither_can_be_broken(tmp_path: Path, members: list[Member]) -> None:
-    assert accepted(nginx_of(members, HIGH, module()), tmp_path) == ""
+    assert accepted(nginx_of(members, HIGH, MODULE), tmp_path) == ""
     assert taken(haproxy_of(members, HIGH), tmp_path) == ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Sequence
 
@@ -19,7 +20,12 @@ def check_free(listen: Sequence[str]) -> None:
             remedy = PRIVILEGED if error.errno == errno.EACCES else "another server listens there: stop it, or name another address"
             if error.errno == errno.EADDRNOTAVAIL:
                 remedy = "name an address of this host, or 0.0.0.0 for all"
-            raise Conflict(f"the entry cannot listen on {address}: {error.strerror or error}", remedy=remedy) from error
+            raise Conflict(f"the entry cannot listen on {address}: {said(error)}", remedy=remedy) from error
+
+
+def said(error: OSError) -> str:
+    """The system's word for it, without Python's additions."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def why_taken(listen: str) -> OSError | None:
