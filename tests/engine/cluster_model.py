@@ -28,6 +28,8 @@ TEXTS = {
     "besidedb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nMachineOf=db.service\n",
     "global": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nGlobal=true\n",
     "globalweb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nGlobal=true\nMachineMetadata=role=web\nConflicts=db*\n",
+    "rolling": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nGlobal=true\n[X-Argosy]\nUpdate=rolling\n",
+    "rolling2": "[Service]\nExecStart=/bin/b\n[X-Fleet]\nGlobal=true\n[X-Argosy]\nUpdate=rolling\n",
     "pushdb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nReplaces=db*\n",
     "pushweb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nReplaces=web@*\n",
     "job": "[Service]\nType=oneshot\nExecStart=/bin/a\n",

@@ -140,11 +140,15 @@ def test_on_disconnect_says_whether_a_cut_off_machine_stops_the_unit() -> None:
     assert not argosy("OnDisconnect=keep").stop_on_disconnect
     assert not argosy("OnDisconnect=stop", "OnDisconnect=").stop_on_disconnect
     assert argosy("OnDisconnect=keep", "OnDisconnect=stop").stop_on_disconnect
+    assert argosy("Update=rolling").rolling
+    assert not argosy("Update=together").rolling
 
 
 def test_an_unknown_argosy_key_is_refused_naming_the_known_ones() -> None:
-    with pytest.raises(InvalidUnit, match=r"unknown key 'OnDisconect' in \[X-Argosy\] \(it knows OnDisconnect\)"):
+    with pytest.raises(InvalidUnit, match=r"unknown key 'OnDisconect' in \[X-Argosy\] \(it knows OnDisconnect, Update\)"):
         argosy("OnDisconect=stop")
+    with pytest.raises(InvalidUnit, match="Update=slow in .* is neither rolling nor together"):
+        argosy("Update=slow")
     with pytest.raises(InvalidUnit, match="OnDisconnect=halt in"):
         argosy("OnDisconnect=halt")
 

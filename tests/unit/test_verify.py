@@ -23,7 +23,7 @@ TOLD = [
         SERVICE + "[X-Fleet]\nConflict=a\n",
         'error line 4: unrecognized requirement in [X-Fleet] section: "Conflict"; did you mean Conflicts=?',
     ),
-    ("our unknown key", SERVICE + "[X-Argosy]\nOn=x\n", "error line 4: unknown key 'On' in [X-Argosy]; it knows OnDisconnect"),
+    ("our unknown key", SERVICE + "[X-Argosy]\nOn=x\n", "error line 4: unknown key 'On' in [X-Argosy]; it knows OnDisconnect, Update"),
     (
         "a combination, at the line of the first",
         SERVICE + "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n",

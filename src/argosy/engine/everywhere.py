@@ -7,14 +7,24 @@ import msgspec
 from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, updated
 from argosy.engine.world import NO_PLACES, World
-from argosy.model import Placement, Unit
-from argosy.placement.jobs import Reading
+from argosy.model import Placement, Target, Unit
+from argosy.placement.jobs import Reading, text_hash
 from argosy.placement.place import Refusal, expulsion, reason_for, refusal
+from argosy.placement.progress import arrived
 
 
 def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, now: float) -> list[Action]:
     """A lost machine keeps its record until the unit changes: if it comes back, what runs there goes on. A draining one keeps global units
-    until everything else has left."""
+    until everything else has left. With Update=rolling a change goes from machine to machine, by their ids."""
+    actions = _decide(world, unit, reading, machine, now)
+    if reading.job.requirements.rolling and not _behind(world, unit, machine):
+        following = min((other for other in world.placements.get(unit.name, NO_PLACES) if _behind(world, unit, other)), default="")
+        if following:
+            world.touch(unit.name, following)  # it may be its turn
+    return actions
+
+
+def _decide(world: World, unit: Unit, reading: Reading, machine: str, now: float) -> list[Action]:
     spot = world.cluster.spots.get(machine)
     if spot is None:
         return []
@@ -40,7 +50,42 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
         return [goes(world, unit.name, machine, leaving.reason)]
     if spot.draining and not world.occupied(spot):
         return [goes(world, unit.name, machine, "the machine is draining, and nothing else is left there")]
-    return [] if new is old else [Update(new, "the unit changed", asks_otherwise(new, old))]
+    if new is old or not _its_turn(world, unit, reading, machine):
+        return []
+    return [Update(new, "the unit changed", asks_otherwise(new, old))]
+
+
+def _its_turn(world: World, unit: Unit, reading: Reading, machine: str) -> bool:
+    """Whether a changed unit may be updated on this machine now: always, unless it is rolling and runs there. Then all others must be
+    ready: those that are ahead in what they were changed to, those that are behind (and come later) in what they run."""
+    if not reading.job.requirements.rolling or unit.target is not Target.LAUNCHED or not _runs(world, unit.name, machine):
+        return True
+    for other, placement in world.placements[unit.name].items():
+        if other == machine or not world.cluster.spots[other].present:
+            continue
+        if _behind(world, unit, other):
+            if other < machine or not _runs(world, unit.name, other):
+                return False
+        elif not _ready(world, placement):
+            return False
+    return True
+
+
+def _behind(world: World, unit: Unit, machine: str) -> bool:
+    """Whether the machine is there and has the unit as it was before."""
+    placement = world.placements.get(unit.name, NO_PLACES).get(machine)
+    return placement is not None and world.cluster.spots[machine].present and updated(unit, placement) is not placement
+
+
+def _runs(world: World, name: str, machine: str) -> bool:
+    state = world.state(name, machine)
+    return state is not None and state.active == "active"
+
+
+def _ready(world: World, placement: Placement) -> bool:
+    """Its agent reports it active with this text, in this launch."""
+    state = world.state(placement.unit, placement.machine)
+    return placement.finished or (state is not None and arrived(placement, state) and state.hash == text_hash(placement.text))
 
 
 def _wait(world: World, unit: Unit, refused: Refusal) -> None:

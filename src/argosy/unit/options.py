@@ -31,7 +31,7 @@ FLEET_KEYS = (
 MOST_VALUES = 256
 """Values that one key of [X-Fleet] may have: every pair of them is compared when a unit is read, and again with every other unit."""
 
-ARGOSY_KEYS = ("OnDisconnect",)
+ARGOSY_KEYS = ("OnDisconnect", "Update")
 BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
 
 _TRUE = frozenset({"true", "yes", "1", "on", "t"})
@@ -43,6 +43,7 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
     `metadata` holds a pair for each key: (key, values); one of the values must match (OR), for every key (AND). `peers` are exact unit
     names that must be on the same machine (MachineOf), `conflicts` and `replaces` are globs. `stop_on_disconnect`: [X-Argosy]
     OnDisconnect=stop. `binds_to` are units named by BindsTo, Requires or PartOf in [Unit] (for reasons and ordering, not placement).
+    `rolling`: [X-Argosy] Update=rolling, a change of a global unit goes from machine to machine.
     """
 
     machine_id: str = ""
@@ -53,6 +54,7 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
     everywhere: bool = False
     stop_on_disconnect: bool = False
     binds_to: tuple[str, ...] = ()
+    rolling: bool = False
 
 
 NOTHING = Requirements()
@@ -84,9 +86,11 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         binds += [unit_name(reference) for reference in references(file)]
         fleet.setdefault("MachineOf", []).extend(joined_containers(file))
     wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
+    choices = _choices(argosy)
     return msgspec.structs.replace(
         wanted,
-        stop_on_disconnect=_stop_on_disconnect(argosy),
+        stop_on_disconnect=choices["OnDisconnect"] == "stop",
+        rolling=choices["Update"] == "rolling",
         binds_to=tuple(dict.fromkeys(binds)),
     )
 
@@ -218,11 +222,13 @@ def _check_peers(peers: list[str] | tuple[str, ...], conflicts: list[str] | tupl
                     raise InvalidUnit(f"unresolvable requirements: peer {shown} matches {kind} {against}")
 
 
-def _stop_on_disconnect(argosy: dict[str, str]) -> bool:
+def _choices(argosy: dict[str, str]) -> dict[str, str]:
+    """What [X-Argosy] says, each of its options; "" where it says nothing."""
     for key in argosy:
         if key not in ARGOSY_KEYS:
             raise InvalidUnit(f"unknown key {shown(key)} in [X-Argosy]", remedy=f"it knows {', '.join(ARGOSY_KEYS)}")
-    choice = argosy.get("OnDisconnect", "")
-    if choice not in ("", "stop", "keep"):
-        raise InvalidUnit(f"OnDisconnect={shortened(choice)} in [X-Argosy] is neither stop nor keep")
-    return choice == "stop"
+    for key, words in (("OnDisconnect", ("stop", "keep")), ("Update", ("rolling", "together"))):
+        choice = argosy.get(key, "")
+        if choice and choice not in words:
+            raise InvalidUnit(f"{key}={shortened(choice)} in [X-Argosy] is neither {words[0]} nor {words[1]}")
+    return {key: argosy.get(key, "") for key in ARGOSY_KEYS}

@@ -137,8 +137,18 @@ def test_routes_of_an_app_that_no_router_knows_are_not_waited_for() -> None:
     assert health(GROUP, asked, scene([web(), kick()], [router(M1)])).verdict is Verdict.READY
 
 
+def test_a_global_unit_is_judged_only_where_its_new_text_has_come() -> None:
+    one, other = web(hash="new"), web(machine=M2, active="failed", result="exit-code", code=1, hash="old")
+    everywhere = {**one, "everywhere": True, "places": one["places"] + other["places"], "states": one["states"] + other["states"]}
+    found = health(Group(WEB, (WEB,)), Asked({}, {WEB: "new"}), scene([everywhere], []))
+    assert (found.verdict, found.done) == (Verdict.WAITING, 1)
+    assert found.text == f"waiting for 22222222.../10.0.0.2 to take the new text of {WEB}"
+    everywhere["states"][1]["hash"] = "new"
+    assert health(Group(WEB, (WEB,)), Asked({}, {WEB: "new"}), scene([everywhere], [])).verdict is Verdict.FAILED
+
+
 def test_a_global_unit_counts_its_machines() -> None:
-    one, other = web(), web(machine=M2, active="activating", sub="start")
+    one, other = web(hash="new"), web(machine=M2, active="activating", sub="start", hash="new")
     everywhere = {**one, "everywhere": True, "places": one["places"] + other["places"], "states": one["states"] + other["states"]}
     found = health(Group(WEB, (WEB,)), ASKED, scene([everywhere], []))
     assert (found.verdict, found.done) == (Verdict.WAITING, 1)

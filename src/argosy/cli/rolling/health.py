@@ -75,13 +75,18 @@ def _unit(name: str, group: Group, asked: Asked, scene: Scene) -> Health:
     if not living:
         text = f"no living machine has {name}"
         return Health(Verdict.READY if name in asked.nowhere else Verdict.WAITING, text)
-    outcome = started({**unit, "places": living}, launch, scene.machines)
+    behind = [place for place in living if unit.get("everywhere") and _behind(unit, place["machine"])]
+    here = [place for place in living if place not in behind]
+    outcome = started({**unit, "places": here}, launch, scene.machines)
     if outcome.done and not outcome.good:
         return Health(Verdict.FAILED, outcome.text.partition("\n")[0])
-    ended = "" if name in group.oneshots else _ended(unit, living, scene.machines)
+    ended = "" if name in group.oneshots else _ended(unit, here, scene.machines)
     if ended:
         return Health(Verdict.FAILED, ended)
-    count = sum(_runs(unit, place["machine"], launch) for place in living)
+    count = sum(_runs(unit, place["machine"], launch) for place in here)
+    if behind:
+        where = legend(scene.machines.get(behind[0]["machine"]), behind[0]["machine"])
+        return Health(Verdict.WAITING, f"waiting for {where} to take the new text of {name}", done=count)
     return Health(Verdict.READY if outcome.done else Verdict.WAITING, outcome.text, done=count)
 
 
@@ -99,6 +104,12 @@ def _ended(unit: View, living: Sequence[View], machines: Machines) -> str:
         if state.get("active", "inactive") == "inactive" and state.get("code") is not None:
             return f"Unit {unit['name']} ended on {legend(machines.get(place['machine']), place['machine'])}: {ending(state)}"
     return ""
+
+
+def _behind(unit: View, machine: str) -> bool:
+    """Whether the machine still has a unit that is everywhere by another text."""
+    state = state_on(unit, machine)
+    return state is not None and state.get("hash", "") != unit.get("hash", "")
 
 
 def _runs(unit: View, machine: str, launch: int) -> bool:

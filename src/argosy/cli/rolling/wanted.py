@@ -22,11 +22,13 @@ class Change(msgspec.Struct, frozen=True):
     before: str = ""
     before_hash: str = ""
     launched: bool = True
+    everywhere: bool = False
 
     @property
     def restarts(self) -> bool:
-        """Other comments are no reason to."""
-        return self.launched and (not self.text or self.hash != self.before_hash)
+        """Whether it needs a new launch. Other comments are no reason to; nor is another text on every machine, which restarts it where it
+        comes: going back, the machines that it has not come to shall not notice."""
+        return self.launched and (not self.text or (self.hash != self.before_hash and not self.everywhere))
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -85,7 +87,7 @@ def _change(name: str, text: str, known: Mapping[str, View]) -> Change | None:
     before = unit.get("text", "")
     if text == before:
         return None
-    return Change(name, text, parse(text).hash, before, unit.get("hash", ""), launched=unit["target"] == "launched")
+    return Change(name, text, parse(text).hash, before, unit.get("hash", ""), unit["target"] == "launched", unit.get("everywhere", False))
 
 
 def _of_template(name: str, known: Mapping[str, View]) -> str:
