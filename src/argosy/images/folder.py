@@ -11,6 +11,7 @@ import contextlib
 import errno
 import itertools
 import os
+import stat
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +120,8 @@ class Folder:
         for _ in range(100):
             with contextlib.suppress(FileNotFoundError):
                 return move(made, file)
-            os.makedirs(os.path.dirname(file), exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.makedirs(os.path.dirname(file), exist_ok=True)
         raise FileNotFoundError(errno.ENOENT, "its folder is removed again and again", file)
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -151,7 +153,7 @@ class Folder:
             found = os.stat(self._file(key))
         except ABSENT:
             return None
-        return _entry(key, found)
+        return _entry(key, found) if stat.S_ISREG(found.st_mode) else None
 
     async def children(self, prefix: str) -> Children:
         return await self._in_thread(self._children, prefix)

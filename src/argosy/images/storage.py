@@ -1,8 +1,8 @@
 """What the registry asks of a store of objects. Drivers: folder.py (a folder) and objects.py (Azure Blob, S3, Google Cloud Storage, memory
 through obstore); tests/contracts/storage_contract.py is what both keep.
 
-Keys are slash-separated and come from layout.py only. An object appears whole or not at all and is seen by every process that shares the
-store from the moment that `put`, `create` or `Writer.close` returns; lists show it as well.
+Keys are slash-separated and come from layout.py only; none continues another one with a slash. An object appears whole or not at all and is
+seen by every process that shares the store from the moment that `put`, `create` or `Writer.close` returns; lists show it as well.
 
 Errors of every call: StoreUnavailable (cannot be reached, refuses the credentials, ...) and StorageFull.
 """
