@@ -132,7 +132,10 @@ class Uploads:
         async with Intake(self._storage, upload.id) as intake:
             parts = upload.step.parts + (await intake.take(content, size, hash_) if content is not None else ())
             if hash_ is None:
-                hash_ = await self._read_again(parts, digest.algorithm)
+                try:
+                    hash_ = await self._read_again(parts, digest.algorithm)
+                except FileNotFoundError:  # ended meanwhile
+                    raise _unknown(upload.id) from None
             if hash_.hexdigest() != digest.hex:
                 await self.cancel(upload)
                 raise Fault(Code.DIGEST_INVALID, f"the content has the digest {hash_.name}:{hash_.hexdigest()}, not {digest}")
