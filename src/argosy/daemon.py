@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -155,6 +156,9 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
             place = config.run_dir / "router"
             proxy = Nginx(place, (config.router.nginx,))
             rooms["router"] = open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports).run
+        if config.images.enabled:  # loaded only here: its libraries are large
+            images = importlib.import_module("argosy.images.service")
+            rooms["images"] = partial(images.run, config.images, config.tls, clock)
         rooms["ready"] = lambda: _say_ready(api)
         yield rooms
 
