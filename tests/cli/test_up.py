@@ -85,7 +85,7 @@ class Home:
         return int((self.state / "run" / "agent.pid").read_text())
 
 
-def _privileges() -> tuple[str, ...]:
+def privileges() -> tuple[str, ...]:
     """How to become a user without root; () for one who is."""
     if os.getuid() != 0:
         return ()
@@ -98,7 +98,7 @@ async def home() -> AsyncIterator[Home]:
     folder = Path(tempfile.mkdtemp(prefix="argosy-"))
     if os.getuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
-    made = Home(folder, _privileges())
+    made = Home(folder, privileges())
     try:
         yield made
     finally:

@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ async def publish(asked: Asked, kind: str, endpoint: str | None, output: Path, r
     file = ConfigFile(output, _checker(kind, output), _words(reload))
     publisher = Publisher(asked.wanted, await asyncio.to_thread(renderer, asked, kind), file, SystemClock())
     agents = agents_of(asked, endpoint)
-    await _until_told([publisher.run, lambda: agents.follow(publisher.know)])
+    await _until(_told(), [publisher.run, lambda: agents.follow(publisher.know)])
 
 
 def _checker(kind: str, output: Path) -> tuple[str, ...]:
@@ -130,12 +130,13 @@ def _words(command: str) -> list[str]:
 
 async def serve(asked: Asked, endpoint: str | None) -> None:
     """Until SIGTERM or SIGINT, which let requests finish and end nginx, or SIGHUP, which leaves it running for the next argosy entry."""
+    told = _told()
     folder = Path(asked.folder)
     proxy = Nginx(folder / NGINX)
     with await asyncio.to_thread(prepared, asked, folder) as module:
         entry = Entry(asked.wanted, proxy, SystemClock(), folder=folder, stream_module=module, interval=asked.interval)
         agents = agents_of(asked, endpoint)
-        number = await _until_told([entry.run, lambda: agents.follow(entry.know)])
+        number = await _until(told, [entry.run, lambda: agents.follow(entry.know)])
         if number == signal.SIGHUP:
             log.info("leaving: nginx goes on with what it serves until an entry is started again")
             return
@@ -178,8 +179,8 @@ def _show_metrics(listen: str) -> None:
         raise Conflict(f"metrics cannot listen on {listen}: {error.strerror or error}", remedy="name another address") from error
 
 
-async def _until_told(works: Sequence[Callable[[], Any]]) -> int:
-    """Runs them side by side until a signal says so; which one."""
+def _told() -> asyncio.Future[int]:
+    """The signal that tells the program to end, once it has come."""
     told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def tell(number: int) -> None:
@@ -188,6 +189,11 @@ async def _until_told(works: Sequence[Callable[[], Any]]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, tell, number)
+    return told
+
+
+async def _until(told: asyncio.Future[int], works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> int:
+    """Runs them side by side until then."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work()) for work in works]
         await told

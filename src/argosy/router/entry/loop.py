@@ -38,6 +38,9 @@ CHECKS_PER_SECOND = 250
 
 AT_ONCE = 100
 
+BEGIN = 1.0
+"""Seconds that a first word of the machines is waited for before nginx is started without any."""
+
 
 class EntryStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the entry does now. `left`: machines that are no part of it. `source`: the agent that told of the machines last. `error` is
@@ -117,10 +120,9 @@ class Entry:
             known = await asyncio.to_thread(self._read)
             if self._members is None and known:
                 self.know(known, "the run before")
-            elif self._members is None and not adopted:
-                self._pools = pools(self._wanted, ())  # listens at once, even with nobody to send to
-                self._serve_now.set()
             async with asyncio.TaskGroup() as group:
+                if not adopted:
+                    group.create_task(self._begin())
                 group.create_task(self._check())
                 group.create_task(self._serve(sources))
                 group.create_task(self._keep())
@@ -128,6 +130,13 @@ class Entry:
                 group.create_task(tend(self._proxy, self._clock))
         finally:
             await self._proxy.close()
+
+    async def _begin(self) -> None:
+        """It listens soon, even with nobody to send to."""
+        await self._clock.sleep(BEGIN)
+        if self._pools is None:
+            self._pools = pools(self._wanted, ())
+            self._serve_now.set()
 
     # --- whom it may send to
 
