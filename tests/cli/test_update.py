@@ -95,7 +95,7 @@ async def test_a_template_stands_for_its_instances_and_is_replaced_last(stage: S
         stage.file("web@.service", NEW)
         lines = (await stage.good("update", "web@.service", *QUICK)).splitlines()
     assert started == names, "one after the other, by number"
-    assert lines[0] == "web@1.service: updating, it is the first"
+    assert lines[0] == "web@1.service: updating, to begin with"
     assert re.fullmatch(r"web@1\.service: healthy again after \d\.\d s \(1 of 11\)", lines[1])
     assert lines[2] == "web@2.service: updating, all before it are healthy"
     assert lines[-2:] == ["web@.service: replaced, for instances to come", "Done: 11 are changed and healthy"]
@@ -126,6 +126,7 @@ async def test_it_stops_at_the_first_that_fails_and_says_what_is_how(stage: Stag
             "Error: web@1.service: Unit web@1.service failed on 11111111.../10.0.0.1: exit status 1",
             "  failed: web@1.service",
             "  not touched: web@2.service, web@3.service",
+            "  argosy status web@1.service and argosy journal web@1.service tell more",
             f"  {AGAIN}",
         ]
         again = await stage.run("update", "web@.service", *QUICK)
@@ -191,7 +192,7 @@ async def test_a_rolling_restart_of_all_that_match_and_run(stage: Stage) -> None
         await stage.good("stop", "web@3")
         said = await stage.good("restart", "--rolling", "web@*", *QUICK)
         assert started == names[:2]
-        assert said.splitlines()[0] == "web@1.service: restarting, it is the first"
+        assert said.splitlines()[0] == "web@1.service: restarting, to begin with"
         await stage.good("restart", "web@[12]")
         assert sorted(started) == sorted(names[:2] * 2)
 

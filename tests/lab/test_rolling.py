@@ -29,9 +29,14 @@ APPS = [f"hello@{number}.service" for number in INSTANCES]
 SIDEKICKS = [f"hello-announce@{number}.service" for number in INSTANCES]
 
 
-@pytest.fixture(scope="module", params=["process", "nspawn"])
+on_both = pytest.mark.parametrize("four", ["process", "nspawn"], indirect=True)
+on_light = pytest.mark.parametrize("four", ["process"], indirect=True)
+BRISK = ("--steady", "0.5")
+
+
+@pytest.fixture(scope="module")
 def four(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Four machines, once as process machines and once as full ones."""
+    """Four machines of a kind."""
     yield from raised(request.param, machines=4)
 
 
@@ -113,6 +118,7 @@ async def web(cluster: Cluster, tmp_path: Path) -> Web:
     return made
 
 
+@on_both
 async def test_a_new_text_and_then_a_restart_roll_over_four_instances_without_a_failed_request(web: Web) -> None:
     web.write(says="new-%i")
     async with web.under_load() as load:
@@ -133,6 +139,7 @@ async def test_a_new_text_and_then_a_restart_roll_over_four_instances_without_a_
     assert (code, said) == (0, "Done: 0 are changed and healthy; 4 are as wished already\n")
 
 
+@on_light
 async def test_a_text_that_fails_stops_at_the_first_and_going_back_and_rollback_lose_nothing_either(web: Web) -> None:
     before = await web.launches()
     web.write(command="/bin/false")
@@ -142,10 +149,10 @@ async def test_a_text_that_fails_stops_at_the_first_and_going_back_and_rollback_
         assert "not touched: hello@2.service, hello@3.service, hello@4.service" in said, said
         after = await web.launches()
         assert [after[name] - before[name] for name in APPS] == [1, 0, 0, 0]
-        code, said = await web.argosy("update", "--from-template", "hello@.service")
+        code, said = await web.argosy("update", "--from-template", "hello@.service", *BRISK)
         assert code == 0, said
         assert "Done: 1 is changed and healthy; 3 are as wished already" in said
-        code, said = await web.argosy("update", "hello@.service", "--on-failure", "rollback")
+        code, said = await web.argosy("update", "hello@.service", "--on-failure", "rollback", *BRISK)
         assert code == 1, said
         assert "put back: hello@1.service" in said, said
         await web.served()
@@ -153,21 +160,29 @@ async def test_a_text_that_fails_stops_at_the_first_and_going_back_and_rollback_
     assert len({texts[name] for name in (*APPS, "hello@.service")}) == 1
 
 
+@on_light
 async def test_an_app_that_runs_but_does_not_answer_stops_it_too(web: Web) -> None:
     web.write(command="/bin/sleep 1000")
     async with web.under_load():
-        code, said = await web.argosy("update", "hello@.service", "--timeout", "6", "--on-failure", "rollback")
+        code, said = await web.argosy("update", "hello@.service", "--timeout", "6", "--on-failure", "rollback", *BRISK)
         assert code == 1, said
     assert "hello@1.service: failed after" in said
     assert "hello-announce@1.service is activating" in said, said
     assert "put back: hello@1.service" in said, said
 
 
+@on_light
 async def test_interrupted_it_leaves_a_whole_cluster_and_goes_on_when_run_again(web: Web) -> None:
     web.write(says="next-%i")
     async with web.under_load():
         process = await asyncio.create_subprocess_exec(
-            program(), "update", "hello@.service", stdout=PIPE, cwd=web.folder, env={**os.environ, "ARGOSY_LAB": web.cluster.lab.name}
+            program(),
+            "update",
+            "hello@.service",
+            *BRISK,
+            stdout=PIPE,
+            cwd=web.folder,
+            env={**os.environ, "ARGOSY_LAB": web.cluster.lab.name},
         )
         assert process.stdout is not None
         while b"hello@2.service: updating" not in (line := await process.stdout.readline()):
@@ -175,7 +190,48 @@ async def test_interrupted_it_leaves_a_whole_cluster_and_goes_on_when_run_again(
         process.send_signal(2)
         await process.communicate()
         assert process.returncode == 130
-        code, said = await web.argosy("update", "hello@.service")
+        code, said = await web.argosy("update", "hello@.service", *BRISK)
         assert code == 0, said
         assert "hello@1.service: updating" not in said
         assert "hello@4.service: updating" in said
+
+
+ROLLING = """[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=/bin/sh -c 'sleep 0.7; systemd-notify --ready; exec sleep {}'
+[X-Fleet]
+Global=true
+[X-Argosy]
+Update=rolling
+"""
+
+
+@on_light
+async def test_a_global_unit_is_changed_on_one_machine_after_the_other(cluster: Cluster, tmp_path: Path) -> None:
+    web = Web(cluster, tmp_path)
+    (tmp_path / "every.service").write_text(ROLLING.format(1000))
+    code, said = await web.argosy("start", "every.service")
+    assert code == 0, said
+    (tmp_path / "every.service").write_text(ROLLING.format(2000))
+    fewest = len(cluster.askers)
+
+    async def watch() -> None:
+        nonlocal fewest
+        index = 0
+        while True:
+            found = await cluster["m1"].ask("GET", "/units", **({"index": index, "wait": 2} if index else {}))
+            index = found["index"]
+            states = [state for unit in found["units"] if unit["name"] == "every.service" for state in unit.get("states", [])]
+            fewest = min(fewest, sum(state["active"] == "active" for state in states))
+
+    watching = asyncio.create_task(watch())
+    try:
+        code, said = await web.argosy("update", "every.service")
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert code == 0, said
+    assert fewest == len(cluster.askers) - 1
+    unit = (await cluster["m1"].units())["every.service"]
+    assert {state["hash"] for state in unit["states"]} == {unit["hash"]}

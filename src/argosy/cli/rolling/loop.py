@@ -14,9 +14,11 @@ from argosy.cli.cluster import UNITS, View, machines, units
 from argosy.cli.progress import Progress
 from argosy.cli.rolling.groups import Group
 from argosy.cli.rolling.health import Asked, Scene, asked_now, health
-from argosy.cli.rolling.plan import Finish, Health, Items, Restore, Rules, Stage, Touch, Wait, begin, begun, broken, plan, seen
+from argosy.cli.rolling.plan import Finish, Health, Items, Restore, Rules, Stage, Touch, Verdict, Wait, begin, begun, broken, plan, seen
 from argosy.cli.rolling.wanted import Change
 from argosy.errors import ArgosyError, StoreUnavailable
+
+UNSEEN = Health(Verdict.WAITING, "what it was told has not been seen yet")
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -94,7 +96,15 @@ class Rollout:
     # ---------------------------------------------------------------- looking
 
     def _health(self) -> dict[str, Health]:
-        return {name: health(group, self._asked[name], self._scene) for name, group in self._groups.items()}
+        return {
+            name: health(group, self._asked[name], self._scene) if self._current(group) else UNSEEN for name, group in self._groups.items()
+        }
+
+    def _current(self, group: Group) -> bool:
+        """Whether what was seen is no older than what the group was told."""
+        return all(
+            self._scene.units[name].get("revision", 0) >= self._revisions.get(name, 0) for name in group.units if name in self._scene.units
+        )
 
     def _look(self, pause: float) -> None:
         """The cluster now, or as soon as something about the units has changed, `pause` seconds later at the latest."""
@@ -122,7 +132,7 @@ class Rollout:
             old = before.get(item.name)
             if old is None or old.stage is item.stage:
                 continue
-            took = f" after {self._monotonic() - old.since:.1f} s" if old.since else ""
+            took = f" after {self._monotonic() - old.told:.1f} s" if old.told else ""
             if item.stage in (Stage.READY, Stage.RESTORED):
                 what = "healthy again" if item.stage is Stage.READY else "healthy again with what it was before"
                 count = sum(other.stage in (Stage.READY, Stage.SKIPPED, Stage.RESTORED) for other in items)

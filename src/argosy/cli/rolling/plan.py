@@ -44,7 +44,8 @@ class Stage(StrEnum):
 
 class Item(msgspec.Struct, frozen=True):
     """One group on its way. `failure`: how it failed, if it ever did. `touched`: this run has changed it. `since`: when its stage began, or
-    it last came on; `steady`: since when it has been healthy in the same `runs` (monotonic seconds)."""
+    it last came on; `told`: when it was last told to change; `steady`: since when it has been healthy in the same `runs` (monotonic
+    seconds)."""
 
     name: str
     stage: Stage = Stage.WAITING
@@ -52,6 +53,7 @@ class Item(msgspec.Struct, frozen=True):
     failure: str = ""
     touched: bool = False
     since: float = 0.0
+    told: float = 0.0
     steady: float | None = None
     runs: tuple[tuple[str, ...], ...] = ()
     done: int = 0
@@ -123,7 +125,8 @@ def begun(items: Items, name: str, now: float, *, restoring: bool = False) -> It
     """The items when a group has just been told to change."""
     stage = Stage.RESTORING if restoring else Stage.CHANGING
     return tuple(
-        Item(name, stage, "told to change", item.failure, touched=True, since=now) if item.name == name else item for item in items
+        Item(name, stage, "told to change", item.failure, touched=True, since=now, told=now) if item.name == name else item
+        for item in items
     )
 
 
@@ -176,7 +179,7 @@ def plan(items: Items, rules: Rules, now: float) -> tuple[Action, ...]:
     if failed is not None:
         return (_wait(moving, rules, now),) if moving else _after_failure(items, failed, rules)
     following = [item for item in items if item.stage is Stage.WAITING]
-    reason = "all before it are healthy" if any(item.stage in SETTLED for item in items) else "it is the first"
+    reason = "all before it are healthy" if any(item.stage in SETTLED for item in items) else "to begin with"
     touches = tuple(Touch(item.name, reason) for item in following[: max(0, rules.parallel - len(moving))])
     if touches:
         return touches

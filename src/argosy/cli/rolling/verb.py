@@ -74,6 +74,8 @@ def _conclude(report: Report, again: str, *, quiet: bool) -> None:
         names = report.having(*stages)
         if names:
             click.echo(f"  {what}: {', '.join(names)}", err=True)
+    for name in report.having(Stage.FAILED, Stage.LOST)[:1]:
+        click.echo(f"  argosy status {name} and argosy journal {name} tell more", err=True)
     click.echo(f"  {again}", err=True)
 
 

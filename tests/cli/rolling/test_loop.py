@@ -1,0 +1,138 @@
+"""The rolling change at work, with a cluster that is a script: stores that go away, and people who do not wait any longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from argosy.cli.client import Client
+from argosy.cli.rolling.groups import Group
+from argosy.cli.rolling.loop import Rollout
+from argosy.cli.rolling.plan import Rules, Stage
+from argosy.cli.rolling.wanted import Change
+from argosy.errors import Conflict, StoreUnavailable
+
+M1 = "1" * 32
+NAMES = ("a.service", "b.service")
+GROUPS = [Group(name, (name,)) for name in NAMES]
+CHANGES = {name: Change(name, "new", "new", "old", "old") for name in NAMES}
+RULES = Rules(timeout=30.0, steady=2.0)
+
+
+class Cluster(Client):
+    """Two units on one machine that come to what is told at once. `before` is called with the path of each question and may raise."""
+
+    def __init__(self, before: Callable[[str], None] = lambda path: None) -> None:
+        super().__init__([])
+        self.before = before
+        self.now = 1000.0
+        self.units = {name: self.unit(name, 1, "old") for name in NAMES}
+        self.told: list[dict[str, Any]] = []
+        self.said: list[str] = []
+
+    def unit(self, name: str, launch: int, hash: str, active: str = "active") -> dict[str, Any]:
+        place = {"machine": M1, "target": "launched", "launch": launch}
+        state = {"machine": M1, "launch": launch, "active": active, "since": float(launch), "pid": launch}
+        return {
+            "name": name,
+            "target": "launched",
+            "launch": launch,
+            "hash": hash,
+            "revision": launch,
+            "places": [place],
+            "states": [state],
+        }
+
+    def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+        self.before(path)
+        if path == "/machines":
+            return {"machines": [{"id": M1, "address": "10.0.0.1"}]}
+        if method == "GET":
+            self.now += max(0.0, (timeout or self.timeout) - self.timeout)
+            return {"units": list(self.units.values()), "index": 7}
+        (wish,) = body["units"]
+        self.told.append(wish)
+        launch = self.units[wish["name"]]["launch"] + 1
+        self.units[wish["name"]] = self.unit(wish["name"], launch, wish["text"])
+        return {"results": [{"name": wish["name"], "launch": launch, "revision": launch}]}
+
+    def rollout(self, rules: Rules = RULES) -> Rollout:
+        return Rollout(self, GROUPS, CHANGES, rules, self.said.append, monotonic=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_one_after_the_other_each_conditioned_on_what_was_read() -> None:
+    cluster = Cluster()
+    report = cluster.rollout().run()
+    assert (report.good, [item.stage for item in report.items]) == (True, [Stage.READY, Stage.READY])
+    assert cluster.told == [{"name": name, "text": "new", "replace": True, "revision": 1, "restart": True} for name in NAMES]
+    assert cluster.said == [
+        "a.service: updating, to begin with",
+        "a.service: healthy again after 2.0 s (1 of 2)",
+        "b.service: updating, all before it are healthy",
+        "b.service: healthy again after 2.0 s (2 of 2)",
+    ]
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
+    def away(path: str) -> None:
+        if path.startswith("/units?") and 1000.5 < cluster.now < 1010:
+            raise StoreUnavailable("the store is away")
+
+    cluster = Cluster(away)
+    assert cluster.rollout().run().good
+    assert cluster.now > 1010
+
+
+def test_one_that_is_away_from_the_beginning_is_said_at_once() -> None:
+    def away(path: str) -> None:
+        raise StoreUnavailable("the store is away")
+
+    with pytest.raises(StoreUnavailable):
+        Cluster(away).rollout().run()
+
+
+def test_somebody_who_was_faster_stops_it_before_anything_is_overwritten() -> None:
+    def faster(path: str) -> None:
+        if path == "/units" and cluster.told:
+            raise Conflict("unit b.service stands at revision 9, not at revision 1", remedy="read it again: somebody was faster")
+
+    cluster = Cluster(faster)
+    report = cluster.rollout().run()
+    assert not report.good
+    assert report.reason == "b.service: unit b.service stands at revision 9, not at revision 1 (read it again: somebody was faster)"
+    assert (report.having(Stage.READY), report.having(Stage.FAILED)) == (["a.service"], ["b.service"])
+
+
+def test_interrupted_it_says_how_far_it_came() -> None:
+    def interrupt(path: str) -> None:
+        if cluster.now > 1003:
+            raise KeyboardInterrupt
+
+    cluster = Cluster(interrupt)
+    report = cluster.rollout().run()
+    assert (report.interrupted, report.good) == (True, False)
+    assert (report.having(Stage.READY), report.having(Stage.CHANGING)) == (["a.service"], ["b.service"])
+
+
+def test_put_back_with_the_text_before_at_the_revision_that_was_written() -> None:
+    cluster = Cluster()
+    put = cluster.unit
+
+    def failing(name: str, launch: int, hash: str, active: str = "active") -> dict[str, Any]:
+        return put(name, launch, hash, "failed" if (name, hash) == ("b.service", "new") else active)
+
+    cluster.unit = failing  # type: ignore[method-assign]
+    report = cluster.rollout(Rules(timeout=30.0, steady=2.0, rollback=True)).run()
+    assert not report.good
+    assert report.having(Stage.RESTORED) == list(NAMES)
+    assert [(wish["name"], wish["text"], wish["revision"]) for wish in cluster.told] == [
+        ("a.service", "new", 1),
+        ("b.service", "new", 1),
+        ("b.service", "old", 2),
+        ("a.service", "old", 2),
+    ]
