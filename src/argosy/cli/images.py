@@ -67,7 +67,7 @@ def ls(repositories: tuple[str, ...], registry: str, user: str | None, as_json: 
 
     found = asked(registry, user, listed)
     if as_json:
-        show_json([_plain(image) for image in found])
+        show_json([_plain(msgspec.structs.replace(image, config=None)) for image in found])
         return
     show([_row(image) for image in found], ("name", "tag", "digest", "size", "platforms"))
 

@@ -88,7 +88,7 @@ class Inventory:
     async def listed(self, repositories: Sequence[str]) -> list[Image]:
         """Every tag of them."""
         tagged = [(name, tag) for name in repositories for tag in await self.tags(name)]
-        return list(await asyncio.gather(*(self.image(name, tag) for name, tag in tagged)))
+        return list(await asyncio.gather(*(self.image(name, tag, config=True) for name, tag in tagged)))
 
     async def image(self, repository: str, reference: str, *, config: bool = False) -> Image:
         """`config`: also what the image's configuration says. Raises NotFound."""
