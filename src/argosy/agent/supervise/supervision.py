@@ -336,6 +336,7 @@ class Supervision:
                 case Signal():
                     self.processes.signal(unit, action)
                 case Spawn():
+                    self.processes.release(unit)  # what is begun now is not of those that were told to end
                     self._events.appendleft((unit, self.processes.spawn(unit, spec, action)))
 
     def _become(self, unit: Unit, run: Run) -> None:
