@@ -41,6 +41,7 @@ def lab() -> None:
 @click.option("--metadata", "metadata", multiple=True, metavar="M=K=V,...", help="A machine's metadata, such as m1=role=web,region=eu.")
 @click.option("--light", is_flag=True, help="Process machines, even where full ones are possible.")
 @click.option("--entry", metavar="HOST:PORT", help="Where the entry listens; none for no entry.  [default: first free from 127.0.0.1:8080]")
+@click.option("--entry-tls", default="", metavar="HOST:PORT", help="Where it takes TLS, for routers with certificates.")
 @click.option(
     "--ttl", type=click.FloatRange(1, 3600), default=5.0, show_default=True, help="Seconds until a silent machine counts as lost."
 )
@@ -55,6 +56,7 @@ def up(
     metadata: tuple[str, ...],
     light: bool,
     entry: str | None,
+    entry_tls: str,
     ttl: float,
     settings: tuple[str, ...],
     binds: tuple[str, ...],
@@ -69,7 +71,8 @@ def up(
     chosen = _by_machine(metadata)
     one = _lab(name)
     wanted = {field: value for field, _, value in (setting.partition("=") for setting in settings)}
-    record = _run(one.up(machines, chosen, light=light, entry="" if entry == "none" else entry, ttl=ttl, settings=wanted, binds=binds))
+    where = "" if entry == "none" else entry
+    record = _run(one.up(machines, chosen, light=light, entry=where, entry_tls=entry_tls, ttl=ttl, settings=wanted, binds=binds))
     if as_json:
         show_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
         return
@@ -268,7 +271,13 @@ def _metadata(machine: MachineRecord) -> str:
 
 
 def _about(record: LabRecord) -> dict[str, Any]:
-    return {"name": record.name, "kind": record.kind, "entry": record.entry, "groups": [list(group) for group in record.groups]}
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "entry": record.entry,
+        "entry_tls": record.entry_tls,
+        "groups": [list(group) for group in record.groups],
+    }
 
 
 def _plain(machine: MachineRecord) -> dict[str, Any]:

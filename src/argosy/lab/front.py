@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from argosy.errors import Conflict, InvalidInput, RuntimeFailed
 from argosy.lab import init, install
@@ -13,6 +14,7 @@ from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock
 from argosy.router.entry.ports import said, why_taken
+from argosy.router.render import check_listen
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
@@ -21,7 +23,7 @@ PLACE = "entry"
 """The entry's folder in the lab's: nginx's files, its log, status.json."""
 
 
-async def choose(wanted: str | None) -> str:
+async def choose(wanted: str | None, option: str = "--entry") -> str:
     """HOST:PORT for the entry: what is wanted, if it is free; otherwise the first free one; "" for none ("" wanted, or no nginx)."""
     if wanted == "" or not await has_nginx():
         return ""
@@ -29,15 +31,16 @@ async def choose(wanted: str | None) -> str:
         for port in range(FIRST_PORT, FIRST_PORT + PORTS):
             if await asyncio.to_thread(why_taken, f"{HOST}:{port}") is None:
                 return f"{HOST}:{port}"
-        raise Conflict(f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {HOST}", remedy="name one with --entry HOST:PORT")
-    address, _, port_text = wanted.rpartition(":")
-    if not address or not port_text.isascii() or not port_text.isdigit() or not 0 < int(port_text) < 65536:
-        raise InvalidInput(f"{wanted!r} is no address for the entry", remedy="write HOST:PORT, such as 127.0.0.1:8080, or none")
+        raise Conflict(
+            f"no port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1} is free on {HOST}", remedy=f"name one with {option} HOST:PORT"
+        )
+    try:
+        check_listen(wanted)
+    except InvalidInput as error:
+        raise InvalidInput(f"{wanted!r} is no address for the entry", remedy="write HOST:PORT, such as 127.0.0.1:8080, or none") from error
     why = await asyncio.to_thread(why_taken, wanted)
     if why is not None:
-        raise Conflict(
-            f"the entry cannot listen on {wanted}: {said(why)}", remedy="name another with --entry, or leave it out to have one chosen"
-        )
+        raise Conflict(f"the entry cannot listen on {wanted}: {said(why)}", remedy=f"name another with {option}, or leave it out")
     return wanted
 
 
@@ -47,45 +50,34 @@ async def has_nginx() -> bool:
 
 async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> None:
     """Starts the entry of a lab that has one; returns when it listens."""
-    if not lab.entry:
+    if not lab.entry and not lab.entry_tls:
         say("no entry" if await has_nginx() else "no entry: nginx is not installed")
         return
     place = lab.place(PLACE)
     await asyncio.to_thread(place.mkdir, mode=0o711)
     log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
-    entry = (
-        install.program(),
-        "entry",
-        "--listen",
-        lab.entry,
-        "--folder",
-        str(place),
-        "--agent",
-        f"unix://{lab.folder}/m*/run/argosy.sock",
-    )
-    argv = (sys.executable, "-S", init.__file__, HOST, *entry)
-    await host(
-        "setsid",
-        "--fork",
-        "sh",
-        "-c",
-        log,
-        "sh",
-        *argv,
-        environ={"PATH": PATH, MARK: lab.mark(PLACE)},
-    )
-    address, _, port = lab.entry.rpartition(":")
+    options = ("--listen", lab.entry or "none", *(("--tls-listen", lab.entry_tls) if lab.entry_tls else ()))
+    entry = ("entry", *options, "--folder", str(place), "--agent", f"unix://{lab.folder}/m*/run/argosy.sock")
+    argv = (sys.executable, "-S", init.__file__, HOST, install.program(), *entry)
+    await host("setsid", "--fork", "sh", "-c", log, "sh", *argv, environ={"PATH": PATH, MARK: lab.mark(PLACE)})
     end = clock.monotonic() + DEADLINE
+    for listen, shown in ((lab.entry, f"http://{lab.entry}/"), (lab.entry_tls, f"https://{lab.entry_tls}/")):
+        if listen:
+            await _listens(listen, place, end, clock)
+            say(f"the entry listens on {shown}")
+
+
+async def _listens(listen: str, place: Path, end: float, clock: Clock) -> None:
+    host, _, port = listen.rpartition(":")
     while True:
         try:
-            _, writer = await asyncio.open_connection(address, int(port))
+            _, writer = await asyncio.open_connection("127.0.0.1" if host == "*" else host.strip("[]"), int(port))
         except OSError as error:
             if clock.monotonic() > end:
-                said = await asyncio.to_thread((place / "log").read_text, errors="replace")
-                raise RuntimeFailed(f"the entry does not listen on {lab.entry}: {said[-1000:].strip()}") from error
+                told = await asyncio.to_thread((place / "log").read_text, errors="replace")
+                raise RuntimeFailed(f"the entry does not listen on {listen}: {told[-1000:].strip()}") from error
             await clock.sleep(0.05)
             continue
         writer.close()
         await writer.wait_closed()
-        say(f"the entry listens on http://{lab.entry}/")
         return

@@ -48,6 +48,7 @@ class Wanted(msgspec.Struct, frozen=True):
     ttl: float
     settings: Mapping[str, str]
     binds: tuple[str, ...]
+    entry_tls: str = ""
 
 
 class Lab:
@@ -81,13 +82,14 @@ class Lab:
         ttl: float = 5.0,
         settings: Mapping[str, str] | None = None,
         binds: Sequence[str] = (),
+        entry_tls: str = "",
     ) -> LabRecord:
         """Brings the lab up and waits until every machine sees all others. `metadata` is by machine name. `light`: process machines even
         where full ones are possible. `entry`: HOST:PORT of the entry, None for the first free one from 127.0.0.1:8080 on, "" for none.
         `ttl`: seconds until a silent machine counts as lost. `settings`: {"section.field": value} for every agent's configuration. `binds`:
-        folders of the host, HOST:INSIDE, that every full machine has. Raises Conflict if it is up already; what a crash left is removed
-        first."""
-        wanted = Wanted(machines, metadata or {}, entry, ttl, settings or {}, tuple(binds))
+        folders of the host, HOST:INSIDE, that every full machine has. `entry_tls`: HOST:PORT where the entry takes TLS. Raises Conflict if
+        it is up already; what a crash left is removed first."""
+        wanted = Wanted(machines, metadata or {}, entry, ttl, settings or {}, tuple(binds), entry_tls)
         _check(machines, wanted.metadata)
         changed(Config(), wanted.settings)
         _check_binds(wanted.binds)
@@ -253,14 +255,15 @@ class Lab:
             lab = await self._reserve(driver, wanted)
         self.say(f"starting {', '.join(machine.name for machine in lab.machines)}")
         await _together([asyncio.to_thread(_compile), *(_boot(driver, lab, machine.name) for machine in lab.machines)])
-        await _together([self._start_entry(lab, wanted.entry), self.wait_ready()])
+        await _together([self._start_entry(lab, wanted), self.wait_ready()])
         lab = msgspec.structs.replace(await self.record(), complete=True)
         await self._save(lab)
         return lab
 
-    async def _start_entry(self, lab: LabRecord, wanted: str | None) -> None:
+    async def _start_entry(self, lab: LabRecord, wanted: Wanted) -> None:
         async with held("entries", self.clock):
-            lab = msgspec.structs.replace(lab, entry=await front.choose(wanted))
+            entry, entry_tls = await front.choose(wanted.entry), await front.choose(wanted.entry_tls, "--entry-tls")
+            lab = msgspec.structs.replace(lab, entry=entry, entry_tls=entry_tls)
             await self._save(lab)
             await front.start(lab, self.clock, self.say)
 

@@ -18,6 +18,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from argosy.config import (
     ApiSection,
     Config,
@@ -37,6 +39,7 @@ from argosy.lab.state import MARK, LabRecord, MachineRecord, load, names
 from argosy.lab.trust import pems, write_secret
 
 ROUTER_PORT = 8081
+TLS_PORT = 8443
 DOOR_PORT = 8700
 PLAIN_PORT = 8701
 KEYS_PORT = 4001
@@ -146,6 +149,9 @@ def config(lab: LabRecord, machine: MachineRecord) -> Config:
         keys=KeysSection(listen=(f"{address}:{KEYS_PORT}",)),
         router=RouterSection(listen=(machine.router,), trusted=("127.0.0.1",)),
     )
+    if lab.settings.get("router.certificates"):
+        router = msgspec.structs.replace(usual.router, tls_listen=(f"{address}:{TLS_PORT}",))
+        usual = msgspec.structs.replace(usual, router=router)
     return changed(usual, lab.settings)
 
 

@@ -42,9 +42,10 @@ class MachineRecord(msgspec.Struct, frozen=True):
 
 class LabRecord(msgspec.Struct, frozen=True):
     """A lab. `kind` names the driver; `number` picks its addresses, so that several labs fit on a host; `groups` are the sides of a
-    partition (() = the network is whole); `members` run the store; `entry` is HOST:PORT of the entry load balancer ("" = none).
-    `settings` ({"section.field": value}) change every agent's configuration; `binds` (HOST:INSIDE) are folders of the host that every full
-    machine has. `complete` is False while it is being brought up: a record that stays so is of a lab that crashed."""
+    partition (() = the network is whole); `members` run the store; `entry` is HOST:PORT of the entry load balancer ("" = none), `entry_tls`
+    where it takes TLS, if it does. `settings` ({"section.field": value}) change every agent's configuration; `binds` (HOST:INSIDE) are
+    folders of the host that every full machine has. `complete` is False while it is being brought up: a record that stays so is of a lab
+    that crashed."""
 
     name: str
     folder: str
@@ -59,6 +60,7 @@ class LabRecord(msgspec.Struct, frozen=True):
     complete: bool = False
     settings: dict[str, str] = {}
     binds: tuple[str, ...] = ()
+    entry_tls: str = ""
 
     def machine(self, name: str) -> MachineRecord:
         """Raises NotFound, naming the machines that there are."""
