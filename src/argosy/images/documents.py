@@ -21,6 +21,7 @@ MOST_ENTRIES = 10_000
 """Descriptors in one manifest."""
 
 LONGEST_TYPE = 255
+LARGEST_SIZE = 1 << 63
 
 
 class Kind(StrEnum):
@@ -144,7 +145,7 @@ def _document(raw: _Raw, kind: Kind, media_type: str) -> Document:
 
 
 def _digest(descriptor: _Descriptor) -> Digest:
-    if descriptor.size < 0 or len(descriptor.media_type) > LONGEST_TYPE:
+    if not 0 <= descriptor.size < LARGEST_SIZE or len(descriptor.media_type) > LONGEST_TYPE:
         raise _invalid(f"the descriptor of {descriptor.digest[:160]!r} has a size or media type that cannot be")
     try:
         return names.digest(descriptor.digest)
