@@ -206,7 +206,8 @@ async def _make_bucket(store: S3Store, place: Place) -> None:
     """obstore cannot make buckets, and can sign the request for it."""
     region = str(store.config.get("region", "us-east-1"))
     client: Any = {**CLIENT, "allow_http": True}
-    root = S3Store(place.bucket, config=store.config, client_options=client)  # without the prefix
+    config: Any = {name: value for name, value in store.config.items() if name != "bucket"}
+    root = S3Store(place.bucket, config=config, client_options=client)  # without the prefix
     signed = await obstore.sign_async(root, "PUT", "", datetime.timedelta(minutes=5))
     remedy = f"make it yourself: aws s3 mb s3://{place.bucket}"
     body = "" if region == "us-east-1" else _LOCATION.format(region)

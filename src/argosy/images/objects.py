@@ -139,7 +139,8 @@ class Objects:
     async def _batches(self, prefix: str, after: str, size: int) -> AsyncIterator[list[Entry]]:
         try:
             async for batch in obstore.list(self._store, prefix, offset=after or None, chunk_size=size):
-                yield [Entry(each["path"], each["size"], each["last_modified"]) for each in batch]
+                # Azure's list takes an offset since 2025 only, and ignores it before
+                yield [Entry(each["path"], each["size"], each["last_modified"]) for each in batch if each["path"] > after]
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
