@@ -223,15 +223,13 @@ async def test_a_global_unit_is_changed_on_one_machine_after_the_other(cluster: 
             found = await cluster["m1"].ask("GET", "/units", **({"index": index, "wait": 2} if index else {}))
             index = found["index"]
             states = [state for unit in found["units"] if unit["name"] == "every.service" for state in unit.get("states", [])]
-            fewest = min(fewest, sum(state["active"] == "active" for state in states))
+            fewest = min(fewest, sum(state.get("active") == "active" for state in states))
 
-    watching = asyncio.create_task(watch())
-    try:
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch())
         code, said = await web.argosy("update", "every.service")
-    finally:
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
     assert code == 0, said
-    assert fewest == len(cluster.askers) - 1
+    assert fewest == len(cluster.askers) - 1, said
     unit = (await cluster["m1"].units())["every.service"]
     assert {state["hash"] for state in unit["states"]} == {unit["hash"]}
