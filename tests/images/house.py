@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import web
 from aiohttp.typedefs import Middleware
 from obstore.store import MemoryStore
 
@@ -148,6 +149,12 @@ async def client_of(
     """A registry of its own on that store, and a client of it."""
     registry = Registry(storage)
     app = application(registry, limits=limits, filler=filler, middlewares=middlewares)
+    async with client_of_app(registry, app) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of_app(registry: Registry, app: web.Application) -> AsyncIterator[Client]:
     async with (
         serving(app, "127.0.0.1", 0) as (_, port),
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as session,
