@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "load": ("load", "load", "Place units on machines without starting them."),
     "registry": ("registry", "registry", "Run an image registry, in the foreground."),
     "restart": ("restart", "restart", "Start units anew, where they are."),
+    "router": ("router", "router", "Run a router by itself, in a container or as a unit."),
     "routes": ("routes", "routes", "List what the machines' routers serve now."),
     "ssh": ("ssh", "ssh", "Open a shell on a machine, or where a unit is."),
     "start": ("start", "start", "Start units, and wait until they run."),
@@ -53,7 +54,7 @@ SECTIONS = {
     "Looking": ("list-units", "list-unit-files", "status", "journal", "why", "cat", "verify", "routes"),
     "Machines": ("list-machines", "cordon", "drain", "uncordon", "ssh"),
     "Images": ("images", "registry"),
-    "Running Argosy": ("up", "down", "lab", "agent", "entry", "ca"),
+    "Running Argosy": ("up", "down", "lab", "agent", "router", "entry", "ca"),
     "And": ("announce", "completion", "version"),
 }
 

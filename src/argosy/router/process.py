@@ -114,3 +114,22 @@ def open_files(most: int = 65_536) -> int:
     """How many files an nginx worker may be told to open: never above the hard limit, which only root of the host may raise."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
+def reap(before: frozenset[int]) -> frozenset[int]:
+    """Collects children that have ended and that nobody waits for: those that had ended at the look `before` and still stand. Returns the
+    children that have ended now and were not collected. For the first process of a container, to which all orphans come."""
+    ended = frozenset(child.pid for child in psutil.Process().children() if _has_ended(child))
+    for pid in before & ended:
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            continue
+    return ended - before
+
+
+def _has_ended(child: psutil.Process) -> bool:
+    try:
+        return bool(child.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

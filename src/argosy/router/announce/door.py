@@ -41,7 +41,7 @@ def _endpoint(text: str) -> str:
     address = text if "://" in text else f"http://{text}"
     try:
         url = urlsplit(address)
-        good = url.scheme == "http" and bool(url.hostname) and (url.port or 0) >= 0
+        good = url.scheme == "http" and bool(url.hostname) and (url.port or 0) >= 0 and address.isprintable() and " " not in address
     except ValueError:
         good = False
     if not good:
