@@ -94,7 +94,8 @@ class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[router] `enabled`: auto (where nginx is), yes or no. `listen`: nginx listen addresses. `certificates`: a folder of NAME.crt and
-    NAME.key pairs and of .pem bundles; with it, `tls_listen` is served too. `redirect`: http is sent to https. `hsts`: seconds of
+    NAME.key pairs and of .pem bundles; with it, `tls_listen` is served too. `proxy_protocol`: what comes there begins with a PROXY line,
+    which is believed from `trusted`. `redirect`: http is sent to https. `hsts`: seconds of
     Strict-Transport-Security, 0 for none. `domain`: apps answer as <app>.<domain>; empty: <app>.anything. `templates`: a folder whose
     nginx.conf.j2 replaces ours. `include`: extra nginx files. `trusted`: networks of proxies in front whose X-Forwarded-For and -Proto are
     believed. `access_log`: one line a request. `nginx`: the program."""
@@ -103,6 +104,7 @@ class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: tuple[str, ...] = ("0.0.0.0:80",)
     tls_listen: tuple[str, ...] = ("0.0.0.0:443",)
     certificates: str = ""
+    proxy_protocol: bool = False
     redirect: bool = False
     hsts: int = 0
     domain: str = ""

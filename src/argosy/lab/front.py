@@ -57,6 +57,8 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
     await asyncio.to_thread(place.mkdir, mode=0o711)
     log = f'exec </dev/null >>"{place}/log" 2>&1; exec "$@"'
     options = ("--listen", lab.entry or "none", *(("--tls-listen", lab.entry_tls) if lab.entry_tls else ()))
+    if lab.settings.get("router.proxy_protocol") in ("true", "1"):
+        options = (*options, "--proxy-protocol")
     entry = ("entry", *options, "--folder", str(place), "--agent", f"unix://{lab.folder}/m*/run/argosy.sock")
     argv = (sys.executable, "-S", init.__file__, HOST, install.program(), *entry)
     await host("setsid", "--fork", "sh", "-c", log, "sh", *argv, environ={"PATH": PATH, MARK: lab.mark(PLACE)})

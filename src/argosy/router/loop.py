@@ -69,8 +69,9 @@ def settings_of(section: RouterSection) -> Settings:
     tls_listen = section.tls_listen if section.certificates else ()
     return check_settings(
         Settings(
-            listen=section.listen, tls_listen=tls_listen, redirect=section.redirect, hsts=section.hsts, domain=section.domain,
-            include=section.include, trusted=section.trusted, access_log=section.access_log, nofile=open_files(),
+            listen=section.listen, tls_listen=tls_listen, proxy_protocol=section.proxy_protocol, redirect=section.redirect,
+            hsts=section.hsts, domain=section.domain, include=section.include, trusted=section.trusted, access_log=section.access_log,
+            nofile=open_files(),
         )
     )  # fmt: skip
 
@@ -272,6 +273,7 @@ class Router:
             listen=self._settings.listen,
             tls_listen=self._settings.tls_listen if report.certificates else (),
             complaints=self._shelved.complaints,
+            proxy_protocol=self._settings.proxy_protocol,
         )
         metrics.ROUTES.set(len(self.report.upstreams))
         metrics.REFUSED.set(len(self.report.refused))

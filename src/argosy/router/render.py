@@ -41,11 +41,12 @@ Names = Mapping[str, tuple[str, ...]]
 class Settings(msgspec.Struct, frozen=True):
     """What the operator decides. `include`: nginx files included in http{}. `trusted`: networks of proxies in front whose
     X-Forwarded-For and -Proto are believed. `nofile`: open files per worker, not above the hard limit. `max_body`: largest request, in
-    nginx's words. `tls_listen`: where TLS is served. `redirect`: http is sent to https, once there is a certificate. `hsts`: seconds of
-    Strict-Transport-Security, 0 for none."""
+    nginx's words. `tls_listen`: where TLS is served; `proxy_protocol`: with a PROXY line first, believed from `trusted`. `redirect`: http
+    is sent to https, once there is a certificate. `hsts`: seconds of Strict-Transport-Security, 0 for none."""
 
     listen: tuple[str, ...] = ("0.0.0.0:80",)
     tls_listen: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     redirect: bool = False
     hsts: int = 0
     domain: str = ""
@@ -104,6 +105,8 @@ def check_settings(settings: Settings) -> Settings:
         raise InvalidInput(f"[router] hsts is {settings.hsts}", remedy="give seconds, such as 31536000, or 0")
     if (settings.redirect or settings.hsts) and not settings.tls_listen:
         raise InvalidInput("[router] redirect and hsts need https", remedy="name a folder of certificates")
+    if settings.proxy_protocol and not (settings.tls_listen and settings.trusted):
+        raise InvalidInput("[router] proxy_protocol needs certificates and trusted", remedy="name the entries' addresses in trusted")
     reason = check_domain(settings.domain)
     if reason:
         raise InvalidInput(f"[router] domain is {printable(settings.domain)!r}: {reason}", remedy="write it as example.com")
