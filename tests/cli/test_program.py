@@ -235,6 +235,7 @@ async def test_bash_completes_verbs_units_machines_and_files(stage: Stage) -> No
         "argosy drain 2",
         "argosy journal --machine m",
         "argosy start --re",
+        "argosy update new",
     )
     assert offered == [
         ["list-machines", "list-unit-files", "list-units"],
@@ -247,6 +248,7 @@ async def test_bash_completes_verbs_units_machines_and_files(stage: Stage) -> No
         [M2],
         ["m1", "m2"],
         ["--replace"],
+        ["new.service", "new@.service"],
     ]
 
 

@@ -15,6 +15,8 @@ PATIENCE = 1.0
 
 TARGETS = {"stop": ("launched",), "restart": ("launched", "loaded"), "unload": ("launched", "loaded")}
 FROM_FILES = ("start", "load", "update")
+TEMPLATES_TOO = ("update",)
+"""Of those, the verbs to which a template says something."""
 SUFFIXES = (".service", ".timer", ".socket", ".path", ".target")
 
 
@@ -24,7 +26,7 @@ def complete_units(context: click.Context, parameter: click.Parameter, incomplet
     folder, slash, _ = incomplete.rpartition("/")
     offered = [] if slash else [unit["name"] for unit in _ask_units(context) if _fits(verb, unit)]
     if verb in FROM_FILES:
-        offered += _files(folder + slash)
+        offered += _files(folder + slash, templates=verb in TEMPLATES_TOO)
     return sorted({name for name in offered if name.startswith(incomplete)} - set(context.params.get(parameter.name or "") or ()))
 
 
@@ -50,11 +52,13 @@ def _client(context: click.Context) -> Client:
 
 
 def _fits(verb: str, unit: View) -> bool:
-    return unit["target"] in TARGETS[verb] if verb in TARGETS else not (unit.get("template") and verb in FROM_FILES)
+    if verb in TARGETS:
+        return unit["target"] in TARGETS[verb]
+    return verb in TEMPLATES_TOO or verb not in FROM_FILES or not unit.get("template")
 
 
-def _files(folder: str) -> list[str]:
+def _files(folder: str, *, templates: bool) -> list[str]:
     try:
-        return [folder + name for name in os.listdir(folder or ".") if name.endswith(SUFFIXES) and "@." not in name]
+        return [folder + name for name in os.listdir(folder or ".") if name.endswith(SUFFIXES) and (templates or "@." not in name)]
     except OSError:
         return []

@@ -64,7 +64,7 @@ class Rules(msgspec.Struct, frozen=True):
     seconds that it must be healthy before the next one is touched. `rollback`: put those that were changed back when one fails."""
 
     parallel: int = 1
-    timeout: float = 120.0
+    timeout: float = 300.0
     steady: float = 2.0
     rollback: bool = False
 

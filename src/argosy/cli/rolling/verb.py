@@ -32,7 +32,7 @@ def pace_options(function: Verb) -> Verb:
     timeout = click.option(
         "--timeout",
         type=click.FloatRange(1, 86_400),
-        default=120.0,
+        default=300.0,
         show_default=True,
         metavar="S",
         help="Seconds that one may take to become healthy.",
