@@ -37,8 +37,16 @@ class BlobDoor:
     async def head(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
         digest = names.digest(target.reference)
-        blob = await self._find(target.repository, digest, pushing=True, content=False)
-        return web.Response(headers={**_headers(digest), "Content-Length": str(blob.size)})
+        size = await self._size(target.repository, digest)
+        return web.Response(headers={**_headers(digest), "Content-Length": str(size)})
+
+    async def _size(self, repository: str, digest: Digest) -> int:
+        """As a push asks for it; of a blob that a mirror has not fetched yet, what its upstream says."""
+        if self._filler is not None and await self._registry.blobs.find(repository, digest, pushing=True) is None:
+            size = await self._filler.size(repository, digest)
+            if size is not None:
+                return size
+        return (await self._find(repository, digest, pushing=True, content=False)).size
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]

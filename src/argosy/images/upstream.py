@@ -80,7 +80,7 @@ class Upstream:
     def __init__(self, url: str, clock: Clock, *, user: str = "", password: str = "") -> None:
         self.url = parse_upstream(url)
         self._clock = clock
-        self._basic = aiohttp.BasicAuth(user, password, "utf-8").encode() if user else ""
+        self._basic = aiohttp.encode_basic_auth(user, password, "utf-8") if user else ""
         self._authorization: dict[str, tuple[str, float]] = {}
         self._session: aiohttp.ClientSession | None = None
 
