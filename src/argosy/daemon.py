@@ -15,6 +15,7 @@ from pathlib import Path
 
 from argosy import __version__
 from argosy.agent import facts
+from argosy.agent.containers import Containers
 from argosy.agent.foothold import FolderFoothold
 from argosy.agent.loop import Agent
 from argosy.agent.runtime import Runtime
@@ -145,7 +146,8 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         tls = config.tls
         peers = await stack.enter_async_context(Peers(contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None))
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
-        agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather)
+        containers = Containers(config.runtime.containers, runtime.kind)
+        agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
         api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address)
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}

@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from argosy.errors import InvalidUnit, RuntimeFailed
 from argosy.unit.parse import parse
@@ -20,7 +19,6 @@ from argosy.unit.quadlet.service import translate
 
 log = logging.getLogger(__name__)
 
-Choice = Literal["auto", "docker", "podman"]
 ANSWER_SECONDS = 10.0
 SCRIPT = 4096
 """A program that is no longer than this is a script."""
@@ -32,11 +30,13 @@ Units = Sequence[tuple[str, str]]
 
 
 class Containers:
-    """`choice`: docker, podman, or auto (Docker where there is its program, else Podman). `manager` is the runtime's kind."""
+    """`choice`: docker, podman, or auto (Docker where there is its program, else Podman). `manager` is the runtime's kind. `path`: where
+    programs are looked for (None: PATH). `ask` runs a program and gives its output."""
 
-    def __init__(self, choice: str, manager: str, ask: Ask | None = None) -> None:
+    def __init__(self, choice: str, manager: str, *, path: str | None = None, ask: Ask | None = None) -> None:
         self._choice = choice
         self._manager = manager
+        self._path = path
         self._ask = ask or _output
         self._known: dict[tuple[str, float], Engine] = {}
 
@@ -69,7 +69,7 @@ class Containers:
 
     async def engine(self) -> Engine:
         """Raises RuntimeFailed where there is none."""
-        kind, program = await asyncio.to_thread(find, self._choice)
+        kind, program = await asyncio.to_thread(find, self._choice, self._path)
         try:
             changed = (await asyncio.to_thread(os.stat, program)).st_mtime
         except OSError as error:
@@ -97,9 +97,9 @@ class Containers:
         )
 
 
-def find(choice: str) -> tuple[EngineKind, str]:
+def find(choice: str, path: str | None = None) -> tuple[EngineKind, str]:
     """The engine's kind and the path of its program. A `docker` that only calls podman is Podman. Raises RuntimeFailed."""
-    docker, podman = shutil.which("docker"), shutil.which("podman")
+    docker, podman = shutil.which("docker", path=path), shutil.which("podman", path=path)
     if choice != "podman" and docker and not _calls_podman(docker):
         return "docker", os.path.abspath(docker)
     if choice != "docker" and podman:

@@ -52,13 +52,14 @@ USUAL_CONTAINER_STOP = 10
 _SHELL = "/bin/sh"
 _CLEAR = """
 n=0; while "$@" container inspect "$0" >/dev/null 2>&1 && [ $n -lt 100 ]; do
-"$@" rm -f -v "$0" >/dev/null 2>&1 || sleep 0.1; n=$((n+1)); done
+"$@" kill "$0" >/dev/null 2>&1; "$@" rm -f -v "$0" >/dev/null 2>&1 || sleep 0.1; n=$((n+1)); done
 """
 _QUIET = """
 exec "$0" "$@" >/dev/null
 """
 _STOP = """
-"$@" stop "$0" >/dev/null 2>&1 || :
+"$@" stop "$0" >/dev/null 2>&1; n=0
+; while [ -n "$MAINPID" ] && [ $n -lt 50 ] && kill -0 "$MAINPID" 2>/dev/null; do sleep 0.1; n=$((n+1)); done; :
 """
 _STARTED = """
 while s=$("$@" container inspect -f '{{.State.Status}}' "$0" 2>/dev/null); do
@@ -83,7 +84,8 @@ _REMOVE_NETWORK = """
 "$@" network rm "$0" >/dev/null 2>&1 || :
 """
 """Scripts in which $0 is the container (volume, network) and "$@" the engine's program with its global arguments; _ENSURE gets before
-these how many they are and what is to be made, and after them the command that makes it."""
+these how many they are and what is to be made, and after them the command that makes it. _STOP waits for the client that is attached: a
+signal would make it forget the exit status."""
 
 Texts = Mapping[str, str]
 """Other units on the machine, by name: a reference such as data.volume is looked up among them."""
@@ -246,7 +248,7 @@ def _container(
         return lines, findings
     lines.append(("Type", "oneshot" if oneshot else "exec"))
     lines.append(("ExecStartPre", clear))
-    create = [*base[1:], "create", "--name", own, "--rm", *_log_driver(file, engine), *last_words]
+    create = [*base[1:], "create", "--name", own, *_kept(file, engine), *last_words]
     lines.append(("ExecStartPre", _script(_QUIET, engine.program, *create)))
     for network, options in run.connect:
         lines.append(("ExecStartPre", command_line([*base, "network", "connect", *options, network, own])))
@@ -288,11 +290,12 @@ def _started(file: UnitFile, engine: Engine) -> str:
     return _STARTED
 
 
-def _log_driver(file: UnitFile, engine: Engine) -> list[str]:
-    """Podman's usual driver is the journal, which need not be there; what it attaches to does not depend on it."""
-    if engine.kind == "podman" and not last(file, "Container", "LogDriver"):
-        return ["--log-driver", "k8s-file"]
-    return []
+def _kept(file: UnitFile, engine: Engine) -> list[str]:
+    """Options for a container to attach to. Podman's client may wait forever for one that is removed as it ends, so that is left to
+    ExecStopPost=; and Podman's usual log driver is the journal, which need not be there."""
+    if engine.kind == "docker":
+        return ["--rm"]
+    return [] if last(file, "Container", "LogDriver") else ["--log-driver", "k8s-file"]
 
 
 def _good_ends(file: UnitFile) -> list[int]:
