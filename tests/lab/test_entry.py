@@ -67,7 +67,7 @@ class Front:
         self.folder = record.place(PLACE)
 
     async def becomes(self, wanted: dict[str, str], pool: str = "http") -> None:
-        """Waits until the machines of a pool are these, each up, down or what the operator ordered."""
+        """Waits until the machines of a pool are these, each up, down or what the operator ordered, and nginx sends to those up."""
         await self.until(lambda found: found == wanted, str(wanted), pool)
 
     async def until(self, holds: Callable[[dict[str, str]], bool], what: str, pool: str = "http") -> None:
@@ -79,7 +79,8 @@ class Front:
                 for one in told.get("routers", [])
                 if one.get("pool", "http") == pool
             }
-            if holds(found) and told["running"]:
+            used = {name for name, state in found.items() if state == "up"}
+            if holds(found) and told["running"] and set(told.get("serves", {}).get(pool, ())) == used:
                 return
             assert CLOCK.monotonic() < end, f"not {what}, but {told}"
             await asyncio.sleep(0.02)

@@ -131,6 +131,7 @@ def _show(asked: Asked, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
+    serves = found.get("serves", {})
     rows = [
         (
             seen.get("pool", "http"),
@@ -138,11 +139,12 @@ def _show(asked: Asked, as_json: bool) -> None:
             seen["address"],
             "answers" if seen["up"] else f"out: {seen.get('reason', '')}",
             seen.get("spare") or "ready",
+            "yes" if seen["name"] in serves.get(seen.get("pool", "http"), ()) else "no",
         )
         for seen in found.get("routers", [])
     ]
-    rows += [(left["pool"], left["name"], "-", "-", left["reason"]) for left in found.get("left", [])]
-    show(rows, ("pool", "machine", "address", "health", "place"))
+    rows += [(left["pool"], left["name"], "-", "-", left["reason"], "no") for left in found.get("left", [])]
+    show(rows, ("pool", "machine", "address", "health", "place", "used"))
     if not found["running"]:
         click.echo("The entry does not run now; this is what it did last.", err=True)
     if found.get("error"):

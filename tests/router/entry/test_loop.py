@@ -206,6 +206,7 @@ async def test_the_status_file_says_what_it_uses_and_is_left_alone_while_nothing
         status = await told()
         assert [(router.name, router.up) for router in status.routers] == [("m1", True), ("m2", False)]
         assert (status.source, [left.name for left in status.left]) == ("test", ["m3"])
+        assert status.serves == {"http": ("m1",)}
         written = (tmp_path / STATUS).stat().st_mtime_ns
         for _ in range(10):
             await clock.advance(INTERVAL)

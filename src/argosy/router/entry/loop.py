@@ -43,8 +43,8 @@ BEGIN = 1.0
 
 
 class EntryStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the entry does now. `left`: machines that are no part of it. `source`: the agent that told of the machines last. `error` is
-    nginx's word when it refused the newest configuration."""
+    """What the entry does now. `serves`: whom nginx sends to, by pool. `left`: machines that are no part of it. `source`: the agent that
+    told of the machines last. `error` is nginx's word when it refused the newest configuration."""
 
     listen: tuple[str, ...]
     routers: tuple[Seen, ...] = ()
@@ -53,6 +53,7 @@ class EntryStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     tcp: tuple[tuple[str, int], ...] = ()
     left: tuple[Left, ...] = ()
     source: str = ""
+    serves: dict[str, tuple[str, ...]] = {}
 
 
 Key = tuple[str, str, str]
@@ -193,8 +194,10 @@ class Entry:
             await self._serve_now.wait(self._clock, pause)
             if self._pools is None:
                 continue  # nginx was found running and has ended again before anything is known
+            chosen = self._pools
             try:
-                await self._proxy.apply(self._config(self._pools, sources))
+                await self._proxy.apply(self._config(chosen, sources))
+                self._say(serves={pool.name: tuple(server.name for server in pool.servers) for pool in chosen})
                 metrics.CHANGES.labels("served").inc()
                 pause, error = None, ""
                 backoff.reset()
