@@ -31,7 +31,7 @@ ADOPTION_SECONDS = 45.0
 SMALL = 64 * 1024
 """Bytes of a blob that is fetched together with the answer to whether the repository may give it out."""
 
-LOOKED_UP_AT_ONCE = 500
+LOOKED_UP_AT_ONCE = 200
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -86,28 +86,18 @@ class Blobs:
         """What it was remembered to consist of is not there any more."""
         self._records.pop(digest, None)
 
-    async def find_all(self, repository: str, digests: Sequence[Digest]) -> set[Digest]:
-        """Those of them that a manifest in this repository may refer to. Sentences are looked for, and lifted, before links and records:
-        what is there after that stays."""
-        found: set[Digest] = set()
+    async def missing(self, repository: str, digests: Sequence[Digest], most: int) -> list[Digest]:
+        """Those of them that a manifest in this repository may not refer to: the first `most`, or a few more."""
+        missing: list[Digest] = []
         for start in range(0, len(digests), LOOKED_UP_AT_ONCE):
             some = digests[start : start + LOOKED_UP_AT_ONCE]
-            sentences = await self._storage.get([layout.condemned(digest) for digest in some])
-            lost = await self._lost([digest for digest, sentence in zip(some, sentences, strict=True) if sentence is not None])
-            keys = [layout.link(repository, digest) for digest in some] + [layout.blob(digest) for digest in some]
-            got = await self._storage.get(keys)
-            found.update(digest for at, digest in enumerate(some) if got[at] is not None and got[at + len(some)] is not None)
-            found -= lost
-        return found
-
-    async def _lost(self, condemned: Sequence[Digest]) -> set[Digest]:
-        """Acquits blobs that a manifest is about to refer to; those of them for which it is too late. The sentence is lifted before the
-        collector's mark is looked for, and the collector looks for the sentence after setting its mark: one of the two sees the other."""
-        if not condemned:
-            return set()
-        await self._storage.delete([layout.condemned(digest) for digest in condemned])
-        doomed = await self._storage.get([layout.doomed(digest) for digest in condemned])
-        return {digest for digest, mark in zip(condemned, doomed, strict=True) if mark is not None}
+            links = [layout.link(repository, digest) for digest in some]
+            got = await self._storage.get(links + [layout.condemned(digest) for digest in some])
+            found = zip(some, got[: len(some)], got[len(some) :], strict=True)
+            missing += [digest for digest, link, condemned in found if link is None or condemned is not None]
+            if len(missing) >= most:
+                break
+        return missing
 
     async def adopt(self, repository: str, digest: Digest, record: BlobRecord) -> BlobRecord:
         """Makes an uploaded, verified blob visible in the repository. Answers with the record that stands for it from now on: another one

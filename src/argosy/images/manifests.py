@@ -107,8 +107,7 @@ class Manifests:
         return Pushed(actual, document.subject)
 
     async def _check_references(self, repository: str, document: Document) -> None:
-        found = await self._blobs.find_all(repository, document.blobs)
-        missing = [digest for digest in document.blobs if digest not in found]
+        missing = await self._blobs.missing(repository, document.blobs, TOLD_AT_MOST)
         keys = [layout.manifest(repository, digest) for digest in document.manifests]
         here = await self._present(keys)
         missing += [digest for digest, key in zip(document.manifests, keys, strict=True) if key not in here]
