@@ -128,7 +128,9 @@ async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage
     both = Upstream("hello", "hello@1", "10.0.0.1:3000", stage.house.clock.now() - 61)
     one = Upstream("hello", "hello@2", "10.0.0.2:3000", stage.house.clock.now() - 5)
     refused = (RefusedRoute("/services/web/x;y/1", "it holds ';'"),)
-    await report(stage, RouterReport(M1, (both, one), refused, hosts={"hello": "hello.example"}, error="nginx says no", omitted=2))
+    bad = ("certificate a is not served: a.key is another's key",)
+    hosts = {"hello": "hello.example"}
+    await report(stage, RouterReport(M1, (both, one), refused, hosts=hosts, error="nginx says no", omitted=2, complaints=bad))
     await report(stage, RouterReport(M2, (both,), refused, hosts={"hello": "hello.example"}))
     said = await stage.run("routes")
     assert said.code == 0
@@ -140,6 +142,7 @@ async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage
     assert said.err == (
         "Refused /services/web/x;y/1: it holds ';'\n"
         "The router of 11111111.../10.0.0.1 serves what it last could: nginx says no\n"
+        "On 11111111.../10.0.0.1 certificate a is not served: a.key is another's key\n"
         "The router of 11111111.../10.0.0.1 serves 2 more that do not fit in here\n"
     )
     full = (await stage.run("routes", "--full", "--no-legend")).out.splitlines()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -56,6 +59,8 @@ def router(etcd: str, prefix: str, folder: Path | None, grace: float, path: str 
 
     Example: argosy router --etcd http://192.0.2.11:4001 --domain example.org --certificates /etc/certificates
     """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _end)  # a container's first process does not hear it by itself
     config = load(path, flags={f"router.{name}": value for name, value in settings.items() if value not in (None, ())})
     stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
     logging.basicConfig(level=log_level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
@@ -73,6 +78,10 @@ def router(etcd: str, prefix: str, folder: Path | None, grace: float, path: str 
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from group
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def _folder(config: Config) -> Path:

@@ -22,7 +22,7 @@ from argosy.cli.table import show, show_json, span
 @asks
 def routes(client: Client, full: bool, no_legend: bool, as_json: bool) -> None:
     """List what the routers serve now and since when: the app, the host names it answers to, its instances and their addresses, and which
-    machines' routers have them. Keys that they refuse are named with the reason.
+    machines' routers have them. Keys that they refuse are named with the reason, and so are certificates that are not good.
 
     Example: argosy routes
     """
@@ -73,5 +73,7 @@ def _complaints(routers: Sequence[View], known: Mapping[str, View]) -> None:
         where = legend(known.get(router["machine"]), router["machine"])
         if router.get("error"):
             click.echo(f"The router of {where} serves what it last could: {router['error']}", err=True)
+        for complaint in router.get("complaints", []):
+            click.echo(f"On {where} {complaint}", err=True)
         if router.get("omitted"):
             click.echo(f"The router of {where} serves {router['omitted']} more that do not fit in here", err=True)
