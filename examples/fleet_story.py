@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -48,8 +49,8 @@ class Figures:
 async def upstream(machine: str) -> str:
     """The part of the router's configuration on a machine that names the app's instances."""
     said = await argosy("lab", "exec", machine, "--", "docker", "exec", "router", "cat", CONFIGURATION, quiet=True, check=False)
-    found = said.partition("upstream ")[2].partition("}")[0]
-    return f"upstream {found}}}" if found else ""
+    found = re.search(rf"^ *upstream \S*{APP} {{[^}}]*}}", said, re.MULTILINE)
+    return found[0] if found else ""
 
 
 async def served(count: int) -> bool:

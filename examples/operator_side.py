@@ -50,7 +50,7 @@ CONTAINER = "fleet-starter-images"
 INSIDE = "/srv/images"
 FOLDER = "images"
 DEADLINE = 30.0
-DOMAIN = "example"
+DOMAIN, APP = "example", "example-app"
 NOBODY = 65532
 """The user of the images."""
 
@@ -193,7 +193,7 @@ def machine_files(made: Operator) -> dict[str, tuple[bytes, int, int]]:
     """(content, mode, owner) by path: what a cloud-config would bring to every machine."""
     record = made.record
     authority = Pair((Path(record.folder) / "ca.pem").read_bytes(), (Path(record.folder) / "ca.key").read_bytes())
-    pair = issue_web(authority, (f"*.{DOMAIN}", DOMAIN), SystemClock().now())
+    pair = issue_web(authority, (f"{APP}.{DOMAIN}",), SystemClock().now())
     settings = {"ARGOSY_IMAGES_STORAGE": made.store.inside, **made.store.environ, "OPTIONS": made.store.options}
     return {
         "etc/docker/daemon.json": (json.dumps({"registry-mirrors": [f"http://{made.hub}"]}).encode(), 0o644, 0),
