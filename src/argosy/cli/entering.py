@@ -263,6 +263,7 @@ def words_of(asked: Asked) -> list[str]:
     found += [word for network in wanted.trusted for word in ("--trusted", network)]
     found += ["--metadata", ",".join(f"{key}={value}" for key, value in wanted.metadata.items())] if wanted.metadata else []
     found += ["--proxy-protocol"] if wanted.proxy_protocol else []
+    found += ["--assume-routers"] if wanted.assume else []
     found += [word for one in asked.agents for word in ("--agent", one)]
     if asked.tls:
         found += [

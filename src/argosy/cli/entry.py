@@ -29,6 +29,7 @@ from argosy.router.render import check_listen
 @click.option("--metadata", metavar="K=V,...", help="Only machines that have all of this.")
 @click.option("--trusted", multiple=True, metavar="NETWORK", help="Proxies in front whose X-Forwarded-For, -Proto and -Host are believed.")
 @click.option("--proxy-protocol", is_flag=True, help="Tell routers the client's address over TLS, if they take the PROXY protocol.")
+@click.option("--assume-routers", is_flag=True, help="Ask machines whose router reports nothing at 80 and 443: it may be a container.")
 @click.option("--check-interval", default=0.2, show_default=True, type=click.FloatRange(0.05, 60), help="Seconds between health checks.")
 @click.option(
     "--agent", "agents", multiple=True, metavar="URL", help="An agent to ask: unix:///…/argosy.sock, https://HOST:8700. Repeat it."
@@ -109,6 +110,7 @@ def _asked(given: dict[str, object]) -> Asked:
         parse_metadata(text("metadata"), "--metadata") if given["metadata"] else {},
         bool(given["proxy_protocol"]),
         texts("trusted"),
+        bool(given["assume_routers"]),
     )
     files = (text("ca"), text("cert"), text("key"))
     if any(files) and not all(files):

@@ -59,6 +59,8 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
     options = ("--listen", lab.entry or "none", *(("--tls-listen", lab.entry_tls) if lab.entry_tls else ()))
     if lab.settings.get("router.proxy_protocol") in ("true", "1"):
         options = (*options, "--proxy-protocol")
+    if lab.settings.get("router.enabled") in ("no", "false"):
+        options = (*options, "--assume-routers")
     entry = ("entry", *options, "--folder", str(place), "--agent", f"unix://{lab.folder}/m*/run/argosy.sock")
     argv = (sys.executable, "-S", init.__file__, HOST, install.program(), *entry)
     await host("setsid", "--fork", "sh", "-c", log, "sh", *argv, environ={"PATH": PATH, MARK: lab.mark(PLACE)})

@@ -107,6 +107,15 @@ def test_a_router_that_does_not_say_where_it_listens_is_one_of_before_and_listen
     assert Left("tls", "m1", "its router does not listen for TLS") in found.left
 
 
+def test_routers_that_report_nothing_are_asked_at_the_usual_ports_where_the_operator_says_that_there_are_any() -> None:
+    told = msgspec.structs.replace(ALL, assume=True)
+    silent = plan([member(router=None)], told)
+    assert silent.left == ()
+    assert silent.backends == plan([member()], ALL).backends
+    reported = member(router=RouterReport("1" * 32, listen=("0.0.0.0:8081",)))
+    assert Backend("http", "m1", "10.0.0.1:8081", "10.0.0.1:8081") in plan([reported], told).backends
+
+
 @pytest.mark.parametrize(("asked", "takes"), [(True, False), (False, True)])
 def test_the_proxy_protocol_is_spoken_only_with_routers_that_take_it(asked: bool, takes: bool) -> None:
     router = RouterReport("1" * 32, listen=("0.0.0.0:80",), tls_listen=("0.0.0.0:443",), proxy_protocol=takes)

@@ -22,7 +22,7 @@ from argosy.router.render import Settings, check_listen, check_settings
 
 HTTP, TLS = "http", "tls"
 
-LISTEN = ("0.0.0.0:80",)
+LISTEN, TLS_LISTEN = ("0.0.0.0:80",), ("0.0.0.0:443",)
 """Where a router listens that does not report it."""
 
 TRIES = 2
@@ -33,7 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 class Wanted(msgspec.Struct, frozen=True):
     """What the operator wants of an entry. `tcp`: (where it listens, the machines' port). `metadata`: only machines that have all of it.
-    `proxy_protocol`: tell routers the client's address in a PROXY line. `trusted`: networks of proxies in front of the entry."""
+    `proxy_protocol`: tell routers the client's address in a PROXY line. `trusted`: networks of proxies in front of the entry.
+    `assume`: a machine whose router reports nothing (it runs by itself, in a container) has one on the usual ports."""
 
     listen: tuple[str, ...] = LISTEN
     tls_listen: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Wanted(msgspec.Struct, frozen=True):
     metadata: dict[str, str] = {}
     proxy_protocol: bool = False
     trusted: tuple[str, ...] = ()
+    assume: bool = False
 
     @property
     def everywhere(self) -> tuple[str, ...]:
@@ -199,7 +201,7 @@ def _reached(member: Member, pool: str, wanted: Wanted) -> tuple[str, str]:
     """(address, check). Raises InvalidInput with the reason where there is no way."""
     if pool not in (HTTP, TLS):
         return reach((f"0.0.0.0:{pool[4:]}", f"[::]:{pool[4:]}"), member.address), ""
-    router = member.router
+    router = member.router or (RouterReport(member.id, listen=LISTEN, tls_listen=TLS_LISTEN) if wanted.assume else None)
     if router is None:
         raise InvalidInput("no router reports from there")
     http = router.listen or LISTEN
