@@ -17,8 +17,8 @@ def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, 
     """A lost machine keeps its record until the unit changes: if it comes back, what runs there goes on. A draining one keeps global units
     until everything else has left. With Update=rolling a change goes from machine to machine, by their ids."""
     actions = _decide(world, unit, reading, machine, now)
-    if reading.job.requirements.rolling and not _behind(world, unit, machine):
-        following = min((other for other in world.placements.get(unit.name, NO_PLACES) if _behind(world, unit, other)), default="")
+    if reading.job.requirements.rolling and not world.is_outdated(unit.name, machine):
+        following = min(world.outdated(unit.name), default="")
         if following:
             world.touch(unit.name, following)  # it may be its turn
     return actions
@@ -63,18 +63,12 @@ def _its_turn(world: World, unit: Unit, reading: Reading, machine: str) -> bool:
     for other, placement in world.placements[unit.name].items():
         if other == machine or not world.cluster.spots[other].present:
             continue
-        if _behind(world, unit, other):
+        if world.is_outdated(unit.name, other):
             if other < machine or not _runs(world, unit.name, other):
                 return False
         elif not _ready(world, placement):
             return False
     return True
-
-
-def _behind(world: World, unit: Unit, machine: str) -> bool:
-    """Whether the machine is there and has the unit as it was before."""
-    placement = world.placements.get(unit.name, NO_PLACES).get(machine)
-    return placement is not None and world.cluster.spots[machine].present and updated(unit, placement) is not placement
 
 
 def _runs(world: World, name: str, machine: str) -> bool:

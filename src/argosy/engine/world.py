@@ -52,6 +52,7 @@ class World:
         self.patient = patient
         self.vacated: set[str] = set()
         self._everywhere: set[str] = set()
+        self._outdated: dict[str, set[str]] = {}
         self._pushes_doubtful = False
         self._waiting: set[Item] = set()
         self._waiting_tied: set[Item] = set()
@@ -163,6 +164,13 @@ class World:
     def everywhere(self, name: str) -> bool:
         return name in self._everywhere
 
+    def outdated(self, name: str) -> list[str]:
+        """Machines that are there and have a global unit as it was wanted before."""
+        return [machine for machine in self._outdated.get(name, ()) if self.cluster.spots[machine].present]
+
+    def is_outdated(self, name: str, machine: str) -> bool:
+        return machine in self._outdated.get(name, ()) and self.cluster.spots[machine].present
+
     def occupied(self, spot: Spot) -> bool:
         """Whether anything is placed there that keeps global units on a draining machine: those leave last."""
         return any(name not in self._everywhere and not self.placements[name][spot.id].finished for name in spot.units)
@@ -185,6 +193,7 @@ class World:
         if unit is None or unit.target is Target.INACTIVE:
             self._count_as_placed(name)
             self._drop_job(name)
+            self._outdated.pop(name, None)
             return
         reading = self.readings[name] = read(name, unit.text)
         self._count_as_placed(name)
@@ -193,9 +202,16 @@ class World:
             return
         if reading.job.requirements.everywhere:
             self._everywhere.add(name)
+            here = self.placements.get(name, NO_PLACES)
+            self._outdated[name] = {machine for machine, placement in here.items() if self._is_old(placement)}
         else:
             self._everywhere.discard(name)
+            self._outdated.pop(name, None)
         self._set_job(reading)
+
+    def _is_old(self, placement: Placement) -> bool:
+        unit = self.units[placement.unit]
+        return (placement.text, placement.target, placement.launch) != (unit.text, unit.target, unit.launch)
 
     def _count_as_placed(self, name: str) -> None:
         for machine, placement in self.placements.get(name, NO_PLACES).items():
@@ -227,6 +243,7 @@ class World:
         self._drop_job(name)
         self.readings.pop(name, None)
         self._everywhere.discard(name)
+        self._outdated.pop(name, None)
 
     def _put(self, placement: Placement) -> None:
         name, machine = placement.unit, placement.machine
@@ -235,6 +252,8 @@ class World:
             here = self.placements[name] = {}
         old = here.get(machine)
         here[machine] = placement
+        if name in self._outdated:
+            (self._outdated[name].add if self._is_old(placement) else self._outdated[name].discard)(machine)
         if old is None or old.text != placement.text:
             self.cluster.put(name, machine, self._placed_as(placement))
         if old is not None and old.text != placement.text:
@@ -251,6 +270,7 @@ class World:
             return
         if not here:
             del self.placements[name]
+        self._outdated.get(name, set()).discard(machine)
         spot = self.cluster.spots[machine]
         self.cluster.take(name, machine)
         for follower in self.cluster.followers.get(name, ()):
