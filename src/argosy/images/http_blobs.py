@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 from aiohttp import web
 
+from argosy.errors import StoreUnavailable
 from argosy.images import names
 from argosy.images.blobs import Blob
 from argosy.images.bodies import LIMITS, forward, part_of, pieces, send
@@ -77,12 +79,19 @@ class BlobDoor:
     ) -> web.StreamResponse:
         response = web.StreamResponse(status=status, headers=headers)
         response.content_length = end - start
+        blobs, storage = self._registry.blobs, self._registry.storage
+        with contextlib.suppress(FileNotFoundError):
+            await send(request, response, blobs, storage, blob, start, end)
+            return response
+        blobs.forget(blob.digest)  # removed and pushed again since its record was remembered
+        blob = await self._find(request[TARGET].repository, blob.digest, pushing=False, content=False)
         try:
-            await send(request, response, self._registry.blobs, self._registry.storage, blob, start, end)
-        except FileNotFoundError:  # removed and pushed again since its record was remembered
-            self._registry.blobs.forget(blob.digest)
-            blob = await self._find(request[TARGET].repository, blob.digest, pushing=False, content=False)
-            await send(request, response, self._registry.blobs, self._registry.storage, blob, start, end)
+            await send(request, response, blobs, storage, blob, start, end)
+        except FileNotFoundError:
+            raise StoreUnavailable(
+                f"the data of {blob.digest} is not in the image store any more",
+                remedy="restore it, or remove the blob's record and push again",
+            ) from None
         return response
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
