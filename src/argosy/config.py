@@ -199,7 +199,7 @@ def load(
 
 
 def changed(config: Config, settings: Mapping[str, str]) -> Config:
-    """`config` with other values, {"section.field": text as in an ARGOSY_* variable}. Raises InvalidInput, also for a field that is none."""
+    """`config` with other values, {"section.field": text as in an ARGOSY_* variable}. Raises InvalidInput, also for an unknown field."""
     tree: dict[str, dict[str, Any]] = msgspec.to_builtins(config)
     for name, text in settings.items():
         section, _, field = name.partition(".")

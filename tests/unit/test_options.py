@@ -147,7 +147,7 @@ def test_on_disconnect_says_whether_a_cut_off_machine_stops_the_unit() -> None:
 def test_an_unknown_argosy_key_is_refused_naming_the_known_ones() -> None:
     with pytest.raises(InvalidUnit, match=r"unknown key 'OnDisconect' in \[X-Argosy\] \(it knows OnDisconnect, Update\)"):
         argosy("OnDisconect=stop")
-    with pytest.raises(InvalidUnit, match="Update=slow in .* is neither rolling nor together"):
+    with pytest.raises(InvalidUnit, match=r"Update=slow in .* is neither rolling nor together"):
         argosy("Update=slow")
     with pytest.raises(InvalidUnit, match="OnDisconnect=halt in"):
         argosy("OnDisconnect=halt")
