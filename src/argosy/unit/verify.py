@@ -15,9 +15,10 @@ from argosy.unit.directives import HONOURED, KNOWN
 from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
 from argosy.unit.parse import Option, Problem, UnitFile, parse
-from argosy.unit.quadlet.check import container_names_noted, file_name_problems
+from argosy.unit.quadlet.check import NOT_KNOWN, container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
 from argosy.unit.quadlet.reading import kind_of, unit_name
+from argosy.unit.quadlet.service import foreign_kind
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.specifiers import Specifiers
 
@@ -41,6 +42,8 @@ def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
     """All problems of a unit file, in the order of lines; none with severity "error" if it is fit to be submitted and run."""
     problems: list[Problem] = []
     file_name, name = name, unit_name(name)
+    if foreign_kind(file_name):
+        return (Problem(0, "error", NOT_KNOWN.format(foreign_kind(file_name))),)
     try:
         check_name(name)
     except InvalidUnit as error:
@@ -67,7 +70,9 @@ def _quadlet(name: str, file: UnitFile) -> list[Problem]:
     if not any(problem.severity == "error" for problem in found):
         found += _requirements(name, file)
     if made is not None:
+        ours = " needs ExecStart="  # the commands are ours: what is wrong in them is told already
         kept = [problem for problem in _type(name, made) if problem.line or problem.severity == "error"]
+        kept = [problem for problem in kept if ours not in f" {problem.message}"]
         found += [*kept, *(problem for problem in unhonoured(made) if problem.line)]
     return found
 

@@ -16,19 +16,16 @@ from argosy.unit.quadlet.container import Finding
 from argosy.unit.quadlet.engine import DOCKER, NAMES, PODMAN, Engine
 from argosy.unit.quadlet.keys import KEYS, QUADLET, SUFFIXES
 from argosy.unit.quadlet.reading import kind_of, line_of, unit_name
-from argosy.unit.quadlet.service import Translated, foreign_kind, service_of
+from argosy.unit.quadlet.service import Translated, service_of
 
 ENGINES = (DOCKER, PODMAN)
+NOT_KNOWN = ".{} files are not known here; of Quadlet's files there are .container, .volume and .network"
 
 
 def file_name_problems(name: str, file: UnitFile) -> list[Problem]:
     """Where a file's name and its sections do not agree."""
     wanted = SUFFIXES.get(name.rpartition(".")[2])
     kind = kind_of(file)
-    if foreign_kind(name):
-        return [
-            Problem(0, "error", f".{foreign_kind(name)} files are not known here; of Quadlet's there are .container, .volume and .network")
-        ]
     if wanted and kind != wanted:
         return [Problem(0, "error", f"a .{wanted.lower()} file needs a [{wanted}] section")]
     return []

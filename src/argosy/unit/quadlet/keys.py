@@ -124,7 +124,7 @@ CONTAINER = (
     _both("PidsLimit", _LAST, "--pids-limit"),
     Key("Pod", _LAST, _NO_PODS, _NO_PODS),
     Key("PodmanArgs", _ARGUMENTS, "before the image", Ignored("these are arguments of podman")),
-    _both("PublishPort", _EACH, "--publish", "two containers with the same fixed port of the host go to two machines"),
+    _both("PublishPort", _EACH, "--publish"),
     _both("Pull", _LAST, "--pull", "newer: Podman only"),
     _both("ReadOnly", _SWITCH, "--read-only"),
     Key("ReadOnlyTmpfs", _OWN, "--read-only-tmpfs", "--tmpfs", "Docker gets Podman's writable /run, /tmp and /var/tmp"),
