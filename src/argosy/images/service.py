@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from argosy.config import ImagesSection, TlsSection
-from argosy.errors import ArgosyError, Conflict, InvalidInput, StoreUnavailable
+from argosy.errors import ArgosyError, Conflict, InvalidInput
 from argosy.images.access import ALL_TO_ANYONE, ALL_TO_USERS, ANONYMOUS, Rules, check_listen, is_loopback, parse_rules
 from argosy.images.collector import Collector
 from argosy.images.gate import Gate
@@ -59,32 +59,36 @@ class Serving(msgspec.Struct, frozen=True):
     said: tuple[str, ...]
 
 
-async def run(section: ImagesSection, tls: TlsSection, clock: Clock) -> None:
-    """In the agent: serves until cancelled. A store that cannot be reached is tried again, with growing delays; what is wrong with the
-    configuration is raised."""
-    backoff = Backoff()
+async def run(section: ImagesSection, tls: TlsSection, clock: Clock, environment: Mapping[str, str] = os.environ) -> None:
+    """In the agent: serves until cancelled. A store that cannot be reached or refuses the credentials, and an address that is taken, are
+    tried again with growing delays, and the machine's other rooms go on; what is wrong with the configuration is raised."""
+    backoff = Backoff(most=60.0)
     while True:
         try:
-            async with serving(section, tls, clock) as made, asyncio.TaskGroup() as group:
+            async with serving(section, tls, clock, environment) as made, asyncio.TaskGroup() as group:
                 for line in made.said:
                     log.info("images: %s", line)
                 group.create_task(collecting(made.storage, section, clock))
                 await asyncio.Event().wait()
-        except* StoreUnavailable as errors:
+        except InvalidInput:
+            raise
+        except ArgosyError as error:
             pause = backoff.next()
-            log.warning("images: %s; trying again in %.1f s", errors.exceptions[0], pause)
+            log.warning("images: %s; trying again in %.1f s", error, pause)
             await clock.sleep(pause)
 
 
 @asynccontextmanager
-async def serving(section: ImagesSection, tls: TlsSection, clock: Clock) -> AsyncIterator[Serving]:
+async def serving(
+    section: ImagesSection, tls: TlsSection, clock: Clock, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[Serving]:
     """Serves for as long as the block lasts. Raises InvalidInput for a configuration that cannot be served, StoreUnavailable and Refused
     for a store that cannot be used, Unsuitable for an address that is taken."""
     planned = doors(section, tls)
     gate, said = await asyncio.to_thread(_gate, section, clock)
     contexts = await asyncio.to_thread(_contexts, section, tls, planned)
     async with AsyncExitStack() as stack:
-        storage = await open_storage(section.storage, os.environ)
+        storage = await open_storage(section.storage, environment)
         stack.push_async_callback(storage.close)
         registry = Registry(storage)
         mirror = None
