@@ -291,8 +291,8 @@ def _started(file: UnitFile, engine: Engine) -> str:
 
 
 def _kept(file: UnitFile, engine: Engine) -> list[str]:
-    """Options for a container to attach to. Podman's client may wait forever for one that is removed as it ends, so that is left to
-    ExecStopPost=; and Podman's usual log driver is the journal, which need not be there."""
+    """Options for a container to attach to. Podman's is removed by ExecStopPost= alone, so that its exit status is there until the client
+    has read it; its usual log driver is the journal, which need not be there."""
     if engine.kind == "docker":
         return ["--rm"]
     return [] if last(file, "Container", "LogDriver") else ["--log-driver", "k8s-file"]
