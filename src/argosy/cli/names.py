@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from argosy.errors import NotFound
 from argosy.unit.globs import matches
 from argosy.unit.names import check_name, normalize
-from argosy.unit.quadlet.reading import unit_name
+from argosy.unit.quadlet.names import unit_name
 
 GLOB = frozenset("*?[")
 

@@ -43,7 +43,7 @@ def restart(
     With --rolling (and --parallel, --timeout, --steady, --json) no more than one is down at a time, with all that is bound to it and its
     routes, and it stops at the first that fails. So a new image behind an old name comes in without a gap.
 
-    Examples: argosy restart hello@1 hello@2; argosy restart --rolling 'hello@*'
+    Example: argosy restart --rolling 'hello@*'
     """
     if rolling:
         if no_block:

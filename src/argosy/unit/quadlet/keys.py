@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from argosy.unit.quadlet.names import ENDINGS
+
 EngineKind = Literal["docker", "podman"]
 
 
@@ -213,7 +215,7 @@ QUADLET = ("DefaultDependencies",)
 KEYS: dict[str, dict[str, Key]] = {
     section: {key.name: key for key in keys} for section, keys in (("Container", CONTAINER), ("Volume", VOLUME), ("Network", NETWORK))
 }
-SUFFIXES = {"container": "Container", "volume": "Volume", "network": "Network"}
+SUFFIXES = {ending: ending.title() for ending in ENDINGS}
 """Ending of a file's name to the section that makes it one."""
 NOT_HERE = ("pod", "kube", "image", "build", "artifact")
 """Quadlet files that need Podman itself."""

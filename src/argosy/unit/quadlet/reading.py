@@ -9,7 +9,10 @@ from argosy.errors import InvalidUnit
 from argosy.unit.command import BadWord, Escapes, split_words
 from argosy.unit.names import shown
 from argosy.unit.parse import WHITESPACE, Option, UnitFile
-from argosy.unit.quadlet.keys import KEYS, SUFFIXES
+from argosy.unit.quadlet.keys import KEYS
+from argosy.unit.quadlet.names import file_names as file_names
+from argosy.unit.quadlet.names import is_file_name as is_file_name
+from argosy.unit.quadlet.names import unit_name as unit_name
 
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("0", "no", "false", "off")
@@ -23,35 +26,6 @@ def kind_of(file: UnitFile) -> str:
 def looks_like_one(text: str) -> bool:
     """Whether the text may be a Quadlet file: quick, and never wrongly no."""
     return "[Container]" in text or "[Volume]" in text or "[Network]" in text
-
-
-def is_file_name(name: str) -> bool:
-    return name.rpartition(".")[2] in SUFFIXES
-
-
-def unit_name(name: str) -> str:
-    """The unit that a Quadlet file makes: web.service of web.container, data-volume.service of data.volume, app-network@.service of
-    app@.network. Any other name stays as it is."""
-    stem, _, kind = name.rpartition(".")
-    if kind not in SUFFIXES or not stem:
-        return name
-    prefix, at, instance = stem.partition("@")
-    extra = "" if kind == "container" else f"-{kind}"
-    return f"{prefix}{extra}{at}{instance}.service"
-
-
-def file_names(unit: str) -> tuple[str, ...]:
-    """The Quadlet files that make this unit, the likelier first."""
-    stem, _, kind = unit.rpartition(".")
-    if kind != "service":
-        return ()
-    prefix, at, instance = stem.partition("@")
-    found = [f"{stem}.container"]
-    for other in ("volume", "network"):
-        base = prefix.removesuffix(f"-{other}")
-        if base and base != prefix:
-            found.append(f"{base}{at}{instance}.{other}")
-    return tuple(found)
 
 
 def resource_name(unit: str, file: UnitFile) -> str:
