@@ -1,9 +1,12 @@
 """Does our registry carry images as fast as Debian's docker-registry, each on a new folder of the same disk? How much memory does it take?
 
-Both run as people run them: one process on a folder, on loopback, without TLS; docker-registry with the cache that Debian sets. Rounds alternate between the two, each on an
-empty folder; the ratios are of the same round, and medians of them are shown. Layers are random bytes. The plain client is curl, one layer
-after the other; skopeo is the client of real life, which hashes every byte on its side, too. Small pulls are wrk's: 200 connections, each
-asking for manifest, configuration and three layers of an image in turn. The peak of memory is the kernel's own (VmHWM), reset before.
+Both run as people run them: one process on a folder, on loopback, without TLS; docker-registry with the cache that Debian sets. Rounds
+alternate between the two, each on an empty folder; the ratios are of the same round, and medians of them are shown. Layers are random
+bytes.
+The plain client is curl, one layer after the other; skopeo is the client of real life, which hashes every byte on its side, too. Small
+pulls
+are wrk's: 200 connections, each asking for manifest, configuration and three layers of an image in turn. The peak of memory is the kernel's
+own (VmHWM), reset before.
 """
 
 from __future__ import annotations

@@ -468,8 +468,8 @@ async def test_two_hundred_units_run_at_once_and_none_is_left(own: Own) -> None:
 
 
 async def test_the_longest_name_is_a_name(own: Own) -> None:
-    name = own.name("x" * (256 - len(own.prefix) - 1 - len(".service")) + ".service")
-    assert len(name) == 256
+    name = own.name("x" * (255 - len(own.prefix) - 1 - len(".service")) + ".service")
+    assert len(name) == 255
     await own.runtime.load([(name, "[Service]\nType=oneshot\nExecStart=/bin/echo here\n")])
     await own.runtime.start([(name, 1)])
     assert (await own.ended(name)).result == "success"

@@ -37,7 +37,7 @@ FILES: list[tuple[str, str, Any, int, str]] = [
     ("a unit of 1 MB", "a.service", {"text": "[Service]\nExecStart=/bin/true\n" + "#" * 1_000_000}, 413, "at most"),
     ("no suffix", "a", {"text": HELLO}, 400, "dot"),
     ("a wrong suffix", "a.exe", {"text": HELLO}, 400, ".exe"),
-    ("a name of 300 characters", "x" * 292 + ".service", {"text": HELLO}, 400, "256"),
+    ("a name of 300 characters", "x" * 292 + ".service", {"text": HELLO}, 400, "255"),
     ("a path as a name", "..%2F..%2Fetc%2Fpasswd.service", {"text": HELLO}, 400, "unit name"),
     ("a name with a newline", "a%0Ab.service", {"text": HELLO}, 400, "unit name"),
     ("a name with NUL", "a%00.service", {"text": HELLO}, 400, "unit name"),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 async def test_the_whole_story_is_told_with_containers_and_leaves_no_trace() -> None:
     await asyncio.to_thread(need_full_machines)
-    lacking = [*dockerd.obstacles(), *([] if has_docker() else ["Docker is not installed"])]
+    lacking = [*await asyncio.to_thread(dockerd.obstacles), *([] if has_docker() else ["Docker is not installed"])]
     if lacking:
         pytest.skip("; ".join(lacking))
     said = await told()

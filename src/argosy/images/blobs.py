@@ -87,17 +87,28 @@ class Blobs:
         self._records.pop(digest, None)
 
     async def missing(self, repository: str, digests: Sequence[Digest], most: int) -> list[Digest]:
-        """Those of them that a manifest in this repository may not refer to: the first `most`, or a few more."""
+        """Those of them that a manifest in this repository may not refer to: the first `most`, or a few more. Sentences are looked for, and
+        lifted, before links and records: what is there after that stays."""
         missing: list[Digest] = []
         for start in range(0, len(digests), LOOKED_UP_AT_ONCE):
             some = digests[start : start + LOOKED_UP_AT_ONCE]
-            links = [layout.link(repository, digest) for digest in some]
-            got = await self._storage.get(links + [layout.condemned(digest) for digest in some])
+            sentences = await self._storage.get([layout.condemned(digest) for digest in some])
+            lost = await self._lost([digest for digest, sentence in zip(some, sentences, strict=True) if sentence is not None])
+            got = await self._storage.get([layout.link(repository, digest) for digest in some] + [layout.blob(digest) for digest in some])
             found = zip(some, got[: len(some)], got[len(some) :], strict=True)
-            missing += [digest for digest, link, condemned in found if link is None or condemned is not None]
+            missing += [digest for digest, link, record in found if link is None or record is None or digest in lost]
             if len(missing) >= most:
                 break
         return missing
+
+    async def _lost(self, condemned: Sequence[Digest]) -> set[Digest]:
+        """Acquits blobs that a manifest is about to refer to; those of them for which it is too late. The sentence is lifted before the
+        collector's mark is looked for, and the collector looks for the sentence after setting its mark: one of the two sees the other."""
+        if not condemned:
+            return set()
+        await self._storage.delete([layout.condemned(digest) for digest in condemned])
+        doomed = await self._storage.get([layout.doomed(digest) for digest in condemned])
+        return {digest for digest, mark in zip(condemned, doomed, strict=True) if mark is not None}
 
     async def adopt(self, repository: str, digest: Digest, record: BlobRecord) -> BlobRecord:
         """Makes an uploaded, verified blob visible in the repository. Answers with the record that stands for it from now on: another one
