@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import tarfile
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -80,12 +81,12 @@ class Operator(msgspec.Struct, frozen=True):
         """Builds images and pushes them with the starter's own script; yields what it says. Raises RuntimeFailed if it fails."""
         argv = (str(STARTER / "build"), "--push", "--to", self.registry, "--hub", self.hub, *words)
         environ = {**os.environ, **self.engine.environ}
-        last = ""
-        async for line in lines(Command(("sh", "-c", '"$@" || echo failed', "sh", *argv), environ)):
-            last = line
+        said: deque[str] = deque(maxlen=20)
+        async for line in lines(Command(("sh", "-c", '"$@" 2>&1 || echo failed', "sh", *argv), environ)):
+            said.append(line)
             yield line
-        if last == "failed":
-            raise RuntimeFailed(f"{' '.join(argv)} failed")
+        if said and said[-1] == "failed":
+            raise RuntimeFailed("\n".join([f"{' '.join(argv)} failed:", *list(said)[:-1]]))
 
     async def docker(self, *words: str, stdin: str = "") -> str:
         """The docker command, on the operator's engine."""

@@ -26,7 +26,7 @@ from tests.lab.cluster import Cluster, whole
 from tests.lab.conftest import TTL, need_full_machines, new_name
 from tests.lab.seed_units import APP, DISCOVERY, REGISTRY, ROUTER
 
-pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 TOOLS = [ARGOSY, *(program for program in os.environ.get("FLEETCTL", "").split(":") if program)]
 ALL = ("m1", "m2", "m3")
@@ -38,7 +38,7 @@ CONFIGURATION = "/etc/nginx/conf.d/apps.conf"
 async def made() -> AsyncIterator[Operator]:
     """A lab without routers of its own, images on the blob store, the seed's registry image where machines find it."""
     await asyncio.to_thread(need_full_machines)
-    lacking = [*dockerd.obstacles(), *([] if has_docker() else ["Docker is not installed"])]
+    lacking = [*await asyncio.to_thread(dockerd.obstacles), *([] if has_docker() else ["Docker is not installed"])]
     if lacking:
         pytest.skip("; ".join(lacking))
     lab = Lab(new_name())

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.config import ApiSection, Config, KeysSection, MachineSection, PathsSection, RuntimeSection, StoreSection, load
+from argosy.config import ApiSection, Config, ImagesSection, KeysSection, MachineSection, PathsSection, RuntimeSection, StoreSection, load
 from argosy.lab import install
 
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -36,6 +36,7 @@ def test_a_configuration_file_is_read_back_as_it_was(name: str, metadata: dict[s
         api=ApiSection(socket="/run/argosy.sock", exec=run),
         keys=KeysSection(tuple(listen)),
         runtime=RuntimeSection(kind="supervisor", environment=metadata),
+        images=ImagesSection(storage="file:///state/images"),
     )
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
         file.write(install.config_file(config))

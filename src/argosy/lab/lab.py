@@ -91,7 +91,7 @@ class Lab:
         it is up already; what a crash left is removed first."""
         wanted = Wanted(machines, metadata or {}, entry, ttl, settings or {}, tuple(binds), entry_tls)
         _check(machines, wanted.metadata)
-        changed(Config(), wanted.settings)
+        await asyncio.to_thread(changed, Config(), wanted.settings)
         _check_binds(wanted.binds)
         async with self._lock():
             await self._remove_leftovers()
