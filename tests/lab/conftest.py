@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from argosy.lab import host
+from argosy.lab import dockerd, host
+from argosy.lab.etc import has_docker
 from argosy.lab.lab import Lab
 
 pytest.register_assert_rewrite("tests.contracts.lab_contract")
@@ -28,6 +29,13 @@ def need_full_machines() -> None:
     """Skips, with the host check's own words, where full machines cannot be booted."""
     if reason := why_no_full_machines():
         pytest.skip(f"this host cannot boot full machines: {reason}")
+
+
+def need_containers() -> None:
+    """The same where full machines would have no Docker, or this host could build no images. Blocks."""
+    need_full_machines()
+    if lacking := [*dockerd.obstacles(), *([] if has_docker() else ["Docker is not installed"])]:
+        pytest.skip("; ".join(lacking))
 
 
 def new_name() -> str:

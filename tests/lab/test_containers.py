@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from examples.operator_side import ARGOSY
 
-from argosy.lab.etc import has_docker
 from argosy.lab.lab import Lab
-from tests.lab.conftest import raised
+from tests.lab.conftest import need_containers, raised
 
 pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(240)]
 
@@ -54,8 +53,7 @@ Conflicts=web@*.service
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Lab]:
-    if not has_docker():
-        pytest.skip("Docker is not installed")
+    need_containers()
     for lab in raised("nspawn", 2):
         asyncio.run(asyncio.wait_for(furnish(lab), 120))
         yield lab

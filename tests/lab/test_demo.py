@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from examples.operator_side import shared_folder
 
-from argosy.lab import dockerd
-from argosy.lab.etc import has_docker
 from argosy.lab.lab import Lab
-from tests.lab.conftest import need_full_machines, new_name
+from tests.lab.conftest import need_containers, new_name
 
 pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(420)]
 
@@ -22,10 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 async def test_the_whole_story_is_told_with_containers_and_leaves_no_trace() -> None:
-    await asyncio.to_thread(need_full_machines)
-    lacking = [*await asyncio.to_thread(dockerd.obstacles), *([] if has_docker() else ["Docker is not installed"])]
-    if lacking:
-        pytest.skip("; ".join(lacking))
+    await asyncio.to_thread(need_containers)
     said = await told()
     assert re.search(
         r"Unit registry.service launched on .*\n.*Unit registry.service launched on .*\n.*Unit registry.service launched", said

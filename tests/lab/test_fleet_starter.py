@@ -17,13 +17,11 @@ import pytest
 import pytest_asyncio
 from examples.operator_side import ARGOSY, Operator, has_azurite, operator, provision, shared_folder
 
-from argosy.lab import dockerd
 from argosy.lab.asker import View
-from argosy.lab.etc import has_docker
 from argosy.lab.lab import Lab
 from tests.lab import seed_units
 from tests.lab.cluster import Cluster, whole
-from tests.lab.conftest import TTL, need_full_machines, new_name
+from tests.lab.conftest import TTL, need_containers, new_name
 from tests.lab.seed_units import APP, DISCOVERY, REGISTRY, ROUTER
 
 pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
@@ -37,10 +35,7 @@ CONFIGURATION = "/etc/nginx/conf.d/apps.conf"
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made() -> AsyncIterator[Operator]:
     """A lab without routers of its own, images on the blob store, the seed's registry image where machines find it."""
-    await asyncio.to_thread(need_full_machines)
-    lacking = [*await asyncio.to_thread(dockerd.obstacles), *([] if has_docker() else ["Docker is not installed"])]
-    if lacking:
-        pytest.skip("; ".join(lacking))
+    await asyncio.to_thread(need_containers)
     lab = Lab(new_name())
     folder = shared_folder(lab)
     try:

@@ -92,7 +92,7 @@ class Lab:
         wanted = Wanted(machines, metadata or {}, entry, ttl, settings or {}, tuple(binds), entry_tls)
         _check(machines, wanted.metadata)
         await asyncio.to_thread(changed, Config(), wanted.settings)
-        _check_binds(wanted.binds)
+        await asyncio.to_thread(_check_binds, wanted.binds)
         async with self._lock():
             await self._remove_leftovers()
             driver = DRIVERS[await self._choose(light)]()
