@@ -136,7 +136,7 @@ async def test_an_engine_that_cannot_start_says_why_and_leaves_nothing() -> None
     base = Path("/tmp") / f"argosy-{os.getpid()}"
     base.mkdir()
     try:
-        with pytest.raises(RuntimeFailed, match="no-such-driver"):
+        with pytest.raises(RuntimeFailed, match="error initializing graphdriver"):
             async with dockerd(base, options={"storage-driver": "no-such-driver"}):
                 pytest.fail("it started")
         assert list(base.iterdir()) == []

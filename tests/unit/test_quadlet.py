@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidUnit
@@ -536,6 +536,7 @@ def test_any_value_is_one_argument(value: str, kind: EngineKind) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60), st.sampled_from(["docker", "podman"]))
+@example("\b\\", "docker")
 def test_any_line_makes_a_service_or_is_refused(line: str, kind: EngineKind) -> None:
     text = f"[Container]\nImage=i\nExec={line}\nVolume={line}\nNetwork={line}\nMount={line}\nPublishPort={line}\n"
     try:

@@ -128,12 +128,13 @@ class Dockerd:
             writer.transport.abort()
 
     async def said(self, last: int = 12) -> str:
-        """The last lines of its log."""
+        """The last lines of its log that tell of more than its ordinary course; failing those, the last lines."""
         try:
             text = await asyncio.to_thread(self.log.read_text, errors="replace")
         except FileNotFoundError:
             return ""
-        return "\n".join(text.splitlines()[-last:])
+        lines = text.splitlines()
+        return "\n".join([line for line in lines if " level=info " not in line][-last:] or lines[-last:])
 
     def _tell(self, line: str) -> None:
         if self._keeper is None or self._keeper.stdin is None or self._keeper.returncode is not None:

@@ -108,6 +108,8 @@ def translate(name: str, text: str, engine: Engine, others: Texts, exists: Calla
     file = parse(text)
     if not kind_of(file):
         return text
+    if file.errors:
+        raise InvalidUnit(f"{name}: " + "; ".join(f"line {problem.line}: {problem.message}" for problem in file.errors))
     found = service_of(name, file, engine, lambda reference: resource(name, reference, others), exists)
     refused = list(fatal(list(found.findings), engine))
     if refused:
