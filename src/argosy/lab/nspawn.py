@@ -31,6 +31,8 @@ from argosy.lab.front import PLACE
 from argosy.lab.state import MARK, LabRecord
 
 BOOT_DEADLINE = 60.0
+UNSEEN = 1.0
+"""Seconds without any process of a machine after which it has ended: one that just begins cannot be told by its environment yet."""
 UNMOUNT_PATIENCE = 1.0
 LOG_PATIENCE = 10.0
 NSPAWN_RUN = Path("/run/systemd/nspawn")
@@ -214,9 +216,12 @@ def _make_disk(lab: LabRecord, name: str) -> None:
 
 async def _await_boot(lab: LabRecord, name: str) -> None:
     """Until its systemd takes orders. Raises RuntimeFailed with what the console says when it never does."""
-    end = time.monotonic() + BOOT_DEADLINE
+    seen = time.monotonic()
+    end = seen + BOOT_DEADLINE
     while not await asyncio.to_thread(_takes_orders, lab, name):
-        if time.monotonic() > end or not await asyncio.to_thread(lambda: processes.below(lab.mark(name), processes.scan())):
+        if await asyncio.to_thread(lambda: processes.below(lab.mark(name), processes.scan())):
+            seen = time.monotonic()
+        if time.monotonic() > min(end, seen + UNSEEN):
             said = await asyncio.to_thread(_console, lab, name)
             raise RuntimeFailed(f"{name} does not boot: {said or 'its console is silent'}", remedy="try argosy lab up --light")
         await asyncio.sleep(0.01)
