@@ -124,6 +124,11 @@ async def machine_lost(made: Operator, asker: Asker, load: Load) -> tuple[float,
     await made.lab.kill(homes[number])
     answered = await until_answered(load, begun, rf"instance {number} on (?!{homes[number]}\b)")
     await CLOCK.sleep(2.0)
+    for answer in load.failed(begun):
+        print(
+            f"failed: sent {answer.due - begun:.2f} s after the power cut, {answer.took:.2f} s long: {answer.status} {answer.text[:80]!r}",
+            file=sys.stderr,
+        )
     return answered - begun, len(load.failed(begun)), sum(answer.due >= begun for answer in load.answers)
 
 
