@@ -94,7 +94,8 @@ class Operator(msgspec.Struct, frozen=True):
 
 
 def has_azurite() -> bool:
-    return AZURITE.exists()
+    """FLEET_STARTER_STORE=folder: as if it were not there."""
+    return AZURITE.exists() and os.environ.get("FLEET_STARTER_STORE") != "folder"
 
 
 def shared_folder(lab: Lab) -> Path:
@@ -122,7 +123,7 @@ async def operator(lab: Lab, clock: Clock | None = None) -> AsyncIterator[Operat
 async def open_store(record: LabRecord, lab: Lab, address: str, clock: Clock) -> Store:
     if not has_azurite():
         folder = shared_folder(lab)
-        options = f"--volume {INSIDE}:{INSIDE}"
+        options = f"--volume {INSIDE}:{INSIDE} --user 0:0"  # the folder is root's, as the operator's registry writes to it, too
         return Store(f"the folder {folder}, which every machine has at {INSIDE}", f"file://{folder}", f"file://{INSIDE}", options=options)
     port = free_port(address, 10000)
     place = record.place("operator") / "azurite"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 async def test_the_whole_story_is_told_with_containers_and_leaves_no_trace() -> None:
     await asyncio.to_thread(need_containers)
-    said = await told()
+    said = await told(FLEET_STARTER_STORE="folder")  # tests/lab/test_fleet_starter.py has the blob store
     assert re.search(
         r"Unit registry.service launched on .*\n.*Unit registry.service launched on .*\n.*Unit registry.service launched", said
     )
@@ -42,9 +42,9 @@ async def test_the_short_story_is_told_on_process_machines_and_leaves_no_trace()
     assert said.count("Hello from instance") == 4
 
 
-async def told(*arguments: str) -> str:
+async def told(*arguments: str, **settings: str) -> str:
     """What the demo says, played to its end and taken down."""
-    environment = {**os.environ, "ARGOSY_LAB": new_name()}
+    environment = {**os.environ, **settings, "ARGOSY_LAB": new_name()}
     try:
         code, said = await played(environment, *arguments)
         assert code == 0, said
