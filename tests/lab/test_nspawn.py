@@ -79,7 +79,7 @@ class Heard:
 @asynccontextmanager
 async def talking(ground: Ground) -> AsyncIterator[Heard]:
     """m1 sends to m2 over a connection; what m2 says about it."""
-    await ground.do("m1", "sysctl -w net.ipv4.tcp_retries2=15")  # a full machine gives a silent peer up after three seconds
+    await ground.do("m1", "sysctl -w net.ipv4.tcp_retries2=15")  # a full machine gives a silent peer up after six seconds
     server = await ground.driver.command(ground.lab, "m1", ["python3", "-c", SERVER])
     client = await ground.driver.command(ground.lab, "m2", ["python3", "-c", CLIENT, f"198.18.{ground.lab.number}.1"])
     heard = Heard()

@@ -32,7 +32,7 @@ ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup /sys/fs/cgroup/*/; do mount -o rem
 """
 
 SYSCTL = "net.ipv4.tcp_retries2 = 3\n"
-"""A connection to a machine that has lost its power is given up after three seconds instead of a quarter of an hour, as docs/install.md
+"""A connection to a machine that has lost its power is given up after six seconds instead of a quarter of an hour, as docs/install.md
 advises: a router then asks another instance."""
 
 JOURNAL = "[Journal]\nStorage=persistent\nSystemMaxUse=64M\nRuntimeMaxUse=16M\n"
