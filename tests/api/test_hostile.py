@@ -119,6 +119,11 @@ BROWSERS: list[tuple[str, dict[str, str], int]] = [
     ("a short name", {"Host": "m1:8700"}, 200),
     ("a container's name for its host", {"Host": "host.docker.internal:8700"}, 200),
     ("what is no host", {"Host": "[::1"}, 403),
+    (
+        "a request that our own router was made to pass on",
+        {"Host": "localhost", "X-Forwarded-For": "10.0.0.9", "X-Real-IP": "10.0.0.9"},
+        403,
+    ),
 ]
 
 

@@ -116,6 +116,8 @@ BAD_ADDRESSES = [
     ("0.0.0.0:80", "every address and none"),
     ("[::]:80", "every IPv6 address and none"),
     ("224.0.0.1:80", "multicast"),
+    ("169.254.169.254:80", "where clouds hand out credentials"),
+    ("[fe80::1]:80", "of one link only"),
     ("255.255.255.255:80", "broadcast"),
     ("bücher:80", "not ASCII"),
     ("a..b:80", "an empty label"),

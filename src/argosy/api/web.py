@@ -123,6 +123,10 @@ def query_as(request: web.Request, kind: type[T]) -> T:
         raise InvalidInput(f"a parameter is not valid: {error}") from error
 
 
+PROXIED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
+"""What a router adds to a request: whoever may announce an instance could send one to a door of this machine."""
+
+
 def trusted_host(host: str) -> bool:
     """A Host header that no web page can have: an address, localhost, or a name without dots (a container's or a machine's short name)."""
     name = urlsplit(f"//{host}").hostname or ""
@@ -143,6 +147,10 @@ def check_browser(request: web.Request, plain: bool) -> None:
     try:
         if plain and host and not trusted_host(host):
             raise Refused(f"Host {host!r} is not this machine", remedy="ask for it by its address, or through the socket")
+        if plain and any(name in request.headers for name in PROXIED):
+            raise Refused(
+                "this came through a proxy, and this door is for processes of this machine", remedy="use the door with certificates"
+            )
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Refused(f"a page of {origin!r} may not ask here")

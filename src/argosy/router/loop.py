@@ -10,8 +10,10 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -44,17 +46,24 @@ RESOLVE_TIMEOUT = 2.0
 RESOLVE_AT_ONCE = 16
 CERTIFICATES_EVERY = 0.5
 
+_RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="resolve")
+"""Of their own: a name server that does not answer keeps a thread for long, and must hold up nobody else."""
+
 
 def gathering(lingering: int) -> float:
     """Seconds between one change of the configuration and the next, given how many processes still carry connections of earlier ones."""
     return min(GATHER_MOST, GATHER + GATHER_LINGERING * lingering)
 
 
+def _addresses(host: str) -> Sequence[Any]:
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+
+
 async def resolve(host: str) -> tuple[str, ...]:
     """The IPv4 addresses of a host name as this machine sees them, or else its IPv6 addresses; () when it has none."""
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):
-            answers = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            answers = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, _addresses, host)
     except (OSError, UnicodeError):
         return ()
     found = {str(answer[4][0]) for answer in answers}

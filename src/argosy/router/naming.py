@@ -113,9 +113,11 @@ def _ip(text: str, host: str, version: int) -> str:
 
 
 def check_ip(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Addresses that no instance can have: the unspecified one, multicast and broadcast."""
+    """Addresses that no instance can have: the unspecified one, multicast, broadcast, and those of one link only."""
     if ip.is_unspecified:
         return f"{ip} is every address and none: announce the machine's own"
+    if ip.is_link_local:
+        return f"{ip} is another place on every link (and a cloud's own): announce the machine's own"
     if ip.is_multicast or str(ip) == "255.255.255.255":
         return f"{ip} is not the address of one machine"
     return ""

@@ -24,8 +24,17 @@ class Made(msgspec.Struct, frozen=True):
     key: bytes
 
 
-def make(names: Sequence[str], now: float, *, begin: float = -DAY, end: float = 90 * DAY, bits: int = 0, key: Key | None = None) -> Made:
-    """A certificate that signs itself; `begin` and `end` are seconds from `now`. `bits`: of an RSA key."""
+def make(
+    names: Sequence[str],
+    now: float,
+    *,
+    begin: float = -DAY,
+    end: float = 90 * DAY,
+    bits: int = 0,
+    key: Key | None = None,
+    extra: Sequence[x509.ExtensionType] = (),
+) -> Made:
+    """A certificate that signs itself; `begin` and `end` are seconds from `now`. `bits`: of an RSA key. `extra`: further extensions."""
     key = key or (rsa.generate_private_key(65537, bits) if bits else ec.generate_private_key(ec.SECP256R1()))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     builder = (
@@ -39,6 +48,8 @@ def make(names: Sequence[str], now: float, *, begin: float = -DAY, end: float = 
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+    for extension in extra:
+        builder = builder.add_extension(extension, critical=False)
     certificate = builder.sign(key, hashes.SHA256())
     return Made(certificate.public_bytes(serialization.Encoding.PEM), key_of(key))
 

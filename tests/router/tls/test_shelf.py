@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -65,11 +68,38 @@ def test_pairs_and_bundles_are_served_in_the_order_of_their_names(desk: Desk) ->
     assert (key.read_bytes(), key.stat().st_mode & 0o777, desk.kept.stat().st_mode & 0o777) == (OTHER.key, 0o600, 0o700)
 
 
+def test_files_that_are_none_or_are_not_named_in_plain_text_harm_no_other(desk: Desk) -> None:
+    put(desk.folder, "z", OTHER.cert, OTHER.key)
+    put(desk.folder, "z\udcfcrich", GOOD.cert, GOOD.key)
+    os.mkfifo(desk.folder / "pipe.pem")
+    shelved = desk.look()
+    assert [one.name for one in shelved.certificates] == ["z"]
+    assert [complaint.partition(": ")[2] for complaint in shelved.complaints] == [
+        "pipe.pem is no file",
+        "is not named in plain text: rename it",
+    ]
+
+
+def test_what_is_being_taken_up_is_not_tidied_away_meanwhile(desk: Desk) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(5):
+            for name in "abcdef":
+                renewed = make([f"{name}.org"], NOW)
+                put(desk.folder, name, renewed.cert, renewed.key)
+            looking = threads.submit(desk.look)
+            while not looking.done():
+                threads.submit(desk.shelf.tidy, "").result()
+            shelved = looking.result()
+            assert len(shelved.certificates) == 6
+            assert all((desk.kept.parent / file).exists() for one in shelved.certificates for file in (one.cert, one.key)), number
+
+
 def encrypted() -> Made:
     key = ec.generate_private_key(ec.SECP256R1())
     return Made(make(["a.org"], NOW, key=key).cert, key_of(key, b"secret"))
 
 
+X400 = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x02\xa3\x00")
 FIRST_KEY = ec.generate_private_key(ec.SECP256R1())
 WRONG: list[tuple[str, Callable[[], Made], str]] = [
     ("another's key", lambda: Made(GOOD.cert, OTHER.key), "another's key"),
@@ -84,6 +114,7 @@ WRONG: list[tuple[str, Callable[[], Made], str]] = [
     ("no names", lambda: make([], NOW), "names no host"),
     ("only names that nobody can ask for", lambda: make(["a b", "*"], NOW), "names no host that could be served but a b, *"),
     ("the authority first", lambda: Made(OTHER.cert + GOOD.cert, GOOD.key), "must come first"),
+    ("a kind of name that nobody knows", lambda: make([], NOW, extra=[X400]), "extensions that cannot be read"),
     ("a weak key", lambda: make(["a.org"], NOW, bits=1024), "ee key too small"),
     ("endless", lambda: Made(GOOD.cert * 3000, GOOD.key), "larger than any"),
 ]

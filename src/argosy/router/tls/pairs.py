@@ -71,12 +71,16 @@ def sources(folder: Path) -> Iterator[Source]:
 
 def read(source: Source) -> Pair:
     """The pair there. Raises InvalidInput that says what is wrong with it; whether it is valid now is not asked."""
+    if not source.name.isprintable():
+        raise InvalidInput("is not named in plain text: rename it")
     if source.key is None:
         raise InvalidInput(f"{source.name}.key is missing")
     return understood(_content(source.cert), _content(source.key), source.cert.name, source.key.name)
 
 
 def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path.name} is no file")  # reading a pipe would wait for ever
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -91,7 +95,7 @@ def understood(chain: bytes, key: bytes, chain_name: str, key_name: str) -> Pair
     """The pair in these two texts. Raises InvalidInput."""
     try:
         certificates = x509.load_pem_x509_certificates(chain)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise InvalidInput(f"{chain_name} holds no certificate in PEM that can be read") from error
     private = _private_key(key, key_name)
     mine = private.public_key().public_bytes(_DER, _SUBJECT_KEY)
@@ -128,8 +132,10 @@ def _key_of(certificate: x509.Certificate) -> bytes:
 def _names(leaf: x509.Certificate, chain_name: str) -> tuple[str, ...]:
     try:
         said = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         said = []
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise InvalidInput(f"{chain_name} has extensions that cannot be read: {printable(str(error), 200)}") from error
     names = tuple(dict.fromkeys(name.lower() for name in said if not check_name(name.lower())))
     if not names:
         others = f" but {printable(', '.join(said))}" if said else ""

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import ssl
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -31,7 +32,7 @@ Print = tuple[tuple[object, ...], ...]
 
 
 class Shelf:
-    """`folder` is the operator's; `kept` is ours, below the folder that nginx runs in. Methods are called one after another; `look` takes a
+    """`folder` is the operator's; `kept` is ours, below the folder that nginx runs in. Methods may be called from any thread; `look` takes a
     change up when the folder has stayed as it is since the look before."""
 
     def __init__(self, folder: Path, kept: Path) -> None:
@@ -43,8 +44,13 @@ class Shelf:
         self._moments: list[float] = []
         self._told: frozenset[str] = frozenset()
         self._now: tuple[Certificate, ...] = ()
+        self._lock = threading.Lock()
 
     def look(self, now: float) -> Shelved | None:
+        with self._lock:  # a tidy meanwhile would remove what is just being taken up
+            return self._look(now)
+
+    def _look(self, now: float) -> Shelved | None:
         seen = self._print()
         fresh = self._seen is None
         if seen != self._seen and not fresh and seen != self._settling:
@@ -56,6 +62,10 @@ class Shelf:
         return self._read(now)
 
     def tidy(self, config: str) -> None:
+        with self._lock:
+            self._tidy(config)
+
+    def _tidy(self, config: str) -> None:
         wanted = {Path(file).name for certificate in self._now for file in (certificate.cert, certificate.key)}
         with contextlib.suppress(OSError):
             for path in self._kept.iterdir():
