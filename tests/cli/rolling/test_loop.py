@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -11,13 +11,13 @@ from argosy.cli.client import Client
 from argosy.cli.rolling.groups import Group
 from argosy.cli.rolling.loop import Rollout
 from argosy.cli.rolling.plan import Rules, Stage
-from argosy.cli.rolling.wanted import Change
+from argosy.cli.rolling.wanted import Change, restarts
 from argosy.errors import Conflict, StoreUnavailable
 
 M1 = "1" * 32
 NAMES = ("a.service", "b.service")
 GROUPS = [Group(name, (name,)) for name in NAMES]
-CHANGES = {name: Change(name, "new", "new", "old", "old") for name in NAMES}
+CHANGES = {name: Change(name, "new", "new", "old", "old", revision=1) for name in NAMES}
 RULES = Rules(timeout=30.0, steady=2.0)
 
 
@@ -53,13 +53,17 @@ class Cluster(Client):
             self.now += max(0.0, (timeout or self.timeout) - self.timeout)
             return {"units": list(self.units.values()), "index": 7}
         (wish,) = body["units"]
+        unit = self.units.get(wish["name"])
+        if unit is None or wish.get("revision", unit["revision"]) != unit["revision"]:
+            stands = f"stands at revision {unit['revision']}" if unit else "does not exist"
+            return {"results": [{"name": wish["name"], "error": {"code": 409, "message": f"it {stands}, not at {wish['revision']}"}}]}
         self.told.append(wish)
-        launch = self.units[wish["name"]]["launch"] + 1
-        self.units[wish["name"]] = self.unit(wish["name"], launch, wish["text"])
+        launch = unit["launch"] + 1
+        self.units[wish["name"]] = self.unit(wish["name"], launch, wish.get("text", unit["hash"]))
         return {"results": [{"name": wish["name"], "launch": launch, "revision": launch}]}
 
-    def rollout(self, rules: Rules = RULES) -> Rollout:
-        return Rollout(self, GROUPS, CHANGES, rules, self.said.append, monotonic=lambda: self.now, sleep=self.sleep)
+    def rollout(self, rules: Rules = RULES, changes: Mapping[str, Change] = CHANGES) -> Rollout:
+        return Rollout(self, GROUPS, changes, rules, self.said.append, monotonic=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -106,6 +110,36 @@ def test_somebody_who_was_faster_stops_it_before_anything_is_overwritten() -> No
     assert not report.good
     assert report.reason == "b.service: unit b.service stands at revision 9, not at revision 1 (read it again: somebody was faster)"
     assert (report.having(Stage.READY), report.having(Stage.FAILED)) == (["a.service"], ["b.service"])
+
+
+MEANWHILE: list[tuple[str, dict[str, Any] | None, str]] = [
+    ("another text is not overwritten", {"hash": "theirs", "revision": 9}, "b.service: it stands at revision 9, not at 1"),
+    (
+        "a unit that was stopped is not launched again",
+        {"target": "inactive", "revision": 9},
+        "b.service: it stands at revision 9, not at 1",
+    ),
+    ("a unit that was destroyed is not made again", None, "b.service: it does not exist, not at 1"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "change", "reason"), MEANWHILE, ids=[row[0] for row in MEANWHILE])
+@pytest.mark.parametrize("restart", [False, True], ids=["update", "restart"])
+def test_what_somebody_else_does_to_a_unit_that_has_not_had_its_turn(
+    sentence: str, change: dict[str, Any] | None, reason: str, restart: bool
+) -> None:
+    def meanwhile(path: str) -> None:
+        if cluster.told and change is None:
+            cluster.units.pop("b.service", None)
+        elif cluster.told and change is not None:
+            cluster.units["b.service"] |= change
+
+    cluster = Cluster(meanwhile)
+    changes = restarts(NAMES, cluster.units).changes if restart else CHANGES
+    report = cluster.rollout(Rules(timeout=30.0, steady=2.0, rollback=True), changes).run()
+    assert (report.good, report.reason) == (False, reason)
+    assert [wish["name"] for wish in cluster.told] == ["a.service", "a.service"], "only what this run has changed is put back"
+    assert (report.having(Stage.RESTORED), report.having(Stage.FAILED)) == (["a.service"], ["b.service"])
 
 
 def test_interrupted_it_says_how_far_it_came() -> None:

@@ -151,6 +151,12 @@ def test_one_that_cannot_be_told_has_failed_and_the_others_stay() -> None:
     assert [(found.stage, found.failure) for found in items] == [(Stage.WAITING, ""), (Stage.FAILED, "somebody was faster")]
 
 
+@pytest.mark.parametrize("touched", [True, False])
+def test_one_of_which_nothing_was_changed_is_not_put_back(touched: bool) -> None:
+    items = broken(begun((Item("a"),), "a", NOW), "a", "somebody was faster", touched=touched)
+    assert short(plan(items, BACK, NOW)) == (["Restore a"] if touched else ["Stop: a: somebody was faster"])
+
+
 def test_the_unhealthy_are_first_and_what_is_as_wished_is_skipped_or_waited_for() -> None:
     items = begin({"a": GOOD, "b": BAD, "c": GOOD, "d": COMING}, ["c", "d"], NOW)
     assert [(found.name, found.stage) for found in items] == [

@@ -153,33 +153,42 @@ class Rollout:
         self._move(begun(self._items, group.name, self._monotonic(), restoring=back))
         try:
             results = self._client.ask("POST", UNITS, {"units": wishes})["results"]
-            launches = self._learn(changed, results)
         except ArgosyError as error:
-            self._move(broken(self._items, group.name, f"{error.message}{f' ({error.remedy})' if error.remedy else ''}"))
+            self._move(broken(self._items, group.name, _words(error), touched=isinstance(error, (StoreUnavailable, Unreachable))))
+            return
+        launches, refusal = self._learn(changed, results)
+        if refusal is not None:
+            written = any(not result.get("error") for result in results)
+            self._move(broken(self._items, group.name, _words(refusal), touched=written))
             return
         self._asked[group.name] = asked_now(group, before, launches, hashes)
         self._look_on(0.0)
 
     def _wish(self, change: Change, back: bool) -> dict[str, Any]:
-        wish: dict[str, Any] = {"name": change.name}
+        """On the condition that nobody else has written the unit since it was chosen, or since this run wrote it."""
+        wish: dict[str, Any] = {"name": change.name, "revision": self._revisions.get(change.name, change.revision)}
         if change.text:
             wish |= {"text": change.before if back else change.text, "replace": True}
-            revision = self._revisions.get(change.name) or self._scene.units[change.name].get("revision", 0)
-            wish["revision"] = revision
         if change.restarts:
             wish["restart"] = True
         return wish
 
-    def _learn(self, changed: Sequence[Change], results: Sequence[View]) -> dict[str, int]:
-        """The launches that were told. Raises the first refusal."""
-        launches = {}
+    def _learn(self, changed: Sequence[Change], results: Sequence[View]) -> tuple[dict[str, int], ArgosyError | None]:
+        """The launches that were told, and the first refusal."""
+        launches: dict[str, int] = {}
+        refusal = None
         for change, result in zip(changed, results, strict=True):
             if result.get("error"):
-                raise meant(result["error"]["code"], result["error"])
+                refusal = refusal or meant(result["error"]["code"], result["error"])
+                continue
             self._revisions[change.name] = result.get("revision", 0)
             if change.restarts:
                 launches[change.name] = result.get("launch", 0)
-        return launches
+        return launches, refusal
+
+
+def _words(error: ArgosyError) -> str:
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message
 
 
 def _deed(changed: Sequence[Change], back: bool) -> str:

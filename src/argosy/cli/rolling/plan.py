@@ -130,9 +130,11 @@ def begun(items: Items, name: str, now: float, *, restoring: bool = False) -> It
     )
 
 
-def broken(items: Items, name: str, reason: str) -> Items:
-    """The items when a group could not be told to change."""
-    return tuple(_failed(item, reason) if item.name == name else item for item in items)
+def broken(items: Items, name: str, reason: str, *, touched: bool = True) -> Items:
+    """The items when a group could not be told to change. `touched`: some of it may be changed all the same, and is to be put back."""
+    return tuple(
+        msgspec.structs.replace(_failed(item, reason), touched=item.touched and touched) if item.name == name else item for item in items
+    )
 
 
 def seen(items: Items, health: Mapping[str, Health], rules: Rules, now: float) -> Items:

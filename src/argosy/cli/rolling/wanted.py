@@ -14,7 +14,8 @@ from argosy.unit.parse import parse
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What is wished of a unit: `text` (with its `hash`) in place of `before`, or the same text started anew ("")."""
+    """What is wished of a unit: `text` (with its `hash`) in place of `before`, or the same text started anew (""). `revision`:
+    at which it was read, and at which it must still stand when it is told."""
 
     name: str
     text: str = ""
@@ -23,6 +24,7 @@ class Change(msgspec.Struct, frozen=True):
     before_hash: str = ""
     launched: bool = True
     everywhere: bool = False
+    revision: int = 0
 
     @property
     def restarts(self) -> bool:
@@ -75,7 +77,7 @@ def restarts(names: Sequence[str], known: Mapping[str, View]) -> Wanted:
             raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
         if known[name]["target"] != "launched":
             raise Conflict(f"unit {name} is not launched: its target is {known[name]['target']}", remedy=f"argosy start {name} starts it")
-    return Wanted(tuple(names), {name: Change(name) for name in names})
+    return Wanted(tuple(names), {name: Change(name, revision=known[name].get("revision", 0)) for name in names})
 
 
 def _change(name: str, text: str, known: Mapping[str, View]) -> Change | None:
@@ -87,7 +89,16 @@ def _change(name: str, text: str, known: Mapping[str, View]) -> Change | None:
     before = unit.get("text", "")
     if text == before:
         return None
-    return Change(name, text, parse(text).hash, before, unit.get("hash", ""), unit["target"] == "launched", unit.get("everywhere", False))
+    return Change(
+        name,
+        text,
+        parse(text).hash,
+        before,
+        unit.get("hash", ""),
+        unit["target"] == "launched",
+        unit.get("everywhere", False),
+        unit.get("revision", 0),
+    )
 
 
 def _of_template(name: str, known: Mapping[str, View]) -> str:
