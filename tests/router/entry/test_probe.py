@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from argosy.router.entry.plan import Backend, Silent, Unhealthy
 from argosy.router.entry.probe import probe, sever
 from argosy.router.render import HEALTH
+from argosy.router.sockdiag import Target
 from tests.router.web import backend, free_port
 
 
@@ -90,12 +91,17 @@ async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
+async def unheard(ip: str, port: int) -> bool:
+    """A machine from which nothing comes back."""
+    return False
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="ending other processes' connections takes root")
 async def test_a_connection_to_the_address_is_ended_and_one_to_another_port_is_not() -> None:
     async with await asyncio.start_server(hold, "127.0.0.1", 0) as silent, await asyncio.start_server(hold, "127.0.0.1", 0) as other:
         ports = [server.sockets[0].getsockname()[1] for server in (silent, other)]
         (stuck, stuck_writer), (kept, kept_writer) = [await asyncio.open_connection("127.0.0.1", port) for port in ports]
-        await sever(f"127.0.0.1:{ports[0]}")
+        await sever(f"127.0.0.1:{ports[0]}", ask=unheard)
         with pytest.raises(ConnectionError):
             async with asyncio.timeout(10):
                 await stuck.readexactly(1)
@@ -107,4 +113,20 @@ async def test_a_connection_to_the_address_is_ended_and_one_to_another_port_is_n
 
 
 async def test_a_silent_router_without_connections_is_no_error() -> None:
-    await sever("127.0.0.1:1")
+    await sever("127.0.0.1:1", ask=unheard)
+
+
+async def test_a_machine_that_is_merely_slow_keeps_its_connections_for_its_kernel_answers() -> None:
+    ended: list[Target] = []
+
+    def end(targets: Collection[Target]) -> int:
+        ended.extend(targets)
+        return len(targets)
+
+    async with saying(None) as address:
+        with pytest.raises(Silent):
+            await probe(web(address))
+        await sever(address, end=end)
+        assert ended == []
+        await sever(address, ask=unheard, end=end)
+        assert [f"{host}:{port}" for host, port in ended] == [address]

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from argosy.router.entry.plan import Backend, Silent, Unhealthy
+from argosy.router.hanging import Ask, End, answers
 from argosy.router.naming import parse_address
 from argosy.router.render import HEALTH, HEALTH_HOST
 from argosy.router.sockdiag import end_connections
@@ -57,11 +58,14 @@ async def _connected(address: str) -> AsyncIterator[tuple[asyncio.StreamReader, 
         writer.transport.abort()
 
 
-async def sever(address: str) -> None:
+async def sever(address: str, *, ask: Ask = answers, end: End = end_connections) -> None:
     """Ends this host's connections to a machine that has fallen silent: nginx sees them fail and asks another for what may be repeated,
-    where it would wait for ever. A host that does not allow it loses nothing but time."""
+    where it would wait for ever. One that is merely busy keeps them: its kernel answers for it. A host that does not allow it loses
+    nothing but time."""
     target = parse_address(address)
+    if await ask(target.host, target.port):
+        return
     try:
-        await asyncio.to_thread(end_connections, [(target.host, target.port)])
+        await asyncio.to_thread(end, [(target.host, target.port)])
     except OSError as error:
         log.debug("connections to %s cannot be ended: %s", address, error)
