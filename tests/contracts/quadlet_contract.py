@@ -123,6 +123,22 @@ class QuadletContract:
         await ground.running(name)
         await ground.says(name, "ready")
 
+    async def test_a_container_whose_id_begins_with_the_units_name_is_left_alone(self, ground: QuadletGround) -> None:
+        status, other = await ground.ask("run", "-d", "--network=none", IMAGE, "sleep", "1000")
+        assert status == 0
+        try:
+            own = other[:12]
+            name = await ground.run(container(f"ContainerName={own}", WAITING, service=["SuccessExitStatus=7"]))
+            await ground.running(name)
+            await ground.says(name, "ready")
+            await ground.runtime.stop([name])
+            assert (await ground.ended(name)).code == 7
+            assert (await ground.ask("container", "inspect", "-f", "{{.State.Status}}", other))[1] == "running"
+            assert (await ground.ask("container", "ls", "-aq", "--filter", f"name=^{own}$"))[1] == ""
+        finally:
+            await ground.ask("kill", other)
+            await ground.ask("rm", "-f", other)
+
     async def test_killing_the_unit_ends_its_container(self, ground: QuadletGround) -> None:
         name = await ground.run(container("Exec=sleep 1000"))
         await ground.running(name)

@@ -50,15 +50,22 @@ USUAL_STOP = 90
 USUAL_CONTAINER_STOP = 10
 
 _SHELL = "/bin/sh"
-_CLEAR = """
-n=0; while "$@" container inspect "$0" >/dev/null 2>&1 && [ $n -lt 100 ]; do
-"$@" kill "$0" >/dev/null 2>&1; "$@" rm -f -v "$0" >/dev/null 2>&1 || sleep 0.1; n=$((n+1)); done
+_NAMED = """
+p="name=^$(printf %s "$0" | sed 's/[^A-Za-z0-9_-]/[&]/g')$"
+"""
+_CLEAR = f"""
+{_NAMED.strip()}; n=0
+; while [ $n -lt 100 ]; do n=$((n+1))
+; if c=$("$@" container ls -aq --no-trunc --filter "$p" 2>/dev/null); then [ -n "$c" ] || exit 0
+; "$@" kill "$c" >/dev/null 2>&1; "$@" rm -f -v "$c" >/dev/null 2>&1 && continue; fi; sleep 0.1; done
+; echo "the engine does not answer, or does not remove $0: it may still run" >&2; exit 1
 """
 _QUIET = """
 exec "$0" "$@" >/dev/null
 """
-_STOP = """
-"$@" stop "$0" >/dev/null 2>&1; n=0
+_STOP = f"""
+{_NAMED.strip()}; c=$("$@" container ls -aq --no-trunc --filter "$p" 2>/dev/null); n=0
+; [ -z "$c" ] || "$@" stop "$c" >/dev/null 2>&1
 ; while [ -n "$MAINPID" ] && [ $n -lt 50 ] && kill -0 "$MAINPID" 2>/dev/null; do sleep 0.1; n=$((n+1)); done; :
 """
 _STARTED = """
@@ -80,12 +87,13 @@ k=$1 t=$2; shift 2; i=0; while [ $i -lt $k ]; do set -- "$@" "$1"; shift; i=$((i
 ; (shift $(($# - k)); exec "$@" "$t" inspect "$0") >/dev/null 2>&1 && exit
 ; i=$(($# - k)); while [ $i -gt 0 ]; do set -- "$@" "$1"; shift; i=$((i-1)); done; exec "$@" "$0" >/dev/null
 """
-_REMOVE_NETWORK = """
-"$@" network rm "$0" >/dev/null 2>&1 || :
+_REMOVE_NETWORK = f"""
+{_NAMED.strip()}; c=$("$@" network ls -q --no-trunc --filter "$p" 2>/dev/null); [ -z "$c" ] || "$@" network rm "$c" >/dev/null 2>&1 || :
 """
 """Scripts in which $0 is the container (volume, network) and "$@" the engine's program with its global arguments; _ENSURE gets before
-these how many they are and what is to be made, and after them the command that makes it. _STOP waits for the client that is attached: a
-signal would make it forget the exit status."""
+these how many they are and what is to be made, and after them the command that makes it. What ends or removes something asks for the exact
+name first, as an engine takes a name that it does not know for the beginning of an id, and the container that has it is somebody else's.
+_STOP waits for the client that is attached: a signal would make it forget the exit status."""
 
 Texts = Mapping[str, str]
 """Other units on the machine, by name: a reference such as data.volume is looked up among them."""

@@ -1,0 +1,90 @@
+"""The scripts of a container's service, run with an engine that is made up: what they end is what the file names, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from argosy.unit.command import arguments, commands
+from argosy.unit.parse import parse
+from argosy.unit.quadlet.engine import Engine
+from argosy.unit.quadlet.service import translate
+from argosy.unit.specifiers import Specifiers
+
+ENGINE = r"""#!/bin/sh
+# The file "held" has lines "id name". A name that is not there is taken for the beginning of an id, as Docker and Podman do.
+cd "${0%/*}" || exit 1
+if [ -e away ]; then echo "Cannot connect" >&2; exit 1; fi
+case $1 in container|network) set -- "$2" "$@";; esac
+for last; do :; done
+find() {
+    awk -v n="$last" '$2 == n { exact = $0 } index($1, n) == 1 { other = $0; k++ }
+        END { print exact ? exact : k == 1 ? other : "" }' held
+}
+line=$(find)
+case $1 in
+ls) awk -v p="${last#name=}" '$2 ~ p { print $1 }' held;;
+kill|stop) [ -z "$line" ] || echo "$1 $line" >>done;;
+rm) [ -n "$line" ] || exit 1; echo "$1 $line" >>done; grep -v "^$line$" held >left; mv left held;;
+esac
+"""
+
+
+def made(tmp_path: Path, held: Sequence[str]) -> Engine:
+    program = tmp_path / "engine"
+    program.write_text(ENGINE)
+    program.chmod(0o700)
+    (tmp_path / "held").write_text("".join(f"{line}\n" for line in held))
+    (tmp_path / "done").touch()
+    (tmp_path / "sleep").symlink_to("/bin/true")
+    return Engine("docker", str(program))
+
+
+def execute(engine: Engine, text: str, option: str, unit: str = "web.service", **environ: str) -> subprocess.CompletedProcess[str]:
+    """The first command of this option, with a `sleep` that takes no time."""
+    file = parse(translate(unit, text, engine, {}, lambda path: True))
+    (command, *_) = commands(file.values("Service", option)[0], Specifiers(name=unit))
+    path = f"{Path(engine.program).parent}:{os.environ['PATH']}"
+    return subprocess.run(arguments(command, {}), capture_output=True, text=True, timeout=30, check=False, env={"PATH": path, **environ})
+
+
+DB = "[Container]\nImage=i\nContainerName=db\n"
+DOTTED = "[Container]\nImage=i\nContainerName=web.1\n"
+NETWORK = "[Network]\nNetworkName=db\nNetworkDeleteOnStop=yes\n"
+OTHERS = ("db41c0 other", "c01 db2", "c02 mydb", "c03 web-1")
+ENDED: Sequence[tuple[str, str, str, Sequence[str], Sequence[str]]] = [
+    # sentence, text, option, further things there, what is done
+    ("before the start nothing of others' is ended", DB, "ExecStartPre", [], []),
+    ("nor at the stop", DB, "ExecStop", [], []),
+    ("nor after it", DB, "ExecStopPost", [], []),
+    ("what is left over is removed before the start", DB, "ExecStartPre", ["aaa db"], ["kill aaa db", "rm aaa db"]),
+    ("its own is stopped", DB, "ExecStop", ["aaa db"], ["stop aaa db"]),
+    ("and then removed", DB, "ExecStopPost", ["aaa db"], ["kill aaa db", "rm aaa db"]),
+    ("a dot is no pattern", DOTTED, "ExecStopPost", ["aaa web.1"], ["kill aaa web.1", "rm aaa web.1"]),
+    ("nor matches one", DOTTED, "ExecStopPost", [], []),
+    ("others' networks stay", NETWORK, "ExecStopPost", [], []),
+    ("a network of its own goes", NETWORK, "ExecStopPost", ["aaa db"], ["rm aaa db"]),
+]
+
+
+@pytest.mark.parametrize(("sentence", "text", "option", "more", "done"), ENDED, ids=[row[0] for row in ENDED])
+def test_only_what_bears_the_exact_name_is_ended(
+    sentence: str, text: str, option: str, more: Sequence[str], done: Sequence[str], tmp_path: Path
+) -> None:
+    engine = made(tmp_path, [*OTHERS, *more])
+    ended = execute(engine, text, option)
+    assert (ended.returncode, ended.stderr) == (0, ""), sentence
+    assert (tmp_path / "done").read_text().splitlines() == list(done), sentence
+
+
+@pytest.mark.parametrize("option", ["ExecStartPre", "ExecStopPost"])
+def test_an_engine_that_is_away_leaves_nothing_clean(option: str, tmp_path: Path) -> None:
+    engine = made(tmp_path, ["aaa db"])
+    (tmp_path / "away").touch()
+    ended = execute(engine, DB, option)
+    assert ended.returncode == 1
+    assert "does not answer, or does not remove db: it may still run" in ended.stderr
