@@ -60,6 +60,12 @@ def test_the_catalog_is_for_those_who_may_read_every_name(user: str, allowed: bo
     assert parse_rules(RULES, "rules").allow(user, Need("registry", "catalog", "pull")) is allowed
 
 
+def test_a_pattern_for_names_without_a_slash_does_not_give_the_catalog_away() -> None:
+    rules = parse_rules("alice delete **\nanonymous pull *\n", "rules")
+    assert not rules.allow("", Need("registry", "catalog", "pull"))
+    assert rules.allow("", repository("web", "pull"))
+
+
 def test_without_rules_users_may_do_everything_and_anonymous_nothing() -> None:
     assert ALL_TO_USERS.allow("bob", repository("x", "delete"))
     assert not ALL_TO_USERS.allow("", repository("x", "pull"))

@@ -38,9 +38,16 @@ def test_an_image_refers_to_its_config_and_layers_each_once() -> None:
 
 
 def test_an_index_refers_to_manifests() -> None:
-    found = read({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [entry("1"), entry("2")]})
+    found = read({"schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": [entry("1", DOCKER_IMAGE), entry("2", DOCKER_IMAGE)]})
     assert (found.kind, found.blobs) == (Kind.INDEX, ())
     assert [str(digest) for digest in found.manifests] == digests("1", "2")
+
+
+def test_the_index_of_buildkits_cache_refers_to_layers() -> None:
+    cache = entry("c", "application/vnd.buildkit.cacheconfig.v0")
+    found = read({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry("1"), cache]})
+    assert (found.kind, found.manifests) == (Kind.INDEX, ())
+    assert [str(digest) for digest in found.blobs] == digests("1", "c")
 
 
 def test_an_artifact_refers_to_blobs() -> None:

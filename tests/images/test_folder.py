@@ -51,6 +51,13 @@ async def test_what_is_being_written_lies_beside_the_objects_and_is_not_seen(fol
     assert os.listdir(tmp_path / "images/.incoming") == []
 
 
+async def test_what_others_left_hidden_in_the_folder_is_no_object(folder: Folder, tmp_path: Path) -> None:
+    await folder.put("parts/a/1", b"x")
+    for name in (".nfs0001", ".DS_Store", ".fuse_hidden1"):
+        (tmp_path / "images/parts/a" / name).write_bytes(b"")
+    assert [entry.key for entry in await folder.entries("parts/")] == ["parts/a/1"]
+
+
 async def test_nothing_is_left_of_what_was_refused_or_aborted(folder: Folder, tmp_path: Path) -> None:
     await folder.create("a/b", b"x")
     assert not await folder.create("a/b", b"y")

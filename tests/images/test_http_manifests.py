@@ -161,6 +161,8 @@ async def test_a_client_gets_what_it_accepts(client: Client, accept: str | None,
         assert answer.told == (404, "MANIFEST_UNKNOWN")
     else:
         assert answer.headers["Docker-Content-Digest"] == digests[found]
+    by_digest = await client.ask("GET", f"a/manifests/{digests['index']}", Accept=OCI_IMAGE)
+    assert by_digest.headers["Docker-Content-Digest"] == digests["index"]  # who names a digest gets that
 
 
 async def test_dockers_own_types_are_served(client: Client) -> None:

@@ -64,9 +64,12 @@ class Rules(msgspec.Struct, frozen=True):
 
     def allow(self, user: str, need: Need) -> bool:
         """May `user` ("" for one who names none)? The catalog is for those who may read every name."""
-        name, action = ("**", "pull") if need.kind == "registry" else (need.name, need.action)
+        catalog = need.kind == "registry"
+        action = "pull" if catalog else need.action
         return any(
-            action in rule.actions and rule.who in _known_as(user) and (rule.pattern == "**" or _compiled(rule.pattern).fullmatch(name))
+            action in rule.actions
+            and rule.who in _known_as(user)
+            and (rule.pattern == "**" or (not catalog and _compiled(rule.pattern).fullmatch(need.name)))
             for rule in self.rules
         )
 
@@ -128,7 +131,7 @@ def parse_scopes(scopes: Iterable[str]) -> tuple[Need, ...]:
     for word in words:
         kind, _, rest = word.partition(":")
         name, _, actions = rest.rpartition(":")
-        kind = re.sub(r"\(.*\)$", "", kind)  # repository(plugin): a class that nothing here depends on
+        kind = kind.partition("(")[0] if kind.endswith(")") else kind  # repository(plugin): a class that nothing here depends on
         if kind == "registry" and name == CATALOG:
             found[Need(kind, name, "pull")] = None
         elif kind == "repository" and is_repository(name):

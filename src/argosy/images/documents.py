@@ -131,13 +131,15 @@ def _check_fields(raw: _Raw, kind: Kind) -> None:
 
 
 def _document(raw: _Raw, kind: Kind, media_type: str) -> Document:
-    blobs = [*([raw.config] if raw.config is not None else []), *(raw.layers or []), *(raw.blobs or [])]
+    manifests = [one for one in raw.manifests or () if not one.media_type or one.media_type in KINDS]
+    plain = [one for one in raw.manifests or () if one.media_type and one.media_type not in KINDS]  # BuildKit's cache
+    blobs = [*([raw.config] if raw.config is not None else []), *(raw.layers or []), *(raw.blobs or []), *plain]
     artifact_type = raw.artifact_type or (raw.config.media_type if raw.config is not None else "")
     return Document(
         media_type,
         kind,
         tuple(dict.fromkeys(_digest(one) for one in blobs if not one.media_type.startswith(ELSEWHERE))),
-        tuple(dict.fromkeys(_digest(one) for one in raw.manifests or ())),
+        tuple(dict.fromkeys(_digest(one) for one in manifests)),
         None if raw.subject is None else _digest(raw.subject),
         artifact_type,
         raw.annotations or {},

@@ -277,8 +277,12 @@ class FolderWriter:
     def _close(self) -> None:
         if self._descriptor < 0:
             self._open()
-        os.fdatasync(self._descriptor)
-        self._folder._placed(os.replace, self._made, self._final)
+        try:
+            os.fdatasync(self._descriptor)
+            self._folder._placed(os.replace, self._made, self._final)
+        except BaseException:
+            self._abort()  # nobody holds this writer any more: Intake has turned to the next part
+            raise
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
 
@@ -325,7 +329,7 @@ def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
     """What is in it; nothing if it is not there (any more)."""
     try:
         with os.scandir(folder) as entries:
-            found = list(entries)
+            found = [entry for entry in entries if not entry.name.startswith(".")]  # .nfs…, .fuse_hidden…, .DS_Store: no keys
     except ABSENT:
         return
     yield from found

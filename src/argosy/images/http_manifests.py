@@ -60,7 +60,7 @@ class ManifestDoor:
         target = request[TARGET]
         manifest = await self._find(target.repository, _reference(target.reference))
         accept = request.headers.getall("Accept", [])
-        if not accepting.accepts(accept, manifest.media_type):
+        if ":" not in target.reference and not accepting.accepts(accept, manifest.media_type):
             manifest = await self._acceptable(target.repository, manifest, accept)
         headers = {
             "Content-Type": manifest.media_type,

@@ -151,7 +151,10 @@ class Manifests:
         for start in range(0, len(keys), LOOKED_UP_AT_ONCE):
             some = keys[start : start + LOOKED_UP_AT_ONCE]
             got = await self._storage.get(some)
-            await self._storage.delete([key for key, text in zip(some, got, strict=True) if _tagged(text) == digest])
+            for key in [key for key, text in zip(some, got, strict=True) if _tagged(text) == digest]:
+                (text,) = await self._storage.get([key])  # a push may have moved it meanwhile
+                if _tagged(text) == digest:
+                    await self._storage.delete([key])
 
     async def untag(self, repository: str, tag: str) -> bool:
         """False: there is no such tag."""

@@ -31,6 +31,7 @@ def runner(app: web.Application) -> web.AppRunner:
         read_bufsize=READ_BUFFER,
         shutdown_timeout=CLOSING_SECONDS,
         max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
         lingering_time=LINGER_SECONDS,
         keepalive_timeout=IDLE_SECONDS,
     )

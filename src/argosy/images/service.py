@@ -219,6 +219,9 @@ async def _collected(collector: Collector, every: float) -> float:
     except ArgosyError as error:
         log.warning("images: garbage collection failed: %s", error)
         return COLLECT_RETRY_SECONDS
+    except Exception:  # serving images does not depend on it
+        log.exception("images: garbage collection failed")
+        return COLLECT_RETRY_SECONDS
     log.info(
         "images: garbage collection: %d blobs condemned, %d removed, %d uploads ended, %d bytes freed",
         report.condemned,
