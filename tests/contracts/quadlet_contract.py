@@ -221,6 +221,19 @@ class QuadletContract:
             await ground.runtime.unload(names)
             await ground.ask("volume", "rm", own)
 
+    async def test_a_volume_whose_name_goes_on_is_another_one(self, ground: QuadletGround) -> None:
+        volume = ground.name("data-volume")
+        own = f"systemd-{volume.removesuffix('-volume.service')}"
+        assert (await ground.ask("volume", "create", f"{own}2"))[0] == 0
+        try:
+            (name,) = await ground.load(**{"data-volume.service": "[Volume]\nLabel=made=here\n"})
+            await ground.runtime.start([(name, 1)])
+            await ground.until(name, lambda seen: seen.sub == "exited", "made")
+            assert (await ground.ask("volume", "ls", "--filter", "label=made=here", "-q"))[1].split().count(own) == 1
+            await ground.runtime.unload([name])
+        finally:
+            await ground.ask("volume", "rm", own, f"{own}2")
+
     async def test_a_volume_that_is_not_here_is_named(self, ground: QuadletGround) -> None:
         with pytest.raises(RuntimeFailed, match=r"absent-volume\.service"):
             await ground.load(app=container("Volume=absent.volume:/data"))

@@ -19,7 +19,7 @@ ENGINE = r"""#!/bin/sh
 # The file "held" has lines "id name". A name that is not there is taken for the beginning of an id, as Docker and Podman do.
 cd "${0%/*}" || exit 1
 if [ -e away ]; then echo "Cannot connect" >&2; exit 1; fi
-case $1 in container|network) set -- "$2" "$@";; esac
+case $1 in container|network|volume) set -- "$2" "$@";; esac
 for last; do :; done
 find() {
     awk -v n="$last" '$2 == n { exact = $0 } index($1, n) == 1 { other = $0; k++ }
@@ -29,6 +29,8 @@ line=$(find)
 case $1 in
 ls) awk -v p="${last#name=}" '$2 ~ p { print $1 }' held;;
 kill|stop) [ -z "$line" ] || echo "$1 $line" >>done;;
+inspect) [ -n "$line" ] && echo "${line#* }";;
+create) echo "create $last" >>done;;
 rm) [ -n "$line" ] || exit 1; echo "$1 $line" >>done; grep -v "^$line$" held >left; mv left held;;
 esac
 """
@@ -88,3 +90,11 @@ def test_an_engine_that_is_away_leaves_nothing_clean(option: str, tmp_path: Path
     ended = execute(engine, DB, option)
     assert ended.returncode == 1
     assert "does not answer, or does not remove db: it may still run" in ended.stderr
+
+
+@pytest.mark.parametrize("kind", ["Volume", "Network"])
+@pytest.mark.parametrize(("held", "done"), [("aaa db", []), ("db41c0 other", ["create db"])])
+def test_a_volume_is_there_if_its_name_is_and_not_the_beginning_of_anothers(kind: str, held: str, done: list[str], tmp_path: Path) -> None:
+    engine = made(tmp_path, [held])
+    assert execute(engine, f"[{kind}]\n{kind}Name=db\n", "ExecStart", f"x-{kind.lower()}.service").returncode == 0
+    assert (tmp_path / "done").read_text().splitlines() == done

@@ -84,7 +84,7 @@ case $s in running) "$@" healthcheck run "$0" >/dev/null 2>&1 && exit 0;; create
 """
 _ENSURE = """
 k=$1 t=$2; shift 2; i=0; while [ $i -lt $k ]; do set -- "$@" "$1"; shift; i=$((i+1)); done
-; (shift $(($# - k)); exec "$@" "$t" inspect "$0") >/dev/null 2>&1 && exit
+; [ "$(shift $(($# - k)); exec "$@" "$t" inspect -f '{{.Name}}' "$0" 2>/dev/null)" = "$0" ] && exit
 ; i=$(($# - k)); while [ $i -gt 0 ]; do set -- "$@" "$1"; shift; i=$((i-1)); done; exec "$@" "$0" >/dev/null
 """
 _REMOVE_NETWORK = f"""
