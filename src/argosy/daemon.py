@@ -112,7 +112,8 @@ def door(config: Config, address: str) -> str:
     """Where other machines ask this one, "" where they cannot."""
     if not config.tls.ca or config.api.door == "none":
         return ""
-    return config.api.door or f"{address}:{DOOR_PORT}"
+    host = f"[{address.strip('[]')}]" if ":" in address else address
+    return config.api.door or f"{host}:{DOOR_PORT}"
 
 
 async def run(config: Config, clock: Clock | None = None) -> None:

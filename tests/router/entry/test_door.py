@@ -182,6 +182,34 @@ async def test_over_mutual_tls_any_machine_of_the_cluster_may_be_asked_and_those
         assert len(await agents.ask()) == 2, "the doors of the machines are known by now"
 
 
+ODD = [
+    ("fd00::3:8700", "IPv6 without brackets"),
+    ("10.0.0.3:http", "a port by its name"),
+    ("10.0.0.3:99999", "a port that there is not"),
+    ("10.0.0.3/x", "a path"),
+    ("[x", "half a bracket"),
+]
+
+
+@pytest.mark.parametrize(("door", "why"), ODD, ids=[row[1] for row in ODD])
+async def test_a_machine_with_an_odd_door_is_told_of_and_only_its_door_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, door: str, why: str
+) -> None:
+    async with two_machines(tmp_path) as two:
+        own = await asyncio.to_thread(papers, tmp_path / "entry", two.authority, "entry-1")
+        context = await asyncio.to_thread(own.client)
+        await two.first.machine(M3, door=door)
+        endpoints = [f"https://{two.first.address('tls')}"]
+        agents = Agents(lambda: endpoints, CLOCK, context)
+        async with following(agents) as heard:
+            await until(lambda: "m3" in heard.members, "the machines are told of")
+            await two.first.own("POST", "/machines/m1/cordon")
+            await until(lambda: heard.members["m1"].cordoned, "it goes on")
+        endpoints[:] = ["https://127.0.0.1:1"]
+        assert len(await agents.ask()) == 3, "the other doors are known"
+        assert len([message for message in caplog.messages if f"the door of machine {M3} is left out" in message]) == 1
+
+
 async def test_one_with_a_certificate_of_another_authority_is_not_believed(tmp_path: Path, house: House) -> None:
     other = await asyncio.to_thread(create_authority, "other", time.time())
     async with two_machines(tmp_path / "two") as two:

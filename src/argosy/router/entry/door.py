@@ -106,6 +106,7 @@ class Agents:
         self._wait = wait
         self._patience = patience
         self._doors: dict[str, Agent] = {}
+        self._odd: set[str] = set()
         self._error = ""
 
     async def ask(self) -> list[Member]:
@@ -175,9 +176,18 @@ class Agents:
 
     def _learn(self, members: Sequence[Member]) -> None:
         if self._context is not None:
-            doors = {member.door: machine_name(member.id) for member in members if member.door}
-            found = {door: msgspec.structs.replace(agent(f"https://{door}", True), name=name) for door, name in doors.items()}
+            found = {member.door: door for member in members if member.door and (door := self._door(member)) is not None}
             self._doors = found or self._doors
+
+    def _door(self, member: Member) -> Agent | None:
+        """None where what a machine says of its door names no agent: the others are asked without it."""
+        try:
+            return msgspec.structs.replace(agent(f"https://{member.door}", True), name=machine_name(member.id))
+        except ArgosyError as error:
+            if member.door not in self._odd:
+                self._odd.add(member.door)
+                log.warning("the door of machine %s is left out: %s", member.id, error)
+            return None
 
     # --- one agent
 

@@ -1,0 +1,31 @@
+"""What a machine tells of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from argosy.config import Config
+from argosy.daemon import door
+
+DOORS = [
+    ("IPv4 is followed by the port", "10.0.0.1", "", "10.0.0.1:8700"),
+    ("IPv6 stands in brackets", "fd00::1", "", "[fd00::1]:8700"),
+    ("and in one pair of them", "[fd00::1]", "", "[fd00::1]:8700"),
+    ("what the operator says stands", "10.0.0.1", "10.9.0.1:9", "10.9.0.1:9"),
+    ("no door is none", "10.0.0.1", "none", ""),
+]
+
+
+@pytest.mark.parametrize(("sentence", "address", "said", "expected"), DOORS, ids=[row[0] for row in DOORS])
+def test_where_other_machines_ask_this_one(sentence: str, address: str, said: str, expected: str) -> None:
+    config = Config()
+    with_papers = msgspec.structs.replace(config.tls, ca=Path("/etc/argosy/ca.crt"))
+    config = msgspec.structs.replace(config, tls=with_papers, api=msgspec.structs.replace(config.api, door=said))
+    assert door(config, address) == expected
+
+
+def test_without_certificates_there_is_no_door() -> None:
+    assert door(Config(), "10.0.0.1") == ""
