@@ -25,7 +25,7 @@ EVERYTHING = {
 }
 """What the suite leaves out unless it is asked for."""
 
-FEWEST = 900
+FEWEST = 600
 """Cases that there are at least: a suite that could not begin passes nothing."""
 
 
