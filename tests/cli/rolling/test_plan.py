@@ -124,6 +124,18 @@ SEEN: list[tuple[str, Item, list[tuple[float, Health]], Stage]] = [
         [(59, Health(Verdict.WAITING, "1 of 3", done=1)), (60, Health(Verdict.WAITING, "1 of 3", done=1))],
         Stage.CHANGING,
     ),
+    (
+        "what comes and goes does not come on",
+        item("a", Stage.CHANGING, since=NOW),
+        [(10 * count, Health(Verdict.WAITING, "it is not served yet", done=count % 2)) for count in range(1, 8)],
+        Stage.FAILED,
+    ),
+    (
+        "nor what is healthy for moments",
+        item("a", Stage.CHANGING, since=NOW),
+        [(10 * count, Health(Verdict.WAITING, "it is not served yet", done=0) if count % 2 else GOOD) for count in range(1, 10)],
+        Stage.FAILED,
+    ),
     ("a healthy one that fails later has failed", item("a", Stage.READY), [(0, BAD)], Stage.FAILED),
     ("one that is in doubt later is waited for", item("a", Stage.SKIPPED), [(0, COMING)], Stage.CHANGING),
     ("put back and healthy", item("a", Stage.RESTORING), [(0, GOOD), (2, GOOD)], Stage.RESTORED),

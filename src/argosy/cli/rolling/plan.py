@@ -45,7 +45,7 @@ class Stage(StrEnum):
 class Item(msgspec.Struct, frozen=True):
     """One group on its way. `failure`: how it failed, if it ever did. `touched`: this run has changed it. `since`: when its stage began, or
     it last came on; `told`: when it was last told to change; `steady`: since when it has been healthy in the same `runs` (monotonic
-    seconds)."""
+    seconds). `done`: the most that was ever ready of it since it was told: what only comes and goes does not come on."""
 
     name: str
     stage: Stage = Stage.WAITING
@@ -154,7 +154,7 @@ def _seen(item: Item, health: Health, rules: Rules, now: float) -> Item:
     since = now if health.done > item.done else item.since
     if now - since >= rules.timeout:
         return _failed(item, f"not healthy after {rules.timeout:g} s: {health.text}")
-    return msgspec.structs.replace(item, reason=health.text, since=since, done=health.done, steady=None)
+    return msgspec.structs.replace(item, reason=health.text, since=since, done=max(item.done, health.done), steady=None)
 
 
 def _ready(item: Item, health: Health, rules: Rules, now: float) -> Item:
@@ -162,7 +162,7 @@ def _ready(item: Item, health: Health, rules: Rules, now: float) -> Item:
     if item.steady is not None and health.runs != item.runs:
         return _failed(item, "it ended soon after its start, and was started again")
     steady = now if item.steady is None else item.steady
-    item = msgspec.structs.replace(item, steady=steady, runs=health.runs, done=health.done)
+    item = msgspec.structs.replace(item, steady=steady, runs=health.runs, done=max(item.done, health.done))
     if now - steady < rules.steady:
         return msgspec.structs.replace(item, reason="healthy, and watched for a moment")
     stage = Stage.RESTORED if item.stage is Stage.RESTORING else Stage.READY
