@@ -130,7 +130,7 @@ def farewell(entry: str) -> None:
         ("why hello@1", "why it is where it is"),
         ("journal -f hello-announce@1", "follow a log from wherever it is written"),
         ("start hello@3", "a third instance; the machine that is free takes it"),
-        ("lab exec m1 -- systemctl status", "run something on a machine"),
+        ("lab exec m1 -- ps ax", "run something on a machine"),
     ):
         print(f"  .venv/bin/argosy {command:<36} {what}")
     print(f"  {f'curl -H Host:{HOST} {entry}':<53} ask through the entry")
