@@ -201,6 +201,15 @@ class QuadletContract:
         await ground.running(name)
         assert time.monotonic() - begun > 0.5
 
+    @pytest.mark.parametrize("lines", [(), ("HealthCmd=true", "Notify=healthy")], ids=["started", "healthy"])
+    async def test_a_container_that_cannot_start_fails_at_once(self, ground: QuadletGround, lines: tuple[str, ...]) -> None:
+        begun = time.monotonic()
+        name = await ground.run(container("Exec=/no/such/program", *lines, service=["Restart=no"]))
+        ended = await ground.ended(name)
+        assert (ended.active, ended.result) == ("failed", "exit-code")
+        assert time.monotonic() - begun < 30  # half of TimeoutStartSec=
+        await ground.gone(name)
+
     async def test_volumes_and_networks_are_made_once_and_used(self, ground: QuadletGround) -> None:
         volume = ground.name("data-volume")
         own = f"systemd-{volume.removesuffix('-volume.service')}"

@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from argosy.unit.command import arguments, commands
 from argosy.unit.parse import parse
 from argosy.unit.quadlet.engine import Engine
+from argosy.unit.quadlet.keys import EngineKind
 from argosy.unit.quadlet.service import translate
 from argosy.unit.specifiers import Specifiers
 
@@ -29,11 +31,17 @@ line=$(find)
 case $1 in
 ls) awk -v p="${last#name=}" '$2 ~ p { print $1 }' held;;
 kill|stop) [ -z "$line" ] || echo "$1 $line" >>done;;
-inspect) [ -n "$line" ] && echo "${line#* }";;
+inspect) [ -n "$line" ] && case "$*" in *State*) echo look >>done; exec cat state;; esac
+    [ -n "$line" ] && echo "${line#* }";;
+healthcheck) exit "$(cat well)";;
 create) echo "create $last" >>done;;
 rm) [ -n "$line" ] || exit 1; echo "$1 $line" >>done; grep -v "^$line$" held >left; mv left held;;
 esac
 """
+
+
+GONE = "4194305"
+"""No process has this id: it is beyond the greatest."""
 
 
 def made(tmp_path: Path, held: Sequence[str]) -> Engine:
@@ -98,3 +106,38 @@ def test_a_volume_is_there_if_its_name_is_and_not_the_beginning_of_anothers(kind
     engine = made(tmp_path, [held])
     assert execute(engine, f"[{kind}]\n{kind}Name=db\n", "ExecStart", f"x-{kind.lower()}.service").returncode == 0
     assert (tmp_path / "done").read_text().splitlines() == done
+
+
+WAITED: Sequence[tuple[str, str, str, dict[str, str], int]] = [
+    # sentence, line, state of the container, environment, exit status
+    ("a client that is gone starts nothing: its own status tells", "", "created", {"MAINPID": GONE}, 0),
+    ("so does one that was gone before", "", "created", {}, 0),
+    ("a container that runs has started", "", "running", {"MAINPID": GONE}, 0),
+    ("one that never starts does not become healthy", "Notify=healthy", "created", {"MAINPID": GONE}, 1),
+    ("nor does one without its client", "Notify=healthy", "running starting", {"MAINPID": GONE}, 1),
+    ("one that is healthy is", "Notify=healthy", "running healthy", {}, 0),
+]
+
+
+@pytest.mark.parametrize(("sentence", "line", "state", "environ", "status"), WAITED, ids=[row[0] for row in WAITED])
+@pytest.mark.parametrize("kind", ["docker", "podman"])
+def test_a_start_is_waited_for_as_long_as_the_client_lives(
+    sentence: str, line: str, state: str, environ: dict[str, str], status: int, kind: EngineKind, tmp_path: Path
+) -> None:
+    engine = msgspec.structs.replace(made(tmp_path, ["aaa db"]), kind=kind)
+    (tmp_path / "state").write_text(f"{state if kind == 'docker' else state.partition(' ')[0]}\n")
+    (tmp_path / "well").write_text("0" if state.endswith("healthy") else "1")
+    ended = execute(engine, f"{DB}HealthCmd=true\n{line}\n", "ExecStartPost", **environ)
+    assert ended.returncode == status, sentence
+    assert (tmp_path / "done").read_text() == "look\n", "it waits no longer"
+
+
+@pytest.mark.parametrize("line", ["", "Notify=healthy"])
+def test_a_start_is_waited_for_while_the_client_lives(line: str, tmp_path: Path) -> None:
+    engine = made(tmp_path, ["aaa db"])
+    (tmp_path / "state").write_text("created\n")
+    (tmp_path / "sleep").unlink()
+    (tmp_path / "sleep").write_text("#!/bin/sh\necho running healthy >${0%/*}/state\n")
+    (tmp_path / "sleep").chmod(0o700)
+    ended = execute(engine, f"{DB}HealthCmd=true\n{line}\n", "ExecStartPost", MAINPID=str(os.getpid()))
+    assert (ended.returncode, (tmp_path / "done").read_text()) == (0, "look\nlook\n")

@@ -70,16 +70,18 @@ _STOP = f"""
 """
 _STARTED = """
 while s=$("$@" container inspect -f '{{.State.Status}}' "$0" 2>/dev/null); do
-case $s in created|configured|initialized) sleep 0.1;; *) exit 0;; esac; done; :
+case $s in created|configured|initialized);; *) exit 0;; esac; kill -0 "$MAINPID" 2>/dev/null || exit 0; sleep 0.1; done; :
 """
 _HEALTHY = """
 while s=$("$@" container inspect -f '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$0" 2>/dev/null); do
-case $s in 'running healthy') exit 0;; running*|created*) sleep 0.3;; *) break;; esac; done
+case $s in 'running healthy') exit 0;; running*|created*);; *) break;; esac
+; [ -z "$MAINPID" ] || kill -0 "$MAINPID" 2>/dev/null || break; sleep 0.3; done
 ; echo 'the container has ended before it was healthy' >&2; exit 1
 """
 _HEALTHY_PODMAN = """
 while s=$("$@" container inspect -f '{{.State.Status}}' "$0" 2>/dev/null); do
-case $s in running) "$@" healthcheck run "$0" >/dev/null 2>&1 && exit 0;; created|configured|initialized);; *) break;; esac; sleep 0.3; done
+case $s in running) "$@" healthcheck run "$0" >/dev/null 2>&1 && exit 0;; created|configured|initialized);; *) break;; esac
+; [ -z "$MAINPID" ] || kill -0 "$MAINPID" 2>/dev/null || break; sleep 0.3; done
 ; echo 'the container has ended before it was healthy' >&2; exit 1
 """
 _ENSURE = """
