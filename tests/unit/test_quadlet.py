@@ -185,6 +185,21 @@ DIFFERENT: Sequence[tuple[str, Sequence[str], list[str], list[str]]] = [
         ["--health-cmd", '["CMD","a","it\'s"]', "i"],
         ["--health-cmd", "'a' 'it'\\''s'", "i"],
     ),
+    *(
+        (
+            f"a check of one word is the shell's: {value}",
+            [f"HealthCmd={value}"],
+            ["--health-cmd", value, "i"],
+            ["--health-cmd", "a || b", "i"],
+        )
+        for value in ('["CMD-SHELL","a || b"]', '["a || b"]', "CMD-SHELL a || b", "cmd-shell a || b")
+    ),
+    ("a check in words", ["HealthCmd=CMD a  $$b"], ["--health-cmd", "CMD a  $b", "i"], ["--health-cmd", "'a' '$b'", "i"]),
+    ("a list is words", ['HealthCmd=["a","b c"]'], ["--health-cmd", '["a","b c"]', "i"], ["--health-cmd", "'a' 'b c'", "i"]),
+    *(
+        (f"no check: {value}", [f"HealthCmd={value}"], ["--health-cmd", value, "i"], ["--no-healthcheck", "i"])
+        for value in ("NONE", '["NONE"]', "None")
+    ),
     ("no check", ["HealthCmd=none"], ["--health-cmd", "none", "i"], ["--no-healthcheck", "i"]),
     (
         "Podman makes writable folders by itself",
@@ -253,6 +268,7 @@ REFUSED: Sequence[tuple[str, str, EngineKind | None, str]] = [
     ("Docker has no secrets", "Image=i\nSecret=s", "docker", "swarm"),
     ("Docker's mounts are of three types", "Image=i\nMount=type=image,source=a,dst=/a", "docker", "type image"),
     ("and know fewer options", "Image=i\nMount=type=bind,source=/a,dst=/a,relabel=shared", "docker", "'relabel'"),
+    ("a check of nothing is none", "Image=i\nHealthCmd=CMD", "docker", "no command"),
     ("systemd does not become another user", "Image=i\n[Service]\nUser=me", None, "write it in [Container]"),
     ("what is started is the container", "Image=i\n[Service]\nExecStart=/bin/true", None, "write Exec= in [Container]"),
     ("its type is given", "Image=i\n[Service]\nType=forking", None, "notify or oneshot"),

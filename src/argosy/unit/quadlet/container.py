@@ -208,14 +208,11 @@ class _Maker:
         value = self.last("HealthCmd")
         if not value:
             return
-        listed = _json_list(value)
-        if self.docker and value == "none":
-            self.flag("HealthCmd", "--no-healthcheck")
-        elif self.docker and listed:
-            listed = listed[1:] if listed[0] in ("CMD", "CMD-SHELL") else listed
-            self.flag("HealthCmd", "--health-cmd", " ".join("'" + word.replace("'", "'\\''") + "'" for word in listed))
+        check = _docker_check(value) if self.docker else value
+        if check:
+            self.flag("HealthCmd", "--health-cmd", check)
         else:
-            self.flag("HealthCmd", "--health-cmd", value)
+            self.flag("HealthCmd", "--no-healthcheck")
 
     def notify(self, way: str) -> None:
         value = self.last("Notify")
@@ -460,6 +457,29 @@ def _json_list(value: str) -> list[str]:
     except ValueError:
         return []
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else []
+
+
+def _docker_check(value: str) -> str:
+    """A HealthCmd= as the command of the shell that Docker runs it by; "" for no check. Podman reads a JSON list or a first word CMD (an
+    exact argument list), CMD-SHELL (a command of the shell) and NONE, in any letters (MakeHealthCheckFromCli in its specgenutil)."""
+    listed = _json_list(value)
+    first, *rest = listed or value.split(" ", 1)
+    match first.upper():
+        case "NONE":
+            return ""
+        case "CMD":
+            check = _for_shell(rest if listed else " ".join(rest).split())
+        case "CMD-SHELL":
+            check = " ".join(rest)
+        case _:
+            check = _for_shell(listed) if len(listed) > 1 else listed[0] if listed else value
+    if not check.strip():
+        raise InvalidUnit(f"HealthCmd={shown(value)} has no command")
+    return check
+
+
+def _for_shell(listed: list[str]) -> str:
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in listed)
 
 
 def _target(volume: str) -> str:
