@@ -117,6 +117,25 @@ async def test_a_file_follows_the_machines_and_changes_in_quick_succession_are_o
         assert file.written == ["m1", "m2"]
 
 
+async def test_a_pool_that_has_lost_all_of_its_machines_keeps_them_while_others_follow(clock: FakeClock) -> None:
+    """The routers' reports are gone for a moment, and the machines are not: what is carried by TCP follows, what routers serve stays."""
+    file = MemoryFile()
+    shown = Publisher(
+        Wanted(tcp=(("0.0.0.0:5432", 5432),)),
+        lambda chosen: " ".join(f"{pool.name}={'+'.join(server.name for server in pool.servers)}" for pool in chosen),
+        file,
+        clock,
+    )
+    task = asyncio.create_task(shown.run())
+    for now in ([member(1), member(2)], [member(1, router=None)], [], [member(3)]):
+        shown.know(now, "unix:///x")
+        await clock.advance(GATHER)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert file.written == ["http=m1+m2 tcp:5432=m1+m2", "http=m1+m2 tcp:5432=m1", "http=m3 tcp:5432=m3"]
+
+
 async def test_a_file_that_is_refused_is_tried_again(clock: FakeClock) -> None:
     file = MemoryFile()
     file.refuse = True

@@ -20,7 +20,22 @@ from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router.base import Proxy
 from argosy.router.entry import metrics
-from argosy.router.entry.plan import Backend, Left, Member, Plan, Pool, Seen, Silent, Unhealthy, Wanted, check_wanted, judged, plan, pools
+from argosy.router.entry.plan import (
+    Backend,
+    Left,
+    Member,
+    Plan,
+    Pool,
+    Seen,
+    Silent,
+    Unhealthy,
+    Wanted,
+    believed,
+    check_wanted,
+    judged,
+    plan,
+    pools,
+)
 from argosy.router.entry.probe import probe, sever
 from argosy.router.entry.render import render_nginx
 from argosy.router.guard import guard, tend
@@ -99,12 +114,9 @@ class Entry:
     def know(self, members: Sequence[Member], source: str = "") -> None:
         """The machines that are alive now, as `source` says. That a pool has lost all of its machines at once is not believed: then it is
         rather the store that has lost them for a moment."""
-        fresh = plan(members, self._wanted)
-        filled = {backend.pool for backend in fresh.backends}
-        kept = [backend for backend in self._plan.backends if backend.pool not in filled]
+        fresh, kept = believed(self._plan, plan(members, self._wanted))
         if kept:
-            log.warning("%s tells of no machine for %s: going on with those that are known", source, kept[0].pool)
-        fresh = Plan(tuple(sorted((*fresh.backends, *kept))), fresh.left)
+            log.warning("%s tells of no machine for %s: going on with those that are known", source, ", ".join(kept))
         _tell(self._plan, fresh)
         self._members, self._plan = (tuple(members) if not kept else self._members), fresh
         keys = {key(backend) for backend in fresh.backends}

@@ -167,6 +167,14 @@ def plan(members: Sequence[Member], wanted: Wanted) -> Plan:
     return Plan(tuple(sorted(set(backends))), tuple(sorted(set(left))))
 
 
+def believed(known: Plan, fresh: Plan) -> tuple[Plan, tuple[str, ...]]:
+    """What to go on with, and the pools whose known machines are kept: that a pool has lost all of its machines at once is not believed,
+    for then it is rather the store that has lost them for a moment."""
+    filled = {backend.pool for backend in fresh.backends}
+    kept = [backend for backend in known.backends if backend.pool not in filled]
+    return Plan(tuple(sorted((*fresh.backends, *kept))), fresh.left), tuple(dict.fromkeys(backend.pool for backend in kept))
+
+
 def labels(members: Sequence[Member]) -> Mapping[str, str]:
     """What each machine is called in configurations, by its id: its name, as far as it is a plain word that no other machine has."""
     named = Counter(member.name for member in members)

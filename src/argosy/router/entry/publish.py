@@ -8,7 +8,7 @@ from typing import Protocol
 
 from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock, Wake
-from argosy.router.entry.plan import Member, Plan, Pool, Wanted, plan, pools
+from argosy.router.entry.plan import Member, Plan, Pool, Wanted, believed, plan, pools
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,8 @@ class File(Protocol):
 
 
 class Publisher:
-    """`run` for ever writes what `render` makes of the machines that `know` was told of. An empty pool is not believed, as in Entry."""
+    """`run` for ever writes what `render` makes of the machines that `know` was told of. That a pool has lost
+    all of its machines at once is not believed, as in Entry."""
 
     def __init__(self, wanted: Wanted, render: Callable[[Sequence[Pool]], str], file: File, clock: Clock) -> None:
         self._wanted = wanted
@@ -33,11 +34,12 @@ class Publisher:
         self._wake = Wake()
 
     def know(self, members: Sequence[Member], source: str = "") -> None:
-        fresh = plan(members, self._wanted)
-        if not fresh.backends and self._plan is not None and self._plan.backends:
-            log.warning("%s tells of no machine that belongs here: going on with those that are known", source)
-            return
-        self._plan = fresh
+        known = self._plan
+        self._plan, kept = believed(known or Plan(), plan(members, self._wanted))
+        if kept:
+            log.warning("%s tells of no machine for %s: going on with those that are known", source, ", ".join(kept))
+            if known and known.backends == self._plan.backends:
+                return
         self._wake.set()
 
     async def run(self) -> None:
