@@ -269,6 +269,12 @@ REFUSED: Sequence[tuple[str, str, EngineKind | None, str]] = [
     ("Docker's mounts are of three types", "Image=i\nMount=type=image,source=a,dst=/a", "docker", "type image"),
     ("and know fewer options", "Image=i\nMount=type=bind,source=/a,dst=/a,relabel=shared", "docker", "'relabel'"),
     ("a check of nothing is none", "Image=i\nHealthCmd=CMD", "docker", "no command"),
+    ("a mount is one line", 'Image=i\nMount="type=bind,source=/a\\n,dst=/b"', None, "no line of CSV"),
+    ("nor has it a carriage return", 'Image=i\nMount="type=bind,\\rsource=/a"', None, "no line of CSV"),
+    ("lists have a depth", "Image=i\nHealthCmd=" + "[" * 100_000, "docker", "too deeply"),
+    ("so have entry points", "Image=i\nEntrypoint=" + "[" * 100_000, None, "too deeply"),
+    ("a time has an end", "Image=i\nStopTimeout=" + "9" * 5000, None, "no number of seconds"),
+    ("and is in digits", "Image=i\nStopTimeout=٣", None, "no number of seconds"),
     ("systemd does not become another user", "Image=i\n[Service]\nUser=me", None, "write it in [Container]"),
     ("what is started is the container", "Image=i\n[Service]\nExecStart=/bin/true", None, "write Exec= in [Container]"),
     ("its type is given", "Image=i\n[Service]\nType=forking", None, "notify or oneshot"),
@@ -469,6 +475,12 @@ def test_volumes_and_networks_are_made_if_they_are_not_there(sentence: str, text
         (words,) = argv(made, "ExecStart")
         assert words[3:] == ["systemd-x", "1", kind, engine.program, *expected], sentence
         assert [parse(made).last("Service", key) for key in ("Type", "RemainAfterExit")] == ["oneshot", "yes"]
+
+
+def test_the_owner_of_a_volume_is_a_number_of_a_user() -> None:
+    for value in ("someone", "9" * 5000):
+        with pytest.raises(InvalidUnit, match="of a volume is no number"):
+            translated(f"[Volume]\nDevice=tmpfs\nType=tmpfs\nUser={value}\n", DOCKER, "x-volume.service")
 
 
 def test_volumes_and_networks_are_wanted_everywhere_and_made_until_they_are() -> None:

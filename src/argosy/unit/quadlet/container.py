@@ -292,7 +292,7 @@ class _Maker:
 
     def mounts(self, way: str) -> None:
         for value in arguments(self.file, SECTION, "Mount"):
-            fields = next(csv.reader([value]), [])
+            fields = _mount_fields(value)
             options = dict(field.partition("=")[::2] for field in fields)
             kind = options.get("type", "volume")
             if kind not in _MOUNT_TYPES["podman"]:
@@ -456,6 +456,8 @@ def _json_list(value: str) -> list[str]:
         found = json.loads(value)
     except ValueError:
         return []
+    except RecursionError:
+        raise InvalidUnit(f"{shown(value)} is nested too deeply") from None
     return found if isinstance(found, list) and all(isinstance(word, str) for word in found) else []
 
 
@@ -480,6 +482,13 @@ def _docker_check(value: str) -> str:
 
 def _for_shell(listed: list[str]) -> str:
     return " ".join("'" + word.replace("'", "'\\''") + "'" for word in listed)
+
+
+def _mount_fields(mount: str) -> list[str]:
+    try:
+        return next(csv.reader([mount]), [])
+    except csv.Error as error:
+        raise InvalidUnit(f"Mount={shown(mount)} is no line of CSV: {error}") from None
 
 
 def _target(volume: str) -> str:

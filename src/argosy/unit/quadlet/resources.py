@@ -95,7 +95,7 @@ class _Maker:
 
     def number(self, name: str) -> int:
         value = self.last(name)
-        if not (value.isascii() and value.isdecimal()) and value != "root":
+        if (not (value.isascii() and value.isdecimal()) or len(value) > 10) and value != "root":
             raise InvalidUnit(f"{name}={shown(value)} of a volume is no number, and names are known to each machine differently")
         return 0 if value == "root" else int(value)
 

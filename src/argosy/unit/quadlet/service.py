@@ -326,7 +326,7 @@ def _stop_timeout(file: UnitFile) -> str | None:
     wanted = last(file, "Container", "StopTimeout")
     if not wanted:
         return None
-    if not wanted.isdecimal():
+    if not (wanted.isascii() and wanted.isdecimal()) or len(wanted) > 9:
         raise InvalidUnit(f"StopTimeout={shown(wanted)} is no number of seconds")
     for name in ("TimeoutStopSec", "TimeoutSec"):
         given = file.last("Service", name)
