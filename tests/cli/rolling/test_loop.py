@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from argosy.cli.client import Client
+from argosy.cli.client import Client, Unreachable
 from argosy.cli.rolling.groups import Group
 from argosy.cli.rolling.loop import Rollout
 from argosy.cli.rolling.plan import Rules, Stage
@@ -90,6 +90,99 @@ def test_a_store_that_is_away_for_a_while_is_waited_for() -> None:
     cluster = Cluster(away)
     assert cluster.rollout().run().good
     assert cluster.now > 1010
+
+
+def awaiting(cluster: Cluster, *, written: bool, seconds: float, per_unit: bool = False) -> Callable[..., Any]:
+    """Asking the cluster, whose store is away for so many seconds when b.service is told first; what it is told is `written` or not."""
+    ask, begun = cluster.ask, [0.0]
+
+    def asked(method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+        if method != "POST" or body["units"][0]["name"] != "b.service":
+            return ask(method, path, body, timeout)
+        begun[0] = begun[0] or cluster.now
+        if cluster.now - begun[0] >= seconds:
+            return ask(method, path, body, timeout)
+        if written:
+            ask(method, path, body, timeout)
+        if per_unit:
+            return {"results": [{"name": "b.service", "error": {"code": 503, "message": "the store is away"}}]}
+        raise StoreUnavailable("the store is away")
+
+    return asked
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["update", "restart"])
+@pytest.mark.parametrize("per_unit", [False, True], ids=["no answer", "an answer of the unit"])
+@pytest.mark.parametrize("written", [False, True], ids=["not written", "written all the same"])
+def test_a_store_that_is_away_when_a_unit_is_told_is_asked_again_and_writes_it_once(written: bool, per_unit: bool, restart: bool) -> None:
+    cluster = Cluster()
+    changes = restarts(NAMES, cluster.units).changes if restart else CHANGES
+    cluster.ask = awaiting(cluster, written=written, seconds=5.0, per_unit=per_unit)  # type: ignore[method-assign]
+    report = cluster.rollout(changes=changes).run()
+    assert (report.good, report.reason) == (True, "all are as wished and healthy")
+    assert [wish["name"] for wish in cluster.told] == list(NAMES)
+    assert {unit["launch"] for unit in cluster.units.values()} == {2}
+
+
+def test_what_was_written_without_an_answer_is_put_back_at_its_revision() -> None:
+    cluster = Cluster()
+    cluster.ask = awaiting(cluster, written=True, seconds=5.0)  # type: ignore[method-assign]
+    put = cluster.unit
+
+    def failing(name: str, launch: int, hash: str, active: str = "active") -> dict[str, Any]:
+        return put(name, launch, hash, "failed" if (name, hash) == ("b.service", "new") else active)
+
+    cluster.unit = failing  # type: ignore[method-assign]
+    report = cluster.rollout(Rules(timeout=30.0, steady=2.0, rollback=True)).run()
+    assert (report.good, report.having(Stage.RESTORED)) == (False, list(NAMES))
+    assert [(wish["name"], wish["text"], wish["revision"]) for wish in cluster.told][1:] == [
+        ("b.service", "new", 1),
+        ("b.service", "old", 2),
+        ("a.service", "old", 2),
+    ]
+
+
+def test_one_that_is_written_only_after_the_look_is_found_when_it_is_refused_the_second_time() -> None:
+    cluster = Cluster()
+    ask = cluster.ask
+    late: list[Any] = []
+
+    def asked(method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+        if method == "POST" and body["units"][0]["name"] == "b.service":
+            if not late:
+                late.append(body)
+                raise Unreachable("the agent gave no answer")
+            ask("POST", path, late[0])
+        return ask(method, path, body, timeout)
+
+    cluster.ask = asked  # type: ignore[method-assign]
+    report = cluster.rollout().run()
+    assert (report.good, len(cluster.told)) == (True, 2)
+
+
+def test_a_store_that_stays_away_when_a_unit_is_told_ends_it_when_its_time_is_up() -> None:
+    cluster = Cluster()
+    cluster.ask = awaiting(cluster, written=False, seconds=1e9)  # type: ignore[method-assign]
+    report = cluster.rollout().run()
+    assert (report.good, report.reason) == (False, "b.service: the store is away")
+    assert 1030 <= cluster.now < 1040
+
+
+def test_somebody_elses_text_that_came_while_the_store_was_away_is_not_taken_for_ours() -> None:
+    cluster = Cluster()
+    ask = awaiting(cluster, written=False, seconds=5.0)
+
+    def asked(method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+        try:
+            return ask(method, path, body, timeout)
+        except StoreUnavailable:
+            cluster.units["b.service"] |= {"hash": "theirs", "revision": 9}
+            raise
+
+    cluster.ask = asked  # type: ignore[method-assign]
+    report = cluster.rollout().run()
+    assert (report.good, report.reason) == (False, "b.service: it stands at revision 9, not at 1")
+    assert cluster.units["b.service"]["hash"] == "theirs"
 
 
 def test_one_that_is_away_from_the_beginning_is_said_at_once() -> None:

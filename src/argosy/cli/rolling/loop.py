@@ -14,9 +14,28 @@ from argosy.cli.cluster import UNITS, View, machines, units
 from argosy.cli.progress import Progress
 from argosy.cli.rolling.groups import Group
 from argosy.cli.rolling.health import Asked, Scene, asked_now, health
-from argosy.cli.rolling.plan import Finish, Health, Items, Restore, Rules, Stage, Touch, Verdict, Wait, begin, begun, broken, plan, seen
+from argosy.cli.rolling.plan import (
+    LOOK,
+    Finish,
+    Health,
+    Items,
+    Restore,
+    Rules,
+    Stage,
+    Touch,
+    Verdict,
+    Wait,
+    begin,
+    begun,
+    broken,
+    plan,
+    seen,
+)
 from argosy.cli.rolling.wanted import Change
 from argosy.errors import ArgosyError, StoreUnavailable
+
+AWAY = (StoreUnavailable, Unreachable)
+"""The cluster gives no answer now, and may have done what it was asked."""
 
 UNSEEN = Health(Verdict.WAITING, "what it was told has not been seen yet")
 
@@ -119,7 +138,7 @@ class Rollout:
         """The same; a cluster that does not answer shows nothing new, and the groups' time runs."""
         try:
             self._look(pause)
-        except (StoreUnavailable, Unreachable) as error:
+        except AWAY as error:
             self._progress.say(error.message)
             self._index = 0
             self._sleep(pause)
@@ -146,23 +165,73 @@ class Rollout:
 
     def _tell(self, group: Group, reason: str, *, back: bool) -> None:
         changed = [self._changes[name] for name in group.units if name in self._changes]
-        wishes = [self._wish(change, back) for change in changed]
         self._say(f"{group.name}: {_deed(changed, back)}, {reason}")
         hashes = {change.name: change.before_hash if back else change.hash for change in changed if change.text}
         before = self._scene
         self._move(begun(self._items, group.name, self._monotonic(), restoring=back))
-        try:
-            results = self._client.ask("POST", UNITS, {"units": wishes})["results"]
-        except ArgosyError as error:
-            self._move(broken(self._items, group.name, _words(error), touched=isinstance(error, (StoreUnavailable, Unreachable))))
-            return
-        launches, refusal = self._learn(changed, results)
+        launches: dict[str, int] = {}
+        left, refusal = self._write(changed, back, launches)
         if refusal is not None:
-            written = any(not result.get("error") for result in results)
-            self._move(broken(self._items, group.name, _words(refusal), touched=written))
+            touched = len(left) < len(changed) or isinstance(refusal, AWAY)
+            self._move(broken(self._items, group.name, _words(refusal), touched=touched))
             return
         self._asked[group.name] = asked_now(group, before, launches, hashes)
         self._look_on(0.0)
+
+    def _write(self, changed: Sequence[Change], back: bool, launches: dict[str, int]) -> tuple[Sequence[Change], ArgosyError | None]:
+        """What is not written, and why it is refused; `launches` are filled with those that were told. A cluster that does not answer is
+        asked again, for as long as a group may take: what it was told before may be written all the same, and is looked for then."""
+        ends = self._monotonic() + self._rules.timeout
+        before = self._scene
+        left, refusal = self._post(changed, back, launches)
+        away = isinstance(refusal, AWAY)
+        while away and left and refusal is not None:
+            if isinstance(refusal, AWAY):
+                if self._monotonic() >= ends:
+                    break
+                self._progress.say(refusal.message)
+                self._sleep(LOOK)
+            self._look_on(0.0)
+            still = [change for change in left if not self._found(change, before, back, launches)]
+            if not isinstance(refusal, AWAY) and len(still) == len(left):
+                break
+            left, refusal = self._post(still, back, launches) if still else ([], None)
+        return left, refusal
+
+    def _post(self, changed: Sequence[Change], back: bool, launches: dict[str, int]) -> tuple[Sequence[Change], ArgosyError | None]:
+        """The same of one try."""
+        try:
+            results = self._client.ask("POST", UNITS, {"units": [self._wish(change, back) for change in changed]})["results"]
+        except ArgosyError as error:
+            return changed, error
+        left = []
+        refusals = []
+        for change, result in zip(changed, results, strict=True):
+            if result.get("error"):
+                left.append(change)
+                refusals.append(meant(result["error"]["code"], result["error"]))
+            else:
+                self._told(change, result, launches)
+        return left, min(refusals, key=lambda refusal: isinstance(refusal, AWAY), default=None)
+
+    def _told(self, change: Change, written: View, launches: dict[str, int]) -> None:
+        self._revisions[change.name] = written.get("revision", 0)
+        if change.restarts:
+            launches[change.name] = written.get("launch", 0)
+
+    def _found(self, change: Change, before: Scene, back: bool, launches: dict[str, int]) -> bool:
+        """Whether the unit is seen to stand as it was told, though no answer said so: then that is learnt."""
+        unit, old = self._scene.units.get(change.name), before.units.get(change.name, {})
+        if unit is None or unit.get("revision", 0) <= self._revisions.get(change.name, change.revision):
+            return False
+        as_told = (
+            unit.get("hash", "") == (change.before_hash if back else change.hash) if change.text else unit.get("hash") == old.get("hash"),
+            unit.get("target") == old.get("target"),
+            unit.get("launch", 0) == old.get("launch", 0) + change.restarts,
+        )
+        if all(as_told):
+            self._told(change, unit, launches)
+        return all(as_told)
 
     def _wish(self, change: Change, back: bool) -> dict[str, Any]:
         """On the condition that nobody else has written the unit since it was chosen, or since this run wrote it."""
@@ -172,19 +241,6 @@ class Rollout:
         if change.restarts:
             wish["restart"] = True
         return wish
-
-    def _learn(self, changed: Sequence[Change], results: Sequence[View]) -> tuple[dict[str, int], ArgosyError | None]:
-        """The launches that were told, and the first refusal."""
-        launches: dict[str, int] = {}
-        refusal = None
-        for change, result in zip(changed, results, strict=True):
-            if result.get("error"):
-                refusal = refusal or meant(result["error"]["code"], result["error"])
-                continue
-            self._revisions[change.name] = result.get("revision", 0)
-            if change.restarts:
-                launches[change.name] = result.get("launch", 0)
-        return launches, refusal
 
 
 def _words(error: ArgosyError) -> str:
