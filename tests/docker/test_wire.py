@@ -169,6 +169,37 @@ async def test_a_message_that_is_no_json_is_told_as_it_is(folder: Path) -> None:
             await client.start("web")
 
 
+@pytest.mark.parametrize(
+    ("given", "said", "expected"),
+    [(None, {}, "10"), (None, {"StopTimeout": 0}, "0"), (None, {"StopTimeout": -1}, "-1"), (3, {"StopTimeout": 60}, "3"), (-1, {}, "0")],
+)
+async def test_a_container_is_given_the_time_that_it_or_the_caller_names(
+    folder: Path, given: int | None, said: dict[str, int], expected: str
+) -> None:
+    asked: list[str] = []
+
+    async def engine(request: web.Request) -> web.Response:
+        if request.path == "/version":
+            return web.json_response(VERSION)
+        if request.method == "GET":
+            return web.json_response({"Config": said})
+        asked.append(request.query["t"])
+        return web.Response(status=204)
+
+    async with server(folder, engine) as url, DockerClient(url) as client:
+        await client.stop("web", grace=given)
+    assert asked == [expected]
+
+
+async def test_a_proxy_without_an_engine_behind_it_is_an_engine_that_is_away(folder: Path) -> None:
+    async def proxy(request: web.Request) -> web.Response:
+        return web.Response(status=503, text="<html>No server is available</html>")
+
+    async with server(folder, proxy) as url, DockerClient(url) as client:
+        with pytest.raises(DockerUnavailable, match="answered 503"):
+            await client.containers()
+
+
 async def test_an_answer_that_breaks_off_is_no_answer(folder: Path) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         if request.path == "/version":

@@ -74,7 +74,11 @@ class DockerClient:
     async def stop(self, name: str, *, grace: int | None = None) -> None:
         path, what = _container(name), f"stop container {name}"
         if grace is None:
-            grace = int((await self.container(name)).get("Config", {}).get("StopTimeout") or DEFAULT_GRACE)
+            said = ((await self.container(name)).get("Config") or {}).get("StopTimeout")
+            grace = DEFAULT_GRACE if said is None else int(said)
+            if grace < 0:  # the container says that it is to be waited for, however long it takes
+                await self._wire.call(what, "POST", f"{path}/stop", params={"t": "-1"}, timeout=float("inf"))
+                return
         # an engine takes a negative time for "for ever"
         await self._wire.call(what, "POST", f"{path}/stop", params={"t": str(max(0, grace))}, timeout=self._wire.timeout + max(0, grace))
 

@@ -158,7 +158,10 @@ class FakeDocker:
         if not container.running:
             container.stopped_by_hand = True
             return
-        seconds = container.config.get("StopTimeout") or DEFAULT_GRACE if grace is None else max(0, grace)
+        said = container.config.get("StopTimeout")
+        seconds = (DEFAULT_GRACE if said is None else said) if grace is None else max(0, grace)
+        if seconds < 0:
+            seconds = float("inf")
         container.stopped_by_hand = True
         self._host.signal(container, container.stop_signal)
         ended = asyncio.create_task(self._host.ended(container, f"stop container {name}"))

@@ -18,6 +18,10 @@ from argosy.errors import DockerUnavailable
 MAX_HEAD = 64 << 10
 
 
+ANSWER = 60.0
+"""Seconds until an engine agrees or refuses."""
+
+
 @contextlib.asynccontextmanager
 async def hijacked(
     where: Endpoint, tls: ssl.SSLContext | None, what: str, path: str, body: Json
@@ -32,7 +36,8 @@ async def hijacked(
         content = json.dumps(body).encode()
         head = f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
-        status = await _status(reader)
+        async with asyncio.timeout(ANSWER):
+            status = await _status(reader)
         if status not in (101, 200):
             said = await reader.read(MAX_MESSAGE)
             start = said.find(b"{")
@@ -58,6 +63,6 @@ async def _connect(where: Endpoint, tls: ssl.SSLContext | None) -> tuple[asyncio
 async def _status(reader: asyncio.StreamReader) -> int:
     head = await reader.readuntil(b"\r\n\r\n")
     words = head.split(None, 2)
-    if not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         raise EOFError(f"no HTTP: {head[:40]!r}")
     return int(words[1])

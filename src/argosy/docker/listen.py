@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from argosy.docker.base import Anew, Change, Filters, Json
 from argosy.docker.streams import Lines
 from argosy.docker.wire import Wire, filters_text
-from argosy.errors import ArgosyError, DockerUnavailable
+from argosy.errors import ArgosyError, DockerUnavailable, RuntimeFailed
 from argosy.reconcile import Backoff
 
 LIMIT = 10_000
@@ -78,7 +78,7 @@ async def listen(wire: Wire, feed: Feed, filters: Filters | None) -> None:
             try:
                 await ear.hear(filters)
                 reason = "the engine ended the stream"
-            except DockerUnavailable as error:
+            except (DockerUnavailable, RuntimeFailed) as error:  # an engine in trouble says 500, and later not
                 reason = error.message
             last = ear.last
             if ear.heard:

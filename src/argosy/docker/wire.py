@@ -206,14 +206,16 @@ class Wire:
                 with self.translated(what):
                     async with self._send("GET", "/version", None, None, None) as answer:
                         data = await answer.content.read(1 << 20)
+                        if answer.status >= 500:
+                            raise DockerUnavailable(f"cannot {what}: {self.url} answered {answer.status}")
         except TimeoutError:
             raise self._slow(what, self.timeout) from None
         try:
             found = json.loads(data)
             engine, oldest = str(found["ApiVersion"]), str(found.get("MinAPIVersion", ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            name = str((found.get("Components") or [{}])[0].get("Name", ""))
+        except (LookupError, ValueError, TypeError, AttributeError):
             raise Unsuitable(f"what answers at {self.url} is no Docker Engine: {data[:80]!r}") from None
-        name = str((found.get("Components") or [{}])[0].get("Name", ""))
         release, system, arch = (str(found.get(key, "")) for key in ("Version", "Os", "Arch"))
         return Version(release, choose(engine, oldest), engine, oldest, system, arch, name)
 
