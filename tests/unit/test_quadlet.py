@@ -247,6 +247,22 @@ def test_where_they_differ(sentence: str, lines: Sequence[str], podman: list[str
     assert (run(lines, "podman"), run(lines, "docker")) == (podman, docker), sentence
 
 
+TAKEN = [
+    "Tmpfs=/tmp/",
+    "Volume=x:/tmp/",
+    "Volume=/tmp",
+    "Volume=x:/tmp:ro",
+    *(f"Mount=type=tmpfs,{name}=/tmp" for name in ("target", "dst", "destination")),
+    "Mount=type=bind,source=/a,target=/tmp/",
+]
+
+
+@pytest.mark.parametrize("line", TAKEN)
+def test_docker_gets_no_writable_folder_where_something_is_mounted(line: str) -> None:
+    made = run(["ReadOnly=yes", line], "docker")
+    assert [word.partition(":")[0] for word in made if word.endswith(WRITABLE)] == ["/run", "/var/tmp"]
+
+
 REFUSED: Sequence[tuple[str, str, EngineKind | None, str]] = [
     # sentence, lines below [Container], the engine that refuses (None: both), what it says
     ("a container needs an image", "Exec=a", None, "needs Image="),

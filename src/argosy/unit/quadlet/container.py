@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 
@@ -36,6 +37,7 @@ _MOUNT_TYPES = {
     "podman": ("bind", "volume", "tmpfs", "glob", "image", "artifact", "ramfs", "devpts"),
 }
 _DOCKER_ENDPOINT = {"ip": "ip", "ip6": "ip6", "alias": "alias", "mac": "mac-address"}
+_TARGETS = ("target", "dst", "destination")
 _WRITABLE = ("/run", "/tmp", "/var/tmp")
 WRITABLE_OPTIONS = "rw,nosuid,nodev,exec,mode=1777"
 VOLATILE = "/tmp:rw,size=512M,mode=1777"
@@ -236,8 +238,12 @@ class _Maker:
         if value and self.docker and self.switch("ReadOnlyTmpfs") is not False:
             taken = {text.partition(":")[0] for text in each(self.file, SECTION, "Tmpfs")}
             taken |= {_target(text) for text in each(self.file, SECTION, "Volume")}
+            for mount in arguments(self.file, SECTION, "Mount"):
+                named = (field.partition("=") for field in _mount_fields(mount))
+                taken |= {text for name, _, text in named if name in _TARGETS}
+            places = {posixpath.normpath(path) for path in taken}
             for path in _WRITABLE:
-                if path not in taken:
+                if path not in places:
                     self.flag("ReadOnlyTmpfs", "--tmpfs", f"{path}:{WRITABLE_OPTIONS}")
 
     def timezone(self, way: str) -> None:
