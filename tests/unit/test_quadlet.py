@@ -155,6 +155,11 @@ SAME: Sequence[tuple[str, Sequence[str], list[str]]] = [
     ("how it is stopped", ["StopSignal=SIGINT", "StopTimeout=5"], ["--stop-signal", "SIGINT", "--stop-timeout", "5", "i"]),
     ("logs", ["LogDriver=journald", "LogOpt=a=b 'c=d e'"], ["--log-driver", "journald", "--log-opt", "a=b", "--log-opt", "c=d e", "i"]),
     ("folders and volumes", ["Volume=/a:/b:ro,Z", "Volume=v:/c", "Volume=/d"], ["-v", "/a:/b:ro,Z", "-v", "v:/c", "-v", "/d", "i"]),
+    (
+        "a path is a path whatever its name",
+        ["Volume=/srv/my.volume:/data", "Mount=type=bind,source=/srv/my.image,target=/b"],
+        ["--mount", "type=bind,source=/srv/my.image,target=/b", "-v", "/srv/my.volume:/data", "i"],
+    ),
     ("mounts have their type first", ["Mount=src=/a,type=bind,dst=/b"], ["--mount", "type=bind,source=/a,dst=/b", "i"]),
     (
         "tmpfs, folder and policy",
@@ -220,6 +225,12 @@ DIFFERENT: Sequence[tuple[str, Sequence[str], list[str], list[str]]] = [
         ["Network=n:ip=1.2.3.4,alias=x"],
         ["--network", "n:ip=1.2.3.4,alias=x", "i"],
         ["--network", "name=n,ip=1.2.3.4,alias=x", "i"],
+    ),
+    (
+        "and of hardware, for the first",
+        ["Network=n:mac=02:00:00:00:00:01"],
+        ["--network", "n:mac=02:00:00:00:00:01", "i"],
+        ["--network", "name=n,mac-address=02:00:00:00:00:01", "i"],
     ),
     (
         "Docker is given a second network later",
@@ -291,6 +302,7 @@ REFUSED: Sequence[tuple[str, str, EngineKind | None, str]] = [
     ("so have entry points", "Image=i\nEntrypoint=" + "[" * 100_000, None, "too deeply"),
     ("a time has an end", "Image=i\nStopTimeout=" + "9" * 5000, None, "no number of seconds"),
     ("and is in digits", "Image=i\nStopTimeout=٣", None, "no number of seconds"),
+    ("Docker connects to no second network by a MAC", "Image=i\nNetwork=a\nNetwork=b:mac=02:00:00:00:00:01", "docker", "first network"),
     ("systemd does not become another user", "Image=i\n[Service]\nUser=me", None, "write it in [Container]"),
     ("what is started is the container", "Image=i\n[Service]\nExecStart=/bin/true", None, "write Exec= in [Container]"),
     ("its type is given", "Image=i\n[Service]\nType=forking", None, "notify or oneshot"),

@@ -290,6 +290,8 @@ class _Maker:
     def source(self, name: str, source: str) -> str:
         if source.startswith("."):
             raise InvalidUnit(f"{name}={shown(source)}: a path beside the unit file is on no machine; write an absolute one")
+        if source.startswith("/"):
+            return source
         if source.endswith(".volume"):
             return self.resolve(source)
         if source.endswith((".image", ".artifact", ".build")):
@@ -361,6 +363,9 @@ class _Maker:
         if index == 0:
             fields = [f"{_DOCKER_ENDPOINT[key]}={text}" for key, _, text in endpoint]
             self.flag("Network", "--network", _csv([f"name={name}", *fields]) if fields else value)
+            return
+        if any(key == "mac" for key, _, _ in endpoint):
+            self.unfit("Network", Refused("Docker takes mac= for the first network only"))
             return
         more = [word for key, _, text in endpoint for word in (f"--{_DOCKER_ENDPOINT[key]}", text)]
         self.connect.append((name, [*more, *(word for alias in aliases for word in ("--alias", alias))]))
