@@ -222,15 +222,9 @@ DIFFERENT: Sequence[tuple[str, Sequence[str], list[str], list[str]]] = [
     ("nothing masked", ["Unmask=ALL"], ["--security-opt", "unmask=ALL", "i"], ["--security-opt", "systempaths=unconfined", "i"]),
     (
         "options of a network",
-        ["Network=n:ip=1.2.3.4,alias=x"],
-        ["--network", "n:ip=1.2.3.4,alias=x", "i"],
-        ["--network", "name=n,ip=1.2.3.4,alias=x", "i"],
-    ),
-    (
-        "and of hardware, for the first",
-        ["Network=n:mac=02:00:00:00:00:01"],
-        ["--network", "n:mac=02:00:00:00:00:01", "i"],
-        ["--network", "name=n,mac-address=02:00:00:00:00:01", "i"],
+        ["Network=n:ip=1.2.3.4,alias=x,mac=02:00:00:00:00:01"],
+        ["--network", "n:ip=1.2.3.4,alias=x,mac=02:00:00:00:00:01", "i"],
+        ["--network", "name=n,ip=1.2.3.4,alias=x,mac-address=02:00:00:00:00:01", "i"],
     ),
     (
         "Docker is given a second network later",
