@@ -111,11 +111,14 @@ async def test_it_stops_and_starts_in_good_order(engine: Dockerd) -> None:
 
 
 async def test_one_that_stands_still_does_not_answer(engine: Dockerd) -> None:
-    engine.pause()
-    with pytest.raises(TimeoutError):
+    async def answers_till_it_stands() -> None:
         for _ in range(100):  # the keeper stops it in its own time
             async with asyncio.timeout(0.3):
                 await engine.answers()
+
+    engine.pause()
+    with pytest.raises(TimeoutError):
+        await answers_till_it_stands()
     engine.resume()
     assert await engine.answers()
 

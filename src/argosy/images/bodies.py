@@ -18,7 +18,7 @@ from argosy.images.faults import Code, Fault
 from argosy.images.filler import Flow
 from argosy.images.storage import Storage
 
-SENT_AT_ONCE = 512 * 1024
+SENT_AT_ONCE = 2 * 1024 * 1024
 """Bytes that must be taken within `Limits.silence`, when the kernel sends."""
 
 FETCHED_AT_ONCE = 1024 * 1024

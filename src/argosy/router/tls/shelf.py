@@ -32,8 +32,8 @@ Print = tuple[tuple[object, ...], ...]
 
 
 class Shelf:
-    """`folder` is the operator's; `kept` is ours, below the folder that nginx runs in. Methods may be called from any thread; `look` takes a
-    change up when the folder has stayed as it is since the look before."""
+    """`folder` is the operator's; `kept` is ours, below the folder that nginx runs in. Methods may be called from any thread; `look`
+    takes a change up when the folder has stayed as it is since the look before."""
 
     def __init__(self, folder: Path, kept: Path) -> None:
         self._folder = folder
