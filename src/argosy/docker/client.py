@@ -75,12 +75,11 @@ class DockerClient:
         path, what = _container(name), f"stop container {name}"
         if grace is None:
             said = ((await self.container(name)).get("Config") or {}).get("StopTimeout")
-            grace = DEFAULT_GRACE if said is None else int(said)
-            if grace < 0:  # the container says that it is to be waited for, however long it takes
-                await self._wire.call(what, "POST", f"{path}/stop", params={"t": "-1"}, timeout=float("inf"))
-                return
-        # an engine takes a negative time for "for ever"
-        await self._wire.call(what, "POST", f"{path}/stop", params={"t": str(max(0, grace))}, timeout=self._wire.timeout + max(0, grace))
+            grace = DEFAULT_GRACE if said is None else max(-1, int(said))  # -1: it is to be waited for, however long it takes
+        else:
+            grace = max(0, grace)  # an engine takes a negative time for "for ever"
+        patience = self._wire.timeout + grace if grace >= 0 else float("inf")
+        await self._wire.call(what, "POST", f"{path}/stop", params={"t": str(grace)}, timeout=patience)
 
     async def kill(self, name: str, signal: str = "SIGKILL") -> None:
         await self._wire.call(f"kill container {name}", "POST", f"{_container(name)}/kill", params={"signal": signal})
