@@ -14,7 +14,8 @@ from argosy.unit.options import is_oneshot, remains_after_exit, requirements, re
 from argosy.unit.parse import checked, parse
 from argosy.unit.quadlet.engine import Engine, quoted
 from argosy.unit.quadlet.keys import EngineKind
-from argosy.unit.quadlet.reading import file_names, kind_of, looks_like_one, references, unit_name
+from argosy.unit.quadlet.names import file_names, unit_name
+from argosy.unit.quadlet.reading import kind_of, looks_like_one, references
 from argosy.unit.quadlet.service import translate
 from argosy.unit.service import service
 from argosy.unit.specifiers import Specifiers

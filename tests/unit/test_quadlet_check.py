@@ -13,7 +13,7 @@ from argosy.cli.files import given, with_needed
 from argosy.errors import InvalidUnit
 from argosy.unit.parse import parse
 from argosy.unit.quadlet.keys import KEYS, Ignored, Refused, Way
-from argosy.unit.quadlet.reading import unit_name
+from argosy.unit.quadlet.names import unit_name
 from argosy.unit.verify import verify
 
 PAGE = Path(__file__).parents[2] / "docs" / "quadlet.md"

@@ -10,7 +10,8 @@ from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
 from argosy.unit.names import template_of
 from argosy.unit.parse import UnitFile, parse
-from argosy.unit.quadlet.reading import file_names, is_file_name, references, unit_name
+from argosy.unit.quadlet.names import file_names, is_file_name, unit_name
+from argosy.unit.quadlet.reading import references
 
 MOST_READ = 16 * 1024 * 1024
 

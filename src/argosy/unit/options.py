@@ -11,7 +11,8 @@ from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
-from argosy.unit.quadlet.reading import joined_containers, kind_of, references, unit_name
+from argosy.unit.quadlet.names import unit_name
+from argosy.unit.quadlet.reading import joined_containers, kind_of, references
 from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
 

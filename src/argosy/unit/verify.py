@@ -17,7 +17,8 @@ from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_
 from argosy.unit.parse import Option, Problem, UnitFile, parse
 from argosy.unit.quadlet.check import NOT_KNOWN, container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
-from argosy.unit.quadlet.reading import kind_of, unit_name
+from argosy.unit.quadlet.names import unit_name
+from argosy.unit.quadlet.reading import kind_of
 from argosy.unit.quadlet.service import foreign_kind
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.specifiers import Specifiers

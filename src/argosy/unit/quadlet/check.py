@@ -15,7 +15,8 @@ from argosy.unit.parse import Option, Problem, UnitFile
 from argosy.unit.quadlet.container import Finding
 from argosy.unit.quadlet.engine import DOCKER, NAMES, PODMAN, Engine
 from argosy.unit.quadlet.keys import KEYS, QUADLET, SUFFIXES
-from argosy.unit.quadlet.reading import kind_of, line_of, unit_name
+from argosy.unit.quadlet.names import unit_name
+from argosy.unit.quadlet.reading import kind_of, line_of
 from argosy.unit.quadlet.service import Translated, service_of
 
 ENGINES = (DOCKER, PODMAN)

@@ -10,9 +10,7 @@ from argosy.unit.command import BadWord, Escapes, split_words
 from argosy.unit.names import shown
 from argosy.unit.parse import WHITESPACE, Option, UnitFile
 from argosy.unit.quadlet.keys import KEYS
-from argosy.unit.quadlet.names import file_names as file_names
-from argosy.unit.quadlet.names import is_file_name as is_file_name
-from argosy.unit.quadlet.names import unit_name as unit_name
+from argosy.unit.quadlet.names import is_file_name, unit_name
 
 TRUE = ("1", "yes", "true", "on")
 FALSE = ("0", "no", "false", "off")

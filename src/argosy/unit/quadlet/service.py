@@ -18,19 +18,8 @@ from argosy.unit.parse import SOURCE, Option, UnitFile, parse, serialize
 from argosy.unit.quadlet.container import Finding, base_command, container_name, container_options, fatal
 from argosy.unit.quadlet.engine import Engine, command_line, literal, quoted
 from argosy.unit.quadlet.keys import KEYS, NOT_HERE
-from argosy.unit.quadlet.reading import (
-    arguments,
-    each,
-    is_file_name,
-    kind_of,
-    last,
-    raw,
-    references,
-    resource_name,
-    split,
-    switch,
-    unit_name,
-)
+from argosy.unit.quadlet.names import is_file_name, unit_name
+from argosy.unit.quadlet.reading import arguments, each, kind_of, last, raw, references, resource_name, split, switch
 from argosy.unit.quadlet.resources import network_options, volume_options
 from argosy.unit.specifiers import expand_name
 from argosy.unit.values import FOREVER, signal_number, timeout
