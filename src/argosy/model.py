@@ -47,6 +47,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     os: str = ""
 
 
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A problem of a machine that an operator should know, in words. `blocking`: nothing new is placed on the machine while it lasts."""
+
+    text: str
+    blocking: bool = False
+
+
 class Machine(msgspec.Struct, frozen=True, omit_defaults=True):
     """A machine whose agent is alive. Written by that agent only, under its lease.
 
@@ -64,6 +71,7 @@ class Machine(msgspec.Struct, frozen=True, omit_defaults=True):
     runtime: str = ""
     ttl: float = 0.0
     since: float = 0.0
+    problems: tuple[Problem, ...] = ()
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -196,6 +204,11 @@ class Job(msgspec.Struct, frozen=True):
 
     name: str
     requirements: Requirements
+
+
+def blocked_by(machine: Machine) -> str:
+    """Return the problems that forbid new placements on the machine, in words; "" if there are none."""
+    return "; ".join(problem.text for problem in machine.problems if problem.blocking)
 
 
 def with_orders(machine: Machine, order: Order | None) -> Machine:

@@ -10,7 +10,7 @@ import pytest
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
 from argosy.errors import NotFound, Refused
-from argosy.model import Facts, Machine, Target
+from argosy.model import Facts, Machine, Problem, Target
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
@@ -561,6 +561,27 @@ async def test_facts_are_told_when_they_changed_notably(clock: FakeClock) -> Non
         assert agent.machine.facts.load == 3.0
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_problems_are_in_the_record_until_they_are_taken_back_whatever_the_store_does_meanwhile(stage: Stage) -> None:
+    await stage.begin()
+    assert stage.agent is not None
+    full, slow = Problem("the store is full", blocking=True), Problem("the disk is slow")
+    stage.store.away = True
+    stage.agent.report_problem("store", full)
+    stage.agent.report_problem("disk", slow)
+    await stage.clock.advance(1)
+    stage.store.away = False
+    await stage.clock.advance(6)
+    record = await stage.machine()
+    assert record is not None
+    assert record.problems == (slow, full)
+    stage.agent.report_problem("store", None)
+    stage.agent.report_problem("store", None)
+    await stage.clock.advance(1)
+    record = await stage.machine()
+    assert record is not None
+    assert record.problems == (slow,)
 
 
 async def test_a_clock_that_jumps_moves_no_unit_and_no_lease(stage: Stage) -> None:

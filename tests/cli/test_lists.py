@@ -7,7 +7,7 @@ import json
 import pytest
 import pytest_asyncio
 
-from argosy.model import Facts, RefusedRoute, RouterReport, Upstream
+from argosy.model import Facts, Problem, RefusedRoute, RouterReport, Upstream
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
@@ -60,6 +60,18 @@ async def test_list_machines(stage: Stage) -> None:
     assert await stage.good("list-machines") == (
         "MACHINE      IP        METADATA\n11111111...  10.0.0.1  region=eu,role=web\n22222222...  10.0.0.2  -\n"
     )
+
+
+async def test_list_machines_tells_problems_on_stderr_so_that_the_table_stays_what_scripts_read(stage: Stage) -> None:
+    problems = (Problem("systemd does not answer", blocking=True), Problem("the disk is nearly full"))
+    await stage.house.machine(M2, name="m2", problems=problems)
+    said = await stage.run("list-machines", "--fields=name,state,problems", "--no-legend")
+    assert said.out == "m1  ready    -\nm2  blocked  systemd does not answer; the disk is nearly full\n"
+    assert said.err == (
+        "Warning: machine m2: systemd does not answer; nothing new is placed there\nWarning: machine m2: the disk is nearly full\n"
+    )
+    shown = json.loads(await stage.good("list-machines", "--json"))[1]["problems"]
+    assert shown == [{"text": "systemd does not answer", "blocking": True}, {"text": "the disk is nearly full"}]
 
 
 FIELDS = [

@@ -9,7 +9,7 @@ import pytest
 
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
-from argosy.model import Facts, Machine, Order, Placement, Target, Unit, UnitState
+from argosy.model import Facts, Machine, Order, Placement, Problem, Target, Unit, UnitState
 
 RUN = "[Service]\nExecStart=/bin/a\n"
 TEXTS = {
@@ -75,6 +75,12 @@ CHANGES: list[tuple[str, Callable[[World], None], list[str]]] = [
         lambda w: w.set_order("m1", Order(cordoned=True)),
         ["global@m1", "job", "plain", "side"],
     ),
+    (
+        "a problem that forbids new units: as a cordon",
+        lambda w: w.set_machine("m1", Machine("m1", problems=(Problem("systemd is away", blocking=True),))),
+        ["global@m1", "job", "plain", "side"],
+    ),
+    ("a problem that is only shown", lambda w: w.set_machine("m1", Machine("m1", problems=(Problem("the disk is slow"),))), []),
     ("a lost machine", lambda w: w.set_machine("m1", None), ["global@m1", "job", "plain", "side"]),
     ("a new machine", lambda w: w.set_machine("m3", Machine("m3")), ["global@m3", "nobody", "rival"]),
     ("an order for a machine that is not there", lambda w: w.set_order("m9", Order(draining=True)), []),

@@ -13,11 +13,13 @@ Units = Mapping[str, tuple[Requirements, str]]
 
 
 def cluster(machines: Mapping[str, Mapping[str, str]] | str, units: Units | None = None) -> Cluster:
-    """`machines`: metadata by id, or ids separated by blanks. An id that ends in `!` is cordoned, in `~` draining, in `?` lost."""
+    """`machines`: metadata by id, or ids separated by blanks. An id that ends in `!` is cordoned, in `~` draining, in `?` lost, in `*`
+    reports a problem that forbids new units."""
     made = Cluster()
     given = {name: {} for name in machines.split()} if isinstance(machines, str) else machines
     for name, metadata in given.items():
-        made.set_machine(name.rstrip("!~?"), metadata, cordoned=name.endswith("!"), draining=name.endswith("~"))
+        blocked = "systemd is away" if name.endswith("*") else ""
+        made.set_machine(name.rstrip("!~?*"), metadata, cordoned=name.endswith("!"), draining=name.endswith("~"), blocked=blocked)
     for name, (wanted, places) in (units or {}).items():
         made.set_job(Job(name, wanted))
         for place in places.split():

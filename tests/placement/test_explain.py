@@ -7,7 +7,7 @@ import pytest
 
 import argosy.placement
 from argosy.errors import NotFound
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Problem, Target, Unit, UnitState
 from argosy.placement import Explanation, Row, why
 
 RUN = "[Service]\nExecStart=/bin/a\n"
@@ -40,6 +40,18 @@ REASONS: list[tuple[str, Explanation, tuple[str, ...], str]] = [
     ("no machine at all", explained(machines={}), (), "there is no machine"),
     ("all refuse", explained(WEB.replace("web", "x")), (), "no machine fits: all 2 refuse it"),
     ("the only one refuses", explained(WEB, machines={"m2": Machine("m2")}), (), "no machine fits: the only one refuses it"),
+    (
+        "all report a problem that forbids new units",
+        explained(machines={"m1": Machine("m1", problems=(Problem("systemd is away", blocking=True),))}),
+        (),
+        "no machine fits: the only one refuses it",
+    ),
+    (
+        "a problem that is only shown forbids nothing",
+        explained(machines={"m1": Machine("m1", problems=(Problem("slow"),))}),
+        (),
+        "it fits and is about to be placed by the engine",
+    ),
     (
         "the operator took the metadata away",
         explained(WEB, orders={"m1": Order(metadata={"role": None})}),

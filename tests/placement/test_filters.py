@@ -36,6 +36,7 @@ READY = [
     ("a machine that is alive takes units", "m1", ""),
     ("a cordoned machine takes nothing new", "m1!", "the machine is cordoned"),
     ("a draining machine takes nothing new", "m1~", "the machine is draining"),
+    ("a machine that reports a problem which forbids it takes nothing new", "m1*", "the machine takes no new units: systemd is away"),
     ("a lost machine takes nothing", "m1?", "the machine is lost: its agent has not been heard of for longer than its lease"),
 ]
 

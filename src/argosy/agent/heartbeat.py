@@ -90,7 +90,7 @@ class Heartbeat:
                 await self._clock.sleep(pause)
 
     async def tell(self, machine: Machine) -> None:
-        """Rewrites the record, if it stands."""
+        """Rewrites the record, if it stands. Raises StoreUnavailable and LeaseLost."""
         self.machine = machine
         if self.lease:
             await self._store.commit([], [Put(keys.machine(machine.id), encode(machine), self.lease)])
@@ -104,13 +104,16 @@ class Heartbeat:
         sent = self._clock.monotonic()
         lease = await within(self._clock, self._ttl, self._store.grant(self._ttl))
         try:
-            await within(self._clock, self._ttl, self._store.commit([Condition(key, revision)], [Put(key, encode(self.machine), lease)]))
+            machine = self.machine
+            await within(self._clock, self._ttl, self._store.commit([Condition(key, revision)], [Put(key, encode(machine), lease)]))
         except Conflict:
             await self._store.revoke(lease)
             raise
         self.lease, self.sent = lease, sent
         log.info("machine %s has joined, with a lease of %.0f s", self.machine.id, self._ttl)
         self._joined()
+        if self.machine is not machine:  # told while the join was under way
+            await self.tell(self.machine)
 
     async def _free(self, key: str) -> int:
         """The revision of the record to replace, 0 for none. Another agent's record is waited out; raises Refused if it is kept alive."""

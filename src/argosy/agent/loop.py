@@ -42,8 +42,8 @@ from argosy.agent.plan import (
 )
 from argosy.agent.publisher import Publisher
 from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
-from argosy.errors import ArgosyError, LeaseLost, RuntimeFailed, StoreUnavailable
-from argosy.model import Facts, Machine, Placement, UnitState
+from argosy.errors import ArgosyError, RuntimeFailed
+from argosy.model import Facts, Machine, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
 from argosy.state.view import Changes, decoded, follow
@@ -93,6 +93,9 @@ class Agent:
         self._noted = Notes()
         self._wake = Wake()
         self._looked = Wake()
+        self._refreshing = Wake()
+        self._untold = False
+        self._problems: dict[str, Problem] = {}
         self._guarding = Wake()
         self._publisher = Publisher(store, machine.id, clock, self._hurry)
         self._heartbeat: Heartbeat | None = None
@@ -106,6 +109,16 @@ class Agent:
     def lease(self) -> int:
         """The machine's lease, for others who write under it; 0 while there is none."""
         return self._heartbeat.lease if self._heartbeat else 0
+
+    def report_problem(self, source: str, problem: Problem | None) -> None:
+        """Add a problem to the machine's record, or take it back (None). `source` names who reports; each has at most one problem."""
+        if self._problems.get(source) == problem:
+            return
+        if problem is None:
+            del self._problems[source]
+        else:
+            self._problems[source] = problem
+        self._refreshing.set()
 
     async def detail(self, name: str) -> Detail:
         """Raises NotFound for a unit that is not loaded here."""
@@ -149,7 +162,7 @@ class Agent:
                 group.create_task(reconcile("agent", self._round, self._wake, self._clock))
                 group.create_task(self._publisher.run())
                 group.create_task(self._guard(heartbeat))
-                group.create_task(self._refresh(heartbeat))
+                group.create_task(reconcile("updating the machine's record", self._refresh, self._refreshing, self._clock))
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
 
@@ -420,20 +433,22 @@ class Agent:
         except RuntimeFailed as error:
             log.error("units that must not outlive the lease cannot be stopped: %s", error)
 
-    # ---------------------------------------------------------------- facts
+    # ---------------------------------------------------------------- facts and problems
 
     async def _with_facts(self, machine: Machine) -> Machine:
         return machine if self._gather is None else msgspec.structs.replace(machine, facts=await self._gather())
 
-    async def _refresh(self, heartbeat: Heartbeat) -> None:
-        while True:
-            await self._clock.sleep(FACTS_EVERY)
-            machine = await self._with_facts(heartbeat.machine)
-            if notably_different(heartbeat.machine.facts, machine.facts):
-                try:
-                    await heartbeat.tell(machine)
-                except (StoreUnavailable, LeaseLost) as error:
-                    log.debug("the machine's facts are told later: %s", error)
+    async def _refresh(self) -> float:
+        """Rewrite the machine's record if its problems or facts have changed."""
+        assert self._heartbeat is not None
+        known = self._heartbeat.machine
+        machine = await self._with_facts(known)
+        machine = msgspec.structs.replace(machine, problems=tuple(self._problems[source] for source in sorted(self._problems)))
+        if self._untold or machine.problems != known.problems or notably_different(known.facts, machine.facts):
+            self._untold = True
+            await self._heartbeat.tell(machine)
+            self._untold = False
+        return FACTS_EVERY
 
 
 @asynccontextmanager

@@ -136,6 +136,7 @@ def machine_view(found: Machines, name: str, placed: Mapping[str, int], active: 
         leader=found.leader == machine.id,
         units=placed.get(name, 0),
         active=dict(active.get(name, {})),
+        problems=machine.problems,
     )
 
 

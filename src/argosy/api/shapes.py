@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from argosy.model import Facts, RouterReport, Target, UnitState
+from argosy.model import Facts, Problem, RouterReport, Target, UnitState
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -197,7 +197,8 @@ class LocalStatus(msgspec.Struct, frozen=True):
 
 class MachineView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A machine that is alive: its own record, the operator's orders laid over it (`metadata` is the sum of both), how many units are
-    placed there and how many are in which of systemd's active states. `leader`: its engine decides for the cluster."""
+    placed there and how many are in which of systemd's active states. `leader`: its engine decides for the cluster. `problems` are what its
+    agent reports; nothing new is placed there while one of them is `blocking`."""
 
     id: str
     name: str = ""
@@ -214,6 +215,7 @@ class MachineView(msgspec.Struct, frozen=True, omit_defaults=True):
     leader: bool = False
     units: int = 0
     active: dict[str, int] = {}
+    problems: tuple[Problem, ...] = ()
 
 
 class MachineList(msgspec.Struct, frozen=True):

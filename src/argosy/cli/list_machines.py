@@ -9,7 +9,23 @@ from argosy.cli.cluster import View, machines
 from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show, show_json, size
 
-FIELDS = ("machine", "ip", "metadata", "name", "state", "units", "leader", "runtime", "version", "cores", "memory", "load", "kernel", "os")
+FIELDS = (
+    "machine",
+    "ip",
+    "metadata",
+    "name",
+    "state",
+    "units",
+    "leader",
+    "runtime",
+    "version",
+    "cores",
+    "memory",
+    "load",
+    "kernel",
+    "os",
+    "problems",
+)
 DEFAULT = ("machine", "ip", "metadata")
 
 
@@ -18,7 +34,7 @@ DEFAULT = ("machine", "ip", "metadata")
 @json_option
 @asks
 def list_machines(client: Client, full: bool, no_legend: bool, fields: str | None, as_json: bool) -> None:
-    """List the machines that are alive. Lost ones are not in this list.
+    """List the machines that are alive. Lost ones are not in this list. What a machine reports as its problem is told on stderr.
 
     Example: argosy list-machines --fields machine,name,state,units,load
     """
@@ -29,6 +45,10 @@ def list_machines(client: Client, full: bool, no_legend: bool, fields: str | Non
         return
     rows = [_row(machine, full) for machine in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
+    for machine in found:
+        for problem in machine.get("problems", []):
+            effect = "; nothing new is placed there" if problem.get("blocking") else ""
+            click.echo(f"Warning: machine {machine.get('name') or machine['id'][:8]}: {problem['text']}{effect}", err=True)
 
 
 def _row(machine: View, full: bool) -> dict[str, str]:
@@ -38,7 +58,7 @@ def _row(machine: View, full: bool) -> dict[str, str]:
         "ip": machine.get("address", ""),
         "metadata": ",".join(f"{key}={value}" for key, value in sorted(machine.get("metadata", {}).items())),
         "name": machine.get("name", ""),
-        "state": "draining" if machine.get("draining") else "cordoned" if machine.get("cordoned") else "ready",
+        "state": _state(machine),
         "units": str(machine.get("units", 0)),
         "leader": "leader" if machine.get("leader") else "-",
         "runtime": machine.get("runtime", ""),
@@ -48,4 +68,13 @@ def _row(machine: View, full: bool) -> dict[str, str]:
         "load": f"{facts.get('load', 0):.2f}",
         "kernel": facts.get("kernel", ""),
         "os": facts.get("os", ""),
+        "problems": "; ".join(problem["text"] for problem in machine.get("problems", [])),
     }
+
+
+def _state(machine: View) -> str:
+    if machine.get("draining"):
+        return "draining"
+    if machine.get("cordoned"):
+        return "cordoned"
+    return "blocked" if any(problem.get("blocking") for problem in machine.get("problems", [])) else "ready"

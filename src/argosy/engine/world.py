@@ -13,7 +13,7 @@ import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Remove
 from argosy.engine.agenda import Agenda, Item
-from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, blocked_by, with_orders
 from argosy.placement.cluster import Cluster, Spot
 from argosy.placement.jobs import Reading, read
 from argosy.placement.replacing import pushed_by
@@ -296,10 +296,11 @@ class World:
             self.cluster.lose_machine(machine_id)
             return
         metadata = with_orders(machine, order).metadata
-        flags = (order.cordoned, order.draining)
-        if spot is not None and spot.present and spot.metadata == metadata and (spot.cordoned, spot.draining) == flags:
+        blocked = blocked_by(machine)
+        seen = (order.cordoned, order.draining, blocked)
+        if spot is not None and spot.present and spot.metadata == metadata and (spot.cordoned, spot.draining, spot.blocked) == seen:
             return
-        self.cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining)
+        self.cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining, blocked=blocked)
         spot = self.cluster.spots[machine_id]
         self._touch_all_on(spot)
         for name in self._everywhere:

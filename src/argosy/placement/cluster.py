@@ -38,15 +38,17 @@ Shape = tuple[Metadata, tuple[str, ...], tuple[str, ...]]
 class Spot:
     """A machine as placement sees it. `present`: its agent is alive; one that is lost stays known as long as units are placed there.
 
+    `blocked` names the problems for which its agent wants no new units, "" for none.
     `metadata` has the operator's orders laid over the agent's own. `units` are the names placed there (a dict for its order and its speed).
     """
 
-    __slots__ = ("cordoned", "draining", "id", "metadata", "present", "ready", "units")
+    __slots__ = ("blocked", "cordoned", "draining", "id", "metadata", "present", "ready", "units")
 
     def __init__(self, machine: str) -> None:
         self.id = machine
         self.metadata: Mapping[str, str] = {}
         self.present = False
+        self.blocked = ""
         self.cordoned = False
         self.draining = False
         self.ready = False
@@ -74,14 +76,17 @@ class Cluster:
 
     # Machines
 
-    def set_machine(self, machine: str, metadata: Mapping[str, str], *, cordoned: bool = False, draining: bool = False) -> None:
-        """A machine is alive, with these (already merged) metadata and orders."""
+    def set_machine(
+        self, machine: str, metadata: Mapping[str, str], *, cordoned: bool = False, draining: bool = False, blocked: str = ""
+    ) -> None:
+        """A machine is alive, with these (already merged) metadata and orders, and what its agent reports against new units."""
         spot = self._spot(machine)
         spot.present = True
         spot.metadata = metadata
         spot.cordoned = cordoned
         spot.draining = draining
-        spot.ready = not (cordoned or draining)
+        spot.blocked = blocked
+        spot.ready = not (cordoned or draining or blocked)
         self._improved(machine)
 
     def lose_machine(self, machine: str) -> None:

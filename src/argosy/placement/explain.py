@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from argosy.errors import InvalidUnit, NotFound
-from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, blocked_by, with_orders
 from argosy.placement.cluster import SHORT_ID, Cluster
 from argosy.placement.jobs import Reading, read
 from argosy.placement.place import Accepted, Refusal
@@ -70,7 +70,7 @@ def _cluster(
     for machine_id, machine in machines.items():
         order = orders.get(machine_id, Order())
         metadata = with_orders(machine, order).metadata
-        cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining)
+        cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining, blocked=blocked_by(machine))
     for name, unit in units.items():
         if unit.target is not Target.INACTIVE:
             _add(cluster, read(name, unit.text).job)

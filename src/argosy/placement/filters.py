@@ -17,13 +17,15 @@ Filter = Callable[[Cluster, Job, Spot], str]
 
 
 def ready(cluster: Cluster, job: Job, spot: Spot) -> str:
-    """Nothing new is placed on a machine that is lost, draining or cordoned."""
+    """Nothing new is placed on a machine that is lost, draining, cordoned, or that reports a problem which forbids it."""
     if not spot.present:
         return "the machine is lost: its agent has not been heard of for longer than its lease"
     if spot.draining:
         return "the machine is draining"
     if spot.cordoned:
         return "the machine is cordoned"
+    if spot.blocked:
+        return f"the machine takes no new units: {spot.blocked}"
     return ""
 
 
