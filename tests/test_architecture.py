@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
-    "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "errors": 1, "folders": 1, "trust": 1,
+    "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "errors": 1, "folders": 1, "trust": 1, "terminal": 1, "logs": 1,
     "model": 2, "config": 2,
     "state": 3, "placement": 3, "compose": 3,
     "engine": 4, "agent": 4, "catalog": 4, "router": 4, "network": 4, "volumes": 4, "swarm": 4, "images": 4, "api": 4,
@@ -20,7 +20,7 @@ FLOORS = {
 }  # fmt: skip
 SIDEWAYS = {
     ("store", "errors"), ("store", "reconcile"), ("unit", "errors"), ("docker", "errors"), ("docker", "reconcile"), ("reconcile", "errors"),
-    ("trust", "errors"), ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
+    ("trust", "errors"), ("logs", "terminal"), ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
 }  # fmt: skip
 """The few arrows within one floor, and why: the tools that whole floors stand on (errors, the loop), and the verbs that call the house."""
 
@@ -125,6 +125,35 @@ def test_drivers_are_imported_only_where_the_house_is_put_together(path: Path) -
     for imported in own_imports(path):
         if imported in DRIVERS and room(imported) != room(here):
             assert room(here) in DRIVER_USERS, f"{here} imports the driver {imported}"
+
+
+PRINTS = {
+    "click.echo", "click.secho", "click.style", "click.echo_via_pager", "click.confirm", "click.progressbar", "sys.stdout", "sys.stderr",
+    "sys.__stdout__", "sys.__stderr__", "logging.basicConfig", "logging.StreamHandler", "traceback.print_exc", "traceback.print_exception",
+}  # fmt: skip
+PRINTING = {"terminal", "logs"}
+"""The two homes of all output: text for people, and logs."""
+OWN_OUTPUT = re.compile(r"agent\.supervise\.|docker\.fake_programs$")
+"""Processes whose output is a file or a pipe of Argosy's."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_output_goes_through_the_one_place_that_escapes_it(path: Path) -> None:
+    here = name(path)
+    if here in PRINTING or OWN_OUTPUT.match(here):
+        return
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert f"{node.value.id}.{node.attr}" not in PRINTS, f"{here} line {node.lineno} prints around argosy.terminal"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "input"}, f"{here} line {node.lineno} prints around argosy.terminal"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.prompt":
+            assert isinstance(node.args[0], ast.Constant), f"{here} line {node.lineno} asks with a text that is not its own"
+        if isinstance(node, ast.ImportFrom) and node.module in {"sys", "click", "rich"}:
+            names = {alias.name for alias in node.names}
+            assert not names & {"stdout", "stderr", "echo", "secho", "style"}, f"{here} line {node.lineno} prints around argosy.terminal"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert "\x1b" not in node.value, f"{here} line {node.lineno} writes a control sequence of its own"
 
 
 def test_there_are_no_cycles() -> None:

@@ -46,12 +46,6 @@ DOOR_PORT = 8700
 Room = Callable[[], Coroutine[None, None, None]]
 
 
-def log_to_stderr(level: str) -> None:
-    """Under systemd the journal adds the time."""
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
-    logging.basicConfig(level=level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
-
-
 def open_store(config: Config, clock: Clock) -> Store:
     """Opens lazily: an etcd that is away is no error here. Raises InvalidInput for a url that cannot be used."""
     kind, _, rest = config.store.url.partition(":")

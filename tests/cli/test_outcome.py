@@ -25,7 +25,7 @@ def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = 
     return {"name": "a.service", "target": "launched", "launch": 1, "places": [placed], "states": states, **fields}
 
 
-LOOK = "\n  argosy status a.service and argosy journal a.service tell more"
+LOOK = ("  argosy status a.service and argosy journal a.service tell more",)
 
 STARTS = [
     ("it is nowhere yet", unit(places=[]), waiting("no machine has taken it yet")),
@@ -44,17 +44,17 @@ STARTS = [
     (
         "it failed",
         unit({"active": "failed", "result": "exit-code", "code": 3}),
-        Outcome(True, False, f"Unit a.service failed on {WHERE}: exit status 3{LOOK}"),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: exit status 3", LOOK),
     ),
     (
         "it fails again and again",
         unit({"active": "activating", "sub": "auto-restart", "result": "signal"}),
-        Outcome(True, False, f"Unit a.service failed on {WHERE}: killed by a signal{LOOK}"),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: killed by a signal", LOOK),
     ),
     (
         "it is tried again after a while",
         unit({"active": "inactive", "failures": 2, "result": "timeout"}),
-        Outcome(True, False, f"Unit a.service failed on {WHERE}: it did not get ready in time{LOOK}"),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: it did not get ready in time", LOOK),
     ),
     (
         "its file cannot be loaded",
@@ -69,7 +69,7 @@ STARTS = [
     (
         "it ended by itself, badly",
         unit({"active": "inactive", "code": 2, "result": "exit-code"}),
-        Outcome(True, False, f"Unit a.service ended on {WHERE}: exit status 2{LOOK}"),
+        Outcome(True, False, f"Unit a.service ended on {WHERE}: exit status 2", LOOK),
     ),
     (
         "somebody stopped it meanwhile",
@@ -99,7 +99,7 @@ def test_a_global_unit_has_started_when_it_runs_on_every_machine_where_it_is_pla
     assert started(everywhere("active"), 1, MACHINES) == waiting(f"waiting for {THERE} to start it")
     assert started(everywhere(), 1, MACHINES) == waiting(f"waiting for {WHERE} to start it, and 1 more")
     assert started(everywhere("active", "active"), 1, MACHINES) == Outcome(
-        True, True, f"Unit a.service launched on {WHERE}\nUnit a.service launched on {THERE}"
+        True, True, f"Unit a.service launched on {WHERE}", (f"Unit a.service launched on {THERE}",)
     )
 
 
@@ -171,7 +171,7 @@ def test_a_unit_that_is_nowhere_is_explained_machine_by_machine() -> None:
         "reason": "no machine takes it",
         "machines": [{"machine": M1["id"], "name": "m1", "filter": "conflicts", "reason": "conflict with b"}],
     }
-    assert unplaced("a.service", why, MACHINES) == "Unit a.service is waiting: no machine takes it\n  m1: conflict with b"
+    assert unplaced("a.service", why, MACHINES) == ["Unit a.service is waiting: no machine takes it", "  m1: conflict with b"]
 
 
 @pytest.mark.parametrize(

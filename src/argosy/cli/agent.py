@@ -11,6 +11,8 @@ from argosy.cli.failing import complain
 from argosy.config import load, parse_metadata
 from argosy.errors import ArgosyError
 from argosy.lab.install import CONFIG, program, service_file
+from argosy.logs import log_to_stderr
+from argosy.terminal import content
 
 
 @click.command()
@@ -40,7 +42,7 @@ def agent(
     Example: argosy agent --config /etc/argosy/argosy.toml
     """
     if print_service:
-        click.echo(service_file(program(), path or CONFIG), nl=False)
+        content(service_file(program(), path or CONFIG))
         return
     flags = {
         "machine.name": name,
@@ -50,7 +52,7 @@ def agent(
         "runtime.kind": runtime,
     }
     config = load(path, flags=flags)
-    daemon.log_to_stderr(log_level)
+    log_to_stderr(log_level)
     try:
         asyncio.run(daemon.run(config))
     except BaseExceptionGroup as group:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 
 import click
 
+from argosy.logs import PLAIN, log_to_stderr
 from argosy.router.announce.door import endpoints_of
 from argosy.router.announce.loop import run_announcer
 from argosy.router.announce.plan import LINGER, intent_of
@@ -36,5 +36,5 @@ def announce(key: str, address: str, ttl: int, check: str, check_interval: float
     Example: argosy announce /services/web/hello/1 192.0.2.11:3000
     """
     intent = intent_of(key, address, ttl, check, check_interval, linger)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr("info", PLAIN)
     sys.exit(run_announcer(intent, endpoints_of(os.environ, keys)))

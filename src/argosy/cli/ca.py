@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from argosy.errors import InvalidInput
+from argosy.terminal import echo
 from argosy.trust.authority import MACHINE_DAYS, WEB_DAYS, Pair, create_authority, issue, issue_web
 
 
@@ -32,8 +33,8 @@ def init(folder: Path, cluster: str) -> None:
         raise InvalidInput(f"{folder / 'ca.key'} exists", remedy="an authority is made once; name another folder for another cluster")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _write(folder, "ca", create_authority(cluster, time.time()), cert="ca.pem")
-    click.echo(f"Made the authority of {cluster}: {folder / 'ca.pem'} for every machine, {folder / 'ca.key'} to keep.")
-    click.echo(f"Next: argosy ca issue MACHINE --folder {folder} --address ADDRESS")
+    echo(f"Made the authority of {cluster}: {folder / 'ca.pem'} for every machine, {folder / 'ca.key'} to keep.")
+    echo(f"Next: argosy ca issue MACHINE --folder {folder} --address ADDRESS")
 
 
 @ca.command("issue", short_help="Make a machine's certificate.")
@@ -55,7 +56,7 @@ def issue_(machine: str, folder: Path, addresses: tuple[str, ...], names: tuple[
     Example: argosy ca issue $(cat /etc/machine-id) --address 192.0.2.11
     """
     _write(folder, machine, issue(_authority(folder), machine, time.time(), names=names, addresses=addresses, days=days))
-    click.echo(f"Made {folder / machine}.pem and {folder / machine}.key; with ca.pem they belong in that machine's [tls] section.")
+    echo(f"Made {folder / machine}.pem and {folder / machine}.key; with ca.pem they belong in that machine's [tls] section.")
 
 
 @ca.command("issue-web", short_help="Make a certificate for web traffic.")
@@ -80,8 +81,8 @@ def issue_web_(names: tuple[str, ...], folder: Path, into: Path | None, days: in
     into.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = names[0].lower().replace("*", "wildcard").replace(":", "-")
     _write(into, name, pair, cert=f"{name}.crt")
-    click.echo(f"Made {into / name}.crt and {into / name}.key for {', '.join(names)}.")
-    click.echo(f"They belong in the folder that the routers' [router] certificates names; clients need {folder / 'ca.pem'}.")
+    echo(f"Made {into / name}.crt and {into / name}.key for {', '.join(names)}.")
+    echo(f"They belong in the folder that the routers' [router] certificates names; clients need {folder / 'ca.pem'}.")
 
 
 def _authority(folder: Path) -> Pair:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import unit_path
 from argosy.cli.names import known
 from argosy.cli.session import asks, unit_arguments
+from argosy.terminal import content
 
 
 @click.command()
 @unit_arguments
 @asks
 def cat(client: Client, words: tuple[str, ...]) -> None:
-    """Print unit files as they were submitted, byte for byte.
+    """Print unit files as they were submitted, byte for byte; on a terminal
+    with control characters escaped.
 
     Example: argosy cat hello > hello.service
     """
     for name in known(words):
         text = client.ask("GET", unit_path(name))["unit"].get("text", "")
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+        content(text)

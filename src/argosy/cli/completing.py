@@ -1,4 +1,7 @@
-"""What the shell may offer for a word: units and machines, as the agent names them. Says nothing where it does not answer at once."""
+"""What the shell may offer for a word: units and machines, as the agent names them. Says nothing where it does not answer at once.
+
+Names that a terminal would act on are not offered; what a shell would act on is quoted by its script.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import click
 from argosy.cli.client import Client, endpoints
 from argosy.cli.cluster import View, machines, units
 from argosy.errors import ArgosyError
+from argosy.terminal import is_plain
 
 PATIENCE = 1.0
 """Seconds for the agent to answer: somebody has pressed Tab."""
@@ -27,7 +31,8 @@ def complete_units(context: click.Context, parameter: click.Parameter, incomplet
     offered = [] if slash else [unit["name"] for unit in _ask_units(context) if _fits(verb, unit)]
     if verb in FROM_FILES:
         offered += _files(folder + slash, templates=verb in TEMPLATES_TOO)
-    return sorted({name for name in offered if name.startswith(incomplete)} - set(context.params.get(parameter.name or "") or ()))
+    taken = set(context.params.get(parameter.name or "") or ())
+    return sorted({name for name in offered if name.startswith(incomplete) and is_plain(name)} - taken)
 
 
 def complete_machines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -37,7 +42,8 @@ def complete_machines(context: click.Context, parameter: click.Parameter, incomp
     except (ArgosyError, OSError):
         return []
     names = [machine["name"] for machine in found if machine.get("name", "").startswith(incomplete)]
-    return sorted(names or [machine["id"] for machine in found if machine["id"].startswith(incomplete)])
+    ids = [machine["id"] for machine in found if machine["id"].startswith(incomplete)]
+    return sorted(name for name in names or ids if is_plain(name))
 
 
 def _ask_units(context: click.Context) -> list[View]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from argosy.terminal import content
+
 BASH = r"""# Completes argosy's verbs, options, units and machines.
 _argosy_completion() {
     local line="${COMP_LINE:0:COMP_POINT}" IFS=$' \t\n' words=() breaks="" sign reply kind value
@@ -21,7 +23,7 @@ _argosy_completion() {
         case $kind in
             dir) COMPREPLY=() && compopt -o dirnames 2>/dev/null ;;
             file) COMPREPLY=() && compopt -o default 2>/dev/null ;;
-            plain) COMPREPLY+=("${value#"$before"}") ;;
+            plain) printf -v value %q "${value#"$before"}" && COMPREPLY+=("$value") ;;
         esac
     done < <(COMP_WORDS="$line" COMP_CWORD=$index _ARGOSY_COMPLETE=bash_complete "$1" 2>/dev/null)
 }
@@ -38,8 +40,8 @@ def completion(context: click.Context, shell: str) -> None:
     Example: eval "$(argosy completion bash)", in ~/.bashrc
     """
     if shell == "bash":
-        click.echo(BASH, nl=False)
+        content(BASH)
         return
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(context.find_root().command, {}, "argosy", "_ARGOSY_COMPLETE").source())
+    content(kind(context.find_root().command, {}, "argosy", "_ARGOSY_COMPLETE").source() + "\n")

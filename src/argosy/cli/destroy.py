@@ -12,6 +12,7 @@ from argosy.cli.failing import complain
 from argosy.cli.names import known
 from argosy.cli.session import asks, unit_arguments
 from argosy.errors import NotFound
+from argosy.terminal import echo
 
 
 @click.command()
@@ -32,5 +33,5 @@ def destroy(client: Client, words: tuple[str, ...], no_block: bool, block_attemp
             missing = True
             complain(error)
             continue
-        click.echo(f"Destroyed {name}")
+        echo(f"Destroyed {name}")
     sys.exit(int(missing))

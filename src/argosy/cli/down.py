@@ -16,6 +16,7 @@ from argosy.cli.progress import Progress
 from argosy.cli.up import PIDFILE, SETTINGS
 from argosy.config import Config, load
 from argosy.errors import ArgosyError, Refused
+from argosy.terminal import echo
 
 PATIENCE = 20.0
 """Seconds for the agent to end by itself."""
@@ -38,11 +39,11 @@ def down(path: str | None) -> None:
         config = load(str(settings), environ={})
     stopped = _stop_agent(config)
     units = sorted(asyncio.run(daemon.clear(config)))
-    click.echo("The agent is stopped." if stopped else "No agent of yours was running here.")
+    echo("The agent is stopped." if stopped else "No agent of yours was running here.")
     if units:
         named = ", ".join(units[:MOST_NAMES]) + (f" and {len(units) - MOST_NAMES} more" if len(units) > MOST_NAMES else "")
         count, they = (f"{len(units)} units", "They start") if len(units) > 1 else ("1 unit", "It starts")
-        click.echo(f"Stopped {count}: {named}. {they} again with argosy up.")
+        echo(f"Stopped {count}: {named}. {they} again with argosy up.")
 
 
 def _stop_agent(config: Config) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from pathlib import Path
 
@@ -11,13 +10,15 @@ import click
 
 from argosy.cli import entering
 from argosy.cli.entering import Asked
-from argosy.cli.table import show, show_json
+from argosy.cli.table import show
 from argosy.config import parse_metadata
 from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
 from argosy.lab.install import program
+from argosy.logs import log_to_stderr
 from argosy.router.entry.plan import LISTEN, Wanted, check_wanted, parse_tcp
 from argosy.router.render import check_listen
+from argosy.terminal import content, echo, echo_json
 
 
 @click.command()
@@ -76,17 +77,16 @@ def entry(
         _show(asked, as_json)
         return
     if print_service:
-        click.echo(entering.service_file(program(), entering.words_of(asked), asked.grace), nl=False)
+        content(entering.service_file(program(), entering.words_of(asked), asked.grace))
         return
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
-    logging.basicConfig(level=log_level.upper(), format=f"{stamp}%(levelname)s %(message)s")
+    log_to_stderr(log_level, "%(levelname)s %(message)s")
     endpoint = click.get_current_context().find_root().params.get("endpoint")
     if (output or reload) and not (kind and output):
         raise InvalidInput("--output goes with --print, and --reload with --output", remedy="such as --print haproxy --output FILE")
     if kind and output:
         asyncio.run(entering.publish(asked, kind, endpoint, output.absolute(), reload))
     elif kind:
-        click.echo(asyncio.run(entering.printed(asked, kind, endpoint)), nl=False)
+        content(asyncio.run(entering.printed(asked, kind, endpoint)))
     else:
         asyncio.run(entering.serve(asked, endpoint))
 
@@ -131,7 +131,7 @@ def _asked(given: dict[str, object]) -> Asked:
 def _show(asked: Asked, as_json: bool) -> None:
     found = entering.status(Path(asked.folder))
     if as_json:
-        show_json(found)
+        echo_json(found)
         return
     serves = found.get("serves", {})
     rows = [
@@ -148,6 +148,6 @@ def _show(asked: Asked, as_json: bool) -> None:
     rows += [(left["pool"], left["name"], "-", "-", left["reason"], "no") for left in found.get("left", [])]
     show(rows, ("pool", "machine", "address", "health", "place", "used"))
     if not found["running"]:
-        click.echo("The entry does not run now; this is what it did last.", err=True)
+        echo("The entry does not run now; this is what it did last.", err=True)
     if found.get("error"):
-        click.echo(f"It serves what it last could: {found['error']}", err=True)
+        echo(f"It serves what it last could: {found['error']}", err=True)

@@ -7,14 +7,13 @@ from typing import IO, Any
 import click
 
 from argosy.errors import ArgosyError
-
-
-def told(error: ArgosyError) -> str:
-    return f"Error: {error.message}" + (f"\n  {error.remedy}" if error.remedy else "")
+from argosy.terminal import echo, indented
 
 
 def complain(error: ArgosyError) -> None:
-    click.echo(told(error), err=True)
+    """Print the message, and below it, indented, the further lines of the message and the remedy."""
+    hints = [f"  {line}" for line in error.remedy.split("\n") if error.remedy]
+    echo(*indented(f"Error: {error.message}"), *hints, err=True)
 
 
 class Failure(click.ClickException):
@@ -29,4 +28,4 @@ class Failure(click.ClickException):
         return self.error.exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(told(self.error), err=True, file=file)
+        complain(self.error)

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from argosy.cli.session import json_option
-from argosy.cli.table import show, show_json, size
+from argosy.cli.table import show, size
 from argosy.config import load
 from argosy.errors import InvalidInput
 from argosy.images.collector import Collector, Report
@@ -23,6 +23,7 @@ from argosy.images.inventory import Image, Inventory, parse_reference
 from argosy.images.opening import open_storage
 from argosy.images.upstream import Upstream
 from argosy.reconcile import SystemClock
+from argosy.terminal import echo, echo_json
 
 T = TypeVar("T")
 Verb = Callable[..., Any]
@@ -67,7 +68,7 @@ def ls(repositories: tuple[str, ...], registry: str, user: str | None, as_json: 
 
     found = asked(registry, user, listed)
     if as_json:
-        show_json([_plain(msgspec.structs.replace(image, config=None)) for image in found])
+        echo_json([_plain(msgspec.structs.replace(image, config=None)) for image in found])
         return
     show([_row(image) for image in found], ("name", "tag", "digest", "size", "platforms"))
 
@@ -97,7 +98,7 @@ def inspect(image: str, registry: str, user: str | None, as_json: bool) -> None:
     wanted = parse_reference(image)
     found = asked(registry, user, lambda inventory: inventory.image(wanted.repository, wanted.reference or "latest", config=True))
     if as_json:
-        show_json(_plain(found))
+        echo_json(_plain(found))
         return
     _tell(found)
 
@@ -140,7 +141,7 @@ def rm(references: tuple[str, ...], registry: str, user: str | None) -> None:
     async def removed(inventory: Inventory) -> None:
         for text, reference in zip(references, wanted, strict=True):
             digest = await inventory.remove(reference)
-            click.echo(f"Removed {text}" + ("." if reference.by_digest else f", which stood for {_short(digest)}."))
+            echo(f"Removed {text}" + ("." if reference.by_digest else f", which stood for {_short(digest)}."))
 
     asked(registry, user, removed)
 
@@ -160,7 +161,7 @@ def asked(registry: str, user: str | None, question: Callable[[Inventory], Await
 def credentials(url: str, user: str | None) -> tuple[str, str]:
     """Those of --user; or what docker login has kept in plain text; or nobody's."""
     if user:
-        return user, os.environ.get(PASSWORD) or click.prompt(f"Password of {user}", hide_input=True, err=True)
+        return user, os.environ.get(PASSWORD) or click.prompt("Password", hide_input=True, err=True)
     file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     try:
         kept = json.loads(file.read_text())["auths"][urlsplit(url).netloc]["auth"]
@@ -183,10 +184,10 @@ def gc(storage: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
     """
     report = asyncio.run(_collected(storage or load(None).images.storage, grace * 3600.0, dry_run))
     if as_json:
-        show_json(msgspec.to_builtins(report))
+        echo_json(msgspec.to_builtins(report))
         return
     for line in told(report):
-        click.echo(line)
+        echo(line)
 
 
 async def _collected(url: str, grace: float, dry: bool) -> Report:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import unit_path
 from argosy.cli.completing import complete_machines
 from argosy.cli.names import named
-from argosy.cli.page import log_line
+from argosy.cli.page import log_lines
 from argosy.cli.session import asks, json_option, unit_argument
 from argosy.cli.wire import query
 from argosy.errors import ArgosyError
+from argosy.terminal import content, echo, echo_json
 
 
 @click.command()
@@ -47,9 +46,12 @@ def journal(
         for line in client.stream("GET", unit_path(name, "journal") + query(asked)):
             if line.get("error"):
                 raise ArgosyError(line["error"], remedy=f"argosy journal {name} asks again")
-            click.echo(
-                json.dumps(line, ensure_ascii=False) if form == "json" else line.get("text", "") if form == "cat" else log_line(line, name)
-            )
+            if form == "json":
+                echo_json(line, indent=None)
+            elif form == "cat":
+                content(line.get("text", "") + "\n")
+            else:
+                echo(*log_lines(line, name))
         if follow:
             raise ArgosyError(f"the log of {name} has ended", remedy=f"it may have moved: argosy journal -f {name} asks again")
     except KeyboardInterrupt:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -12,11 +11,12 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from argosy.cli.session import json_option
-from argosy.cli.table import show, show_json, size
+from argosy.cli.table import show, size
 from argosy.config import parse_metadata
 from argosy.errors import InvalidInput
 from argosy.lab.lab import Lab, Status
 from argosy.lab.state import LabRecord, MachineRecord
+from argosy.terminal import echo, echo_json
 
 T = TypeVar("T")
 
@@ -74,13 +74,13 @@ def up(
     where = "" if entry == "none" else entry
     record = _run(one.up(machines, chosen, light=light, entry=where, entry_tls=entry_tls, ttl=ttl, settings=wanted, binds=binds))
     if as_json:
-        show_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
+        echo_json({**_about(record), "machines": [_plain(machine) for machine in record.machines]})
         return
-    click.echo(f"lab {name} is up: {len(record.machines)} machines in {time.monotonic() - started:.1f} s")
+    echo(f"lab {name} is up: {len(record.machines)} machines in {time.monotonic() - started:.1f} s")
     show([(machine.name, machine.address, _metadata(machine)) for machine in record.machines], ("machine", "address", "metadata"))
     option, variable = ("", "") if name == "lab" else (f" --name {name}", f"ARGOSY_LAB={name} ")
-    click.echo(f"look around: {variable}argosy list-machines, argosy lab ps{option}, argosy lab exec{option} m1 -- ps ax")
-    click.echo(f"remove it: argosy lab down{option}")
+    echo(f"look around: {variable}argosy list-machines, argosy lab ps{option}, argosy lab exec{option} m1 -- ps ax")
+    echo(f"remove it: argosy lab down{option}")
 
 
 @lab.command(short_help="Add a machine.")
@@ -94,9 +94,9 @@ def add(metadata: str, name: str, as_json: bool) -> None:
     """
     machine = _run(_lab(name).add(parse_metadata(metadata, "--metadata")))
     if as_json:
-        show_json(_plain(machine))
+        echo_json(_plain(machine))
     else:
-        click.echo(f"{machine.name} has joined at {machine.address}")
+        echo(f"{machine.name} has joined at {machine.address}")
 
 
 @lab.command(short_help="Cut the power of machines.")
@@ -156,9 +156,9 @@ def partition(sides: tuple[str, ...], name: str, as_json: bool) -> None:
     """
     found = _run(_lab(name).partition(_groups(sides)))
     if as_json:
-        show_json([list(side) for side in found])
+        echo_json([list(side) for side in found])
     else:
-        click.echo(f"cut: {' / '.join(','.join(side) for side in found)}; whole again with argosy lab heal")
+        echo(f"cut: {' / '.join(','.join(side) for side in found)}; whole again with argosy lab heal")
 
 
 @lab.command(short_help="Make the network whole again.")
@@ -169,7 +169,7 @@ def heal(name: str) -> None:
     Example: argosy lab heal
     """
     _run(_lab(name).heal())
-    click.echo("the network is whole")
+    echo("the network is whole")
 
 
 @lab.command(
@@ -205,7 +205,7 @@ def ps(name: str, as_json: bool) -> None:
     found = _run(one.ps())
     if as_json:
         machines = [{**_plain(status.machine), "power": status.power.value, **_figures(status)} for status in found]
-        show_json({**_about(_run(one.record())), "machines": machines})
+        echo_json({**_about(_run(one.record())), "machines": machines})
         return
     rows = [
         (
@@ -230,12 +230,12 @@ def down(name: str) -> None:
     Example: argosy lab down
     """
     there = _run(_lab(name).down())
-    click.echo(f"lab {name} is gone" if there else f"there was no lab {name}")
+    echo(f"lab {name} is gone" if there else f"there was no lab {name}")
 
 
 def _lab(name: str) -> Lab:
     started = time.monotonic()
-    return Lab(name, say=lambda text: click.echo(f"[{time.monotonic() - started:4.1f} s] {text}", err=True))
+    return Lab(name, say=lambda text: echo(f"[{time.monotonic() - started:4.1f} s] {text}", err=True))
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
@@ -246,8 +246,7 @@ def _each(machines: Sequence[str], work: Callable[[str], Coroutine[Any, Any, Non
     async def all_of_them() -> None:
         for machine in machines:
             await work(machine)
-            click.echo(f"{machine} {what}")
-            sys.stdout.flush()
+            echo(f"{machine} {what}")
 
     asyncio.run(all_of_them())
 

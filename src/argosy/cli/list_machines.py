@@ -7,7 +7,8 @@ import click
 from argosy.cli.client import Client
 from argosy.cli.cluster import View, machines
 from argosy.cli.session import asks, json_option, list_options
-from argosy.cli.table import chosen, show, show_json, size
+from argosy.cli.table import chosen, show, size
+from argosy.terminal import echo, echo_json
 
 FIELDS = (
     "machine",
@@ -41,14 +42,14 @@ def list_machines(client: Client, full: bool, no_legend: bool, fields: str | Non
     columns = chosen(fields, FIELDS, DEFAULT)
     found = machines(client).values()
     if as_json:
-        show_json(list(found))
+        echo_json(list(found))
         return
     rows = [_row(machine, full) for machine in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
     for machine in found:
         for problem in machine.get("problems", []):
             effect = "; nothing new is placed there" if problem.get("blocking") else ""
-            click.echo(f"Warning: machine {machine.get('name') or machine['id'][:8]}: {problem['text']}{effect}", err=True)
+            echo(f"Warning: machine {machine.get('name') or machine['id'][:8]}: {problem['text']}{effect}", err=True)
 
 
 def _row(machine: View, full: bool) -> dict[str, str]:

@@ -10,7 +10,8 @@ from argosy.cli.client import Client
 from argosy.cli.cluster import View, machines, places, units
 from argosy.cli.outcome import legend
 from argosy.cli.session import asks, json_option, list_options
-from argosy.cli.table import chosen, show, show_json
+from argosy.cli.table import chosen, show
+from argosy.terminal import echo_json
 
 FIELDS = ("unit", "hash", "dstate", "state", "target", "tmachine", "global", "desc")
 DEFAULT = ("unit", "hash", "dstate", "state", "target")
@@ -29,7 +30,7 @@ def list_unit_files(client: Client, full: bool, no_legend: bool, fields: str | N
     columns = chosen(fields, FIELDS, DEFAULT)
     found, _ = units(client)
     if as_json:
-        show_json(found)
+        echo_json(found)
         return
     known = machines(client) if {"target", "tmachine"} & set(columns) else {}
     show([[_row(unit, known, full)[column] for column in columns] for unit in found], None if no_legend else columns)

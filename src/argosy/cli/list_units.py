@@ -10,7 +10,8 @@ from argosy.cli.client import Client
 from argosy.cli.cluster import View, machines, places, state_on, units, where_seen
 from argosy.cli.outcome import legend, sub_state
 from argosy.cli.session import asks, json_option, list_options
-from argosy.cli.table import chosen, show, show_json
+from argosy.cli.table import chosen, show
+from argosy.terminal import echo_json
 
 FIELDS = ("unit", "machine", "active", "sub", "load", "hash", "target", "since", "pid", "note")
 DEFAULT = ("unit", "machine", "active", "sub")
@@ -29,7 +30,7 @@ def list_units(client: Client, full: bool, no_legend: bool, fields: str | None, 
     columns = chosen(fields, FIELDS, DEFAULT)
     found, _ = units(client)
     if as_json:
-        show_json(found)
+        echo_json(found)
         return
     known = machines(client) if "machine" in columns else {}
     rows = [row for unit in found for row in rows_of(unit, known, full)]

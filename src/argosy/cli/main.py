@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -11,6 +17,7 @@ from click.shell_completion import CompletionItem
 from argosy import __version__
 from argosy.cli.failing import Failure
 from argosy.errors import ArgosyError
+from argosy.terminal import content, echo_traceback, printable
 
 VERBS: dict[str, tuple[str, str, str]] = {
     # verb: (module below argosy.cli, the command's name in it, one line of help)
@@ -77,7 +84,7 @@ class Verbs(click.Group):
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         if args[0] == "--help":
-            click.echo(ctx.get_help())
+            content(ctx.get_help() + "\n")
             ctx.exit()
         if args[0] not in VERBS and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], VERBS, n=1)
@@ -94,11 +101,25 @@ class Verbs(click.Group):
         verbs = [CompletionItem(verb, help=VERBS[verb][2]) for verb in sorted(VERBS) if verb.startswith(incomplete)]
         return verbs or click.Command.shell_complete(self, ctx, incomplete)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _printable_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with _printable_errors():
             return super().invoke(ctx)
-        except ArgosyError as error:
-            raise Failure(error) from error
+
+
+@contextlib.contextmanager
+def _printable_errors() -> Iterator[None]:
+    """What click prints itself quotes the words of the command line, and a glob may have put any file's name there."""
+    try:
+        yield
+    except ArgosyError as error:
+        raise Failure(error) from error
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message)
+        raise
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,5 +132,10 @@ def cli(endpoint: str | None) -> None:
     """
 
 
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    echo_traceback(traceback.format_exception(kind, error, trace))
+
+
 def main() -> None:
+    sys.excepthook = _show_defect
     cli(prog_name="argosy")

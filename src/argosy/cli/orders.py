@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
@@ -11,8 +10,8 @@ from argosy.cli.client import Client
 from argosy.cli.cluster import View, machine_path, places, units
 from argosy.cli.progress import Progress
 from argosy.cli.session import asks, json_option, machine_argument
-from argosy.cli.table import show_json
 from argosy.errors import ArgosyError
+from argosy.terminal import echo, echo_json
 
 LONGEST_READ = 10.0
 
@@ -101,7 +100,6 @@ def _holds(place: View, machine_id: str) -> bool:
 
 def _tell(answer: View, as_json: bool, what: str) -> None:
     if as_json:
-        show_json(answer)
+        echo_json(answer)
     else:
-        click.echo(f"Machine {answer['machine'][:8]}... {what}")
-    sys.stdout.flush()
+        echo(f"Machine {answer['machine'][:8]}... {what}")

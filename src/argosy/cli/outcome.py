@@ -27,12 +27,13 @@ ENDINGS = {
 
 
 class Outcome(NamedTuple):
-    """`done`: nothing more to wait for. `good`: it came as wished. `text`: sentences, a line each; while it is not done, what is waited
-    for."""
+    """`done`: nothing more to wait for. `good`: it came as wished. `text`: one line; while it is not done, what is waited for. `more`: the
+    lines below it."""
 
     done: bool
     good: bool = True
     text: str = ""
+    more: tuple[str, ...] = ()
 
 
 Judge = Callable[[View], Outcome]
@@ -66,16 +67,16 @@ def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Out
     if state.get("load", "not-found") in ("error", "bad-setting"):
         return Outcome(True, False, f"Unit {name} cannot be loaded on {where}: {state.get('note') or state['load']}")
     if active == "failed" or (sub == "auto-restart" and result != "success") or state.get("failures"):
-        return Outcome(True, False, f"Unit {name} failed on {where}: {ending(state)}\n  {_look(name)}")
+        return Outcome(True, False, f"Unit {name} failed on {where}: {ending(state)}", _look(name))
     if active == "inactive" and state.get("code") is not None:
         good = result == "success"
-        return Outcome(True, good, f"Unit {name} ended on {where}: {ending(state)}" + ("" if good else f"\n  {_look(name)}"))
+        return Outcome(True, good, f"Unit {name} ended on {where}: {ending(state)}", () if good else _look(name))
     note = f": {state['note']}" if state.get("note") else ""
     return Outcome(False, text=f"{active} ({sub}) on {where}{note}")
 
 
-def _look(name: str) -> str:
-    return f"argosy status {name} and argosy journal {name} tell more"
+def _look(name: str) -> tuple[str, ...]:
+    return (f"  argosy status {name} and argosy journal {name} tell more",)
 
 
 def loaded(unit: View, machines: Machines) -> Outcome:
@@ -132,7 +133,8 @@ def _everywhere(unit: View, found: list[Outcome]) -> Outcome:
     waiting = [outcome.text for outcome in found if not outcome.done]
     if waiting:
         return Outcome(False, text=waiting[0] + (f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""))
-    return Outcome(True, True, "\n".join(outcome.text for outcome in found))
+    first, *others = found
+    return Outcome(True, True, first.text, tuple(outcome.text for outcome in others))
 
 
 def _overruled(unit: View) -> Outcome:
@@ -158,11 +160,11 @@ def sub_state(unit: View, place: View | None, state: View | None) -> str:
     return str(state.get("sub", "dead"))
 
 
-def unplaced(name: str, why: Mapping[str, Any], machines: Machines) -> str:
+def unplaced(name: str, why: Mapping[str, Any], machines: Machines) -> list[str]:
     """Why a unit is nowhere: the reason, and one line for each machine that refuses it."""
     lines = [f"Unit {name} is waiting: {why.get('reason') or 'no machine takes it'}"]
     for row in why.get("machines", []):
         where = row.get("name") or legend(machines.get(row["machine"]), row["machine"])
         if row.get("filter"):
             lines.append(f"  {where}: {row.get('reason') or row['filter']}")
-    return "\n".join(lines)
+    return lines

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from argosy.cli.cluster import View, state_on
 from argosy.cli.outcome import ending, legend
 from argosy.cli.table import coloured, size, span
+from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
 
 DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●", "deactivating": "●"}
 MOST_PROCESSES = 20
@@ -19,26 +20,31 @@ def running(answer: View) -> bool:
     return bool(details) and all(detail and detail["observed"].get("active") in ("active", "reloading") for detail in details)
 
 
-def page(answer: View, machines: Mapping[str, View], now: float) -> str:
-    """The whole page of one unit."""
+def page(answer: View, machines: Mapping[str, View], now: float) -> list[Line]:
+    """The lines of one unit's page."""
     unit = answer["unit"]
     if answer["machines"]:
-        return "\n\n".join("\n".join(_on_machine(unit, on, machines, now)) for on in answer["machines"])
+        lines: list[Line] = []
+        for on in answer["machines"]:
+            lines += [*([""] if lines else []), *_on_machine(unit, on, machines, now)]
+        return lines
     what = "waiting for a machine" if unit["target"] != "inactive" else "not asked for"
-    lines = [_heading("○", unit["name"], unit.get("description", "")), f"     Loaded: on no machine ({what})"]
-    lines.append(f"     Target: {unit['target']} (argosy {'why' if unit['target'] != 'inactive' else 'start'} {unit['name']})")
-    return "\n".join(lines)
+    return [
+        [*_heading(Coloured("○"), unit["name"], unit.get("description", ""))],
+        f"     Loaded: on no machine ({what})",
+        f"     Target: {unit['target']} (argosy {'why' if unit['target'] != 'inactive' else 'start'} {unit['name']})",
+    ]
 
 
-def _heading(dot: str, name: str, description: str) -> str:
-    return f"{dot} {name}" + (f" - {description}" if description else "")
+def _heading(dot: Coloured, name: str, description: str) -> list[str | Coloured]:
+    return [dot, f" {name}" + (f" - {description}" if description else "")]
 
 
-def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) -> Iterator[str]:
+def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) -> Iterator[Line]:
     where = legend(machines.get(on["machine"]), on["machine"]) + (f" ({on['name']})" if on.get("name") else "")
     detail = on.get("detail")
     if detail is None:
-        yield _heading("?", unit["name"], unit.get("description", ""))
+        yield _heading(Coloured("?"), unit["name"], unit.get("description", ""))
         yield f"    Machine: {where}"
         yield f"      Error: {on.get('error') or 'it gave no answer'}"
         return
@@ -46,13 +52,14 @@ def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) 
     active = seen.get("active", "inactive")
     yield _heading(coloured(active, DOTS.get(active, "○")), unit["name"], detail.get("description") or unit.get("description", ""))
     yield f"     Loaded: {seen.get('load', 'loaded')}" + (f" ({detail['path']})" if detail.get("path") else "")
-    yield f"     Active: {coloured(active, _active(seen))}{_since(seen, now)}"
+    yield ["     Active: ", coloured(active, _active(seen)), _since(seen, now)]
     yield f"    Machine: {where}"
     yield from _trouble(seen, state_on(unit, on["machine"]) or {}, now)
     yield from _processes(detail, seen)
     if on.get("lines"):
         yield ""
-        yield from (log_line(line, unit["name"]) for line in on["lines"])
+        for line in on["lines"]:
+            yield from log_lines(line, unit["name"])
 
 
 def _active(seen: View) -> str:
@@ -108,11 +115,12 @@ def _cpu(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}s" if seconds < 60 else span(seconds)
 
 
-def log_line(line: View, unit: str) -> str:
-    """A line as journalctl's short form shows it."""
+def log_lines(line: View, unit: str) -> list[str]:
+    """A record of the log as journalctl's short form shows it: colours left out, further lines indented below the first."""
     if line.get("error"):
-        return f"-- {line['error']} --"
+        return [f"-- {line['error']} --"]
     stamp = datetime.datetime.fromtimestamp(line.get("time", 0.0)).astimezone()
     source = line.get("source") or unit.rpartition(".")[0]
     pid = f"[{line['pid']}]" if line.get("pid") else ""
-    return f"{stamp:%b %d %H:%M:%S} {source}{pid}: {line.get('text', '')}"
+    head = printable(f"{stamp:%b %d %H:%M:%S} {source}{pid}: ")
+    return indented(head + without_colours(line.get("text", "")), " " * width_of(head))

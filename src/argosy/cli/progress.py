@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
-import click
-
-from argosy.cli.table import columns
+from argosy.terminal import echo, is_terminal, show_status
 
 AFTER = 1.5
 """Seconds of waiting after which it is worth a word."""
@@ -34,23 +31,19 @@ class Progress:
 
     @property
     def visible(self) -> bool:
-        return sys.stderr.isatty()
+        return is_terminal(err=True)
 
     def say(self, text: str) -> None:
         if self.waited < AFTER or not self.visible:
             return
-        room = max(20, columns() - 1)
-        line = f"{int(self.waited)} s: {text}"
-        sys.stderr.write("\r\x1b[K" + (line if len(line) <= room else line[: room - 1] + "…"))
-        sys.stderr.flush()
+        show_status(f"{int(self.waited)} s: {text}")
         self._shown = True
 
-    def echo(self, text: str, *, err: bool = False) -> None:
+    def echo(self, *lines: str, err: bool = False) -> None:
         self.clear()
-        click.echo(text, err=err)
+        echo(*lines, err=err)
 
     def clear(self) -> None:
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            show_status("")
             self._shown = False

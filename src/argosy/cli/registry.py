@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,9 @@ from argosy.errors import InvalidInput
 from argosy.images.access import parse_scopes
 from argosy.images.service import SERVICE, Serving, collecting, serving
 from argosy.images.tokens import Tokens, load_key
+from argosy.logs import log_to_stderr
 from argosy.reconcile import SystemClock
+from argosy.terminal import echo
 
 DAY = 24.0
 
@@ -49,7 +50,7 @@ def registry(context: click.Context, /, **options: object) -> None:
     if context.invoked_subcommand is not None:
         return
     level = str(options.pop("log_level"))
-    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(level)
     section = _section(options)
     try:
         asyncio.run(_serve(section))
@@ -76,15 +77,15 @@ async def _serve(section: ImagesSection) -> None:
         _say(made)
         collector = group.create_task(collecting(made.storage, section, clock))
         await stopping.wait()
-        click.echo("Stopping: what is being pushed or pulled has a few seconds.", err=True)
+        echo("Stopping: what is being pushed or pulled has a few seconds.", err=True)
         collector.cancel()
 
 
 def _say(made: Serving) -> None:
     first, *others = made.said
-    click.echo(f"{first[0].upper()}{first[1:]}.")
+    echo(f"{first[0].upper()}{first[1:]}.")
     for line in others:
-        click.echo(f"  {line}")
+        echo(f"  {line}")
 
 
 @registry.command("token", short_help="Issue a token.")
@@ -101,4 +102,4 @@ def token(scopes: tuple[str, ...], key: Path, user: str, hours: float) -> None:
     wanted = parse_scopes(scopes)
     if not wanted:
         raise InvalidInput(f"{' '.join(scopes)!r} is no scope", remedy="such as repository:apps/web:pull,push")
-    click.echo(Tokens(load_key(key), SERVICE).issue(user, wanted, time.time(), hours * 3600.0))
+    echo(Tokens(load_key(key), SERVICE).issue(user, wanted, time.time(), hours * 3600.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -17,6 +16,7 @@ import click
 from argosy.config import Config, load
 from argosy.errors import ArgosyError
 from argosy.folders import default_dirs
+from argosy.logs import log_to_stderr
 from argosy.reconcile import SystemClock
 from argosy.router.alone import MOST_LOG, alone_in, keys_doors, serve
 from argosy.router.etcd2 import PREFIX, Etcd2Feed, check_prefix
@@ -62,8 +62,7 @@ def router(etcd: str, prefix: str, folder: Path | None, grace: float, path: str 
     if os.getpid() == 1:
         signal.signal(signal.SIGTERM, _end)  # a container's first process does not hear it by itself
     config = load(path, flags={f"router.{name}": value for name, value in settings.items() if value not in (None, ())})
-    stamp = "" if os.environ.get("JOURNAL_STREAM") else "%(asctime)s "
-    logging.basicConfig(level=log_level.upper(), format=f"{stamp}%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(log_level)
     doors, prefix = keys_doors(os.environ, etcd), check_prefix(prefix)
     settings_of(config.router)
     folder = (folder or _folder(config)).absolute()

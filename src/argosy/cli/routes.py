@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,7 +11,8 @@ from argosy.cli.client import Client
 from argosy.cli.cluster import View, machines
 from argosy.cli.outcome import legend
 from argosy.cli.session import asks, json_option
-from argosy.cli.table import show, show_json, span
+from argosy.cli.table import show, span
+from argosy.terminal import echo, echo_json
 
 
 @click.command()
@@ -28,15 +28,14 @@ def routes(client: Client, full: bool, no_legend: bool, as_json: bool) -> None:
     """
     routers = client.ask("GET", "/routes")["routers"]
     if as_json:
-        show_json(routers)
+        echo_json(routers)
         return
     known = machines(client)
     rows = list(_each(routers, known, time.time()) if full else _together(routers, known, time.time()))
     if rows:
         show(rows, None if no_legend else ("app", "host", "instance", "address", "since", "router" if full else "routers"))
     else:
-        click.echo("No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.", err=True)
-    sys.stdout.flush()
+        echo("No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.", err=True)
     _complaints(routers, known)
 
 
@@ -68,12 +67,12 @@ def _since(since: float, now: float) -> str:
 def _complaints(routers: Sequence[View], known: Mapping[str, View]) -> None:
     refused = sorted({(refusal["key"], refusal["reason"]) for router in routers for refusal in router.get("refused", [])})
     for key, reason in refused:
-        click.echo(f"Refused {key}: {reason}", err=True)
+        echo(f"Refused {key}: {reason}", err=True)
     for router in routers:
         where = legend(known.get(router["machine"]), router["machine"])
         if router.get("error"):
-            click.echo(f"The router of {where} serves what it last could: {router['error']}", err=True)
+            echo(f"The router of {where} serves what it last could: {router['error']}", err=True)
         for complaint in router.get("complaints", []):
-            click.echo(f"On {where} {complaint}", err=True)
+            echo(f"On {where} {complaint}", err=True)
         if router.get("omitted"):
-            click.echo(f"The router of {where} serves {router['omitted']} more that do not fit in here", err=True)
+            echo(f"The router of {where} serves {router['omitted']} more that do not fit in here", err=True)

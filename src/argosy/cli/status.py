@@ -13,8 +13,8 @@ from argosy.cli.failing import complain
 from argosy.cli.names import known
 from argosy.cli.page import page, running
 from argosy.cli.session import asks, json_option, unit_arguments
-from argosy.cli.table import show_json
 from argosy.errors import NotFound
+from argosy.terminal import echo, echo_json
 
 NOT_RUNNING = 3
 UNKNOWN = 4
@@ -41,8 +41,9 @@ def status(client: Client, words: tuple[str, ...], lines: int, ssh_port: str | N
             unknown = True
             complain(error)
     if as_json:
-        show_json(answers[0] if len(words) == 1 and answers else answers)
+        echo_json(answers[0] if len(words) == 1 and answers else answers)
     elif answers:
         found = machines(client)
-        click.echo("\n\n".join(page(answer, found, time.time()) for answer in answers))
+        for number, answer in enumerate(answers):
+            echo(*([""] if number else []), *page(answer, found, time.time()))
     sys.exit(UNKNOWN if unknown else 0 if all(running(answer) for answer in answers) else NOT_RUNNING)

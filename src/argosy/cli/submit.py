@@ -12,6 +12,7 @@ from argosy.cli.session import asks
 from argosy.cli.telling import tell
 from argosy.cli.wishes import wishes_for
 from argosy.errors import InvalidInput
+from argosy.terminal import echo
 
 
 @click.command()
@@ -31,5 +32,5 @@ def submit(client: Client, words: tuple[str, ...], replace: bool) -> None:
     needed = [unit for unit in with_needed(wanted) if unit.file is not None]
     written, refused = tell(client, wishes_for(client, "submit", needed, replace=replace))
     for name, unit_written in written.items():
-        click.echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
+        echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
     sys.exit(int(bool(refused)))

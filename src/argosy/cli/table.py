@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Sequence
-from typing import Any
-
-import click
 
 from argosy.errors import InvalidInput
+from argosy.terminal import Coloured, Line, columns, echo, is_terminal, padded, printable, width_of
 
 COLOURS = {
     "active": "green",
@@ -29,64 +24,47 @@ NARROWEST = 24
 
 def table(rows: Sequence[Sequence[str]], headings: Sequence[str] | None, width: int = 0) -> str:
     """Columns separated by two spaces or more, each as wide as its widest cell; empty cells are "-". `headings` None: none. `width`: the
-    last column is folded to fit into it (0: never)."""
-    cells = [[cell or "-" for cell in row] for row in rows]
+    last column is folded to fit into it (0: never). Cells are printable, and measured as a terminal shows them."""
+    cells = [[printable(cell) or "-" for cell in row] for row in rows]
     lines = ([[heading.upper() for heading in headings]] if headings else []) + cells
     if not lines:
         return ""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [max(width_of(line[column]) for line in lines) for column in range(len(lines[0]))]
     indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = width - indent
     if width and room >= NARROWEST:
         lines = [[*line[:-1], fold(line[-1], room, indent)] for line in lines]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join("  ".join(padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def fold(text: str, room: int, indent: int) -> str:
     """The text in lines of at most `room` columns, broken at blanks; all but the first are indented."""
     lines: list[str] = []
     for word in text.split(" "):
-        if lines and len(lines[-1]) + 1 + len(word) <= room:
+        if lines and width_of(lines[-1]) + 1 + width_of(word) <= room:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     return ("\n" + " " * indent).join(lines)
 
 
-def columns(default: int = 80) -> int:
-    """The terminal's width; COLUMNS overrides it."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            return os.get_terminal_size(stream.fileno()).columns or default
-        except (OSError, ValueError):
-            continue
-    return default
-
-
-def colourful() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def coloured(word: str, shown: str = "") -> str:
-    """A word of state in its colour where a terminal shows it, the word itself everywhere else. `shown`: other text in that colour."""
-    colour = COLOURS.get(word)
-    return click.style(shown or word, fg=colour) if colour and colourful() else shown or word
+def coloured(word: str, shown: str = "") -> Coloured:
+    """A word of state in its colour. `shown`: other text in that colour."""
+    return Coloured(shown or word, COLOURS.get(word, ""))
 
 
 def show(rows: Sequence[Sequence[str]], headings: Sequence[str] | None) -> None:
-    """Prints a table; words of state in colour, and long last cells folded, on a terminal."""
-    text = table(rows, headings, columns() if sys.stdout.isatty() else 0)
-    if text and colourful():
-        text = "\n".join("  ".join(coloured(cell.strip(), cell) for cell in line.split("  ")) for line in text.split("\n"))
+    """Print a table; on a terminal words of state in colour, and long last cells folded."""
+    text = table(rows, headings, columns() if is_terminal() else 0)
     if text:
-        click.echo(text)
+        echo(*(_coloured(line) for line in text.split("\n")))
 
 
-def show_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def _coloured(line: str) -> Line:
+    pieces: list[str | Coloured] = []
+    for cell in line.split("  "):
+        pieces += ["  ", coloured(cell.strip(), cell)]
+    return pieces[1:]
 
 
 def chosen(fields: str | None, known: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:

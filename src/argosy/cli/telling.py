@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import click
-
 from argosy.cli.client import Client, meant
 from argosy.cli.cluster import UNITS, View
 from argosy.cli.failing import complain
 from argosy.errors import ArgosyError
+from argosy.terminal import echo
 
 BATCH = 1000
 """Units that the API takes at once."""
@@ -32,9 +31,9 @@ def plain(names: Iterable[str], **what: Any) -> Wishes:
 def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyError]]:
     """Sends wishes; what was written by name, and what was refused. Raises the refusal if there is nothing else."""
     for line in wishes.warnings:
-        click.echo(line, err=True)
+        echo(line, err=True)
     for line in wishes.notes:
-        click.echo(line)
+        echo(line)
     written: dict[str, View] = {}
     refused: list[ArgosyError] = []
     for start in range(0, len(wishes.wishes), BATCH):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from argosy.errors import ArgosyError, InvalidInput, Unsuitable
 from argosy.folders import default_dirs
 from argosy.lab.install import config_file, program
 from argosy.router.process import enabled
+from argosy.terminal import echo
 
 PATIENCE = 30.0
 """Seconds for the agent to answer."""
@@ -59,7 +59,7 @@ def up(
     config = load(path, flags=_flags(path, name, metadata, runtime, {"api": api, "keys": keys, "router": router}))
     client = Client([[f"unix://{config.socket}"]])
     if (machine := _answering(client)) is not None:
-        click.echo(f"An agent runs here already (machine {machine[:8]}...). Stop it with: argosy down{_option(path)}")
+        echo(f"An agent runs here already (machine {machine[:8]}...). Stop it with: argosy down{_option(path)}")
         return
     ports.check(config, router=enabled(config.router))
     log, process = _start(config)
@@ -131,7 +131,7 @@ def _ready(client: Client, log: Path, process: subprocess.Popen[bytes]) -> dict[
                 last = error.message
             progress.say(f"waiting for the agent: {last}")
             time.sleep(0.03)
-    said = "".join(f"\n  {line}" for line in log.read_bytes()[begun:].decode(errors="replace").strip().splitlines()[-5:])
+    said = "".join(f"\n{line}" for line in log.read_bytes()[begun:].decode(errors="replace").strip().splitlines()[-5:])
     if process.poll() is not None:
         raise ArgosyError(f"the agent has ended with status {process.returncode}; it said:{said or ' nothing'}", remedy=f"its log is {log}")
     raise ArgosyError(f"the agent is not ready after {PATIENCE:.0f} s: {last}{said}", remedy=f"argosy down stops it; its log is {log}")
@@ -149,13 +149,12 @@ def _tell(config: Config, machine: dict[str, Any], log: Path, path: str | None) 
         ("web traffic", _router(config)),
         ("log", str(log)),
     ]
-    click.echo(f"Argosy is up on this machine ({machine['id'][:8]}...).")
+    echo(f"Argosy is up on this machine ({machine['id'][:8]}...).")
     for what, text in rows:
-        click.echo(f"  {what:<17}{text}")
+        echo(f"  {what:<17}{text}")
     if str(config.socket) != f"{default_dirs(os.environ, os.getuid())[1]}/argosy.sock":
-        click.echo(f"Tell your shell whom to ask: export ARGOSY_ENDPOINT=unix://{config.socket}")
-    click.echo(f"Next: argosy start FILE.service; argosy list-units; argosy status UNIT. It all stops with: argosy down{_option(path)}")
-    sys.stdout.flush()
+        echo(f"Tell your shell whom to ask: export ARGOSY_ENDPOINT=unix://{config.socket}")
+    echo(f"Next: argosy start FILE.service; argosy list-units; argosy status UNIT. It all stops with: argosy down{_option(path)}")
 
 
 def _router(config: Config) -> str:

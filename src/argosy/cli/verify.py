@@ -9,8 +9,8 @@ import click
 
 from argosy.cli.files import content
 from argosy.cli.session import json_option
-from argosy.cli.table import show_json
 from argosy.errors import InvalidInput
+from argosy.terminal import echo, echo_json
 from argosy.unit.verify import verify as problems_of
 
 
@@ -25,14 +25,14 @@ def verify(files: tuple[str, ...], as_json: bool) -> None:
     """
     found = [problem for path in files for problem in _problems(path)]
     if as_json:
-        show_json(found)
+        echo_json(found)
     else:
         for problem in found:
             where = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-            click.echo(f"{where}: {problem['severity']}: {problem['message']}")
+            echo(f"{where}: {problem['severity']}: {problem['message']}")
         for path in dict.fromkeys(files):
             if not any(problem["file"] == path for problem in found):
-                click.echo(f"{path}: good")
+                echo(f"{path}: good")
     sys.exit(int(any(problem["severity"] == "error" for problem in found)))
 
 

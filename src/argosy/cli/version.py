@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from argosy import __version__
+from argosy.terminal import echo
 
 
 @click.command()
@@ -13,4 +14,4 @@ def version() -> None:
 
     Example: argosy version
     """
-    click.echo(f"argosy version {__version__}")
+    echo(f"argosy version {__version__}")

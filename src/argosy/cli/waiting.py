@@ -13,6 +13,7 @@ from argosy.cli.outcome import Judge, Outcome, unplaced
 from argosy.cli.progress import AFTER, Progress
 from argosy.cli.telling import Wishes, tell
 from argosy.errors import Conflict, NotFound
+from argosy.terminal import echo
 
 LONGEST_READ = 10.0
 """Seconds that one blocking question lasts."""
@@ -52,7 +53,7 @@ def bring(
         return int(bool(refused))
     if no_block:
         for unit in units(client, list(written))[0]:
-            click.echo(f"Triggered {'global unit' if unit.get('everywhere') else 'unit'} {unit['name']} {verb}")
+            echo(f"Triggered {'global unit' if unit.get('everywhere') else 'unit'} {unit['name']} {verb}")
         return int(bool(refused))
     waiter = Waiter(client, attempts)
     good = waiter.until(list(written), lambda unit: judge(unit, written[unit["name"]], waiter.machines))
@@ -68,7 +69,7 @@ class Waiter:
         self.limit = float(attempts) or None
         self.machines = machines(client)
         self.interrupted = False
-        self._told: set[str] = set()
+        self._told: set[tuple[str, ...]] = set()
 
     def until(self, names: Sequence[str], judge: Judge) -> bool:
         """True when all units came to what they should; False when one did not, when time is up, and when the person does not wait
@@ -79,7 +80,7 @@ class Waiter:
                 return self._until(waiting, judge)
         except KeyboardInterrupt:
             self.interrupted = True
-            click.echo(f"Not waiting any longer for {_few(list(waiting))}; what was asked for goes on. See: argosy list-units", err=True)
+            echo(f"Not waiting any longer for {_few(list(waiting))}; what was asked for goes on. See: argosy list-units", err=True)
             return False
 
     def _until(self, waiting: dict[str, str], judge: Judge) -> bool:
@@ -94,7 +95,7 @@ class Waiter:
                 if outcome.done:
                     del waiting[name]
                     good = good and outcome.good
-                    self.progress.echo(outcome.text, err=not outcome.good)
+                    self.progress.echo(outcome.text, *outcome.more, err=not outcome.good)
                 else:
                     waiting[name] = outcome.text
             if waiting and self.limit is not None and self.progress.waited >= self.limit:
@@ -111,10 +112,10 @@ class Waiter:
         outcome = judge(unit)
         if outcome.done or unit["target"] == "inactive" or any(where_seen(unit)) or self.progress.waited <= AFTER:
             return outcome
-        text = self._why(name)
+        first, *more = self._why(name)
         if unit.get("everywhere"):
-            return Outcome(True, True, text)
-        self._tell(text)
+            return Outcome(True, True, first, tuple(more))
+        self._tell([first, *more])
         return outcome
 
     def _give_up(self, waiting: Mapping[str, str], present: Mapping[str, View]) -> None:
@@ -122,7 +123,7 @@ class Waiter:
         for name, what in waiting.items():
             if not any(where_seen(present[name])) and present[name]["target"] != "inactive":
                 self._tell(self._why(name))
-            click.echo(f"Error: gave up waiting for {name}: {what}", err=True)
+            echo(f"Error: gave up waiting for {name}: {what}", err=True)
 
     def _patience(self) -> float:
         """How long to wait for news: until there is something to say, or time is up."""
@@ -135,13 +136,13 @@ class Waiter:
         if any(machine not in self.machines for unit in found for machine in where_seen(unit)):
             self.machines.update(machines(self.client))
 
-    def _why(self, name: str) -> str:
+    def _why(self, name: str) -> list[str]:
         return unplaced(name, self.client.ask("GET", unit_path(name, "why")), self.machines)
 
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self.progress.echo(text, err=True)
+    def _tell(self, lines: Sequence[str]) -> None:
+        if tuple(lines) not in self._told:
+            self._told.add(tuple(lines))
+            self.progress.echo(*lines, err=True)
 
 
 def _few(names: Sequence[str]) -> str:

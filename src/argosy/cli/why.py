@@ -12,7 +12,8 @@ from argosy.cli.cluster import View, machines, states, unit_path, units
 from argosy.cli.names import named
 from argosy.cli.outcome import ending, legend
 from argosy.cli.session import asks, json_option, unit_argument
-from argosy.cli.table import show, show_json, span
+from argosy.cli.table import show, span
+from argosy.terminal import echo, echo_json
 
 
 @click.command()
@@ -27,15 +28,15 @@ def why(client: Client, word: str, as_json: bool) -> None:
     name = named(word)
     answer = client.ask("GET", unit_path(name, "why"))
     if as_json:
-        show_json(answer)
+        echo_json(answer)
         return
     found = machines(client)
-    click.echo(f"{name}: {answer.get('reason', '')}")
+    echo(f"{name}: {answer.get('reason', '')}")
     for line in _troubles(units(client, [name])[0], found, time.time()):
-        click.echo(line)
+        echo(line)
     rows = [_row(row, found) for row in answer.get("machines", [])]
     if rows:
-        click.echo()
+        echo("")
         show(rows, ("machine", "name", "verdict", "why"))
 
 

@@ -126,7 +126,7 @@ def _head(file: io.BufferedReader) -> tuple[int, int | None]:
 
 def quoted(text: str) -> str:
     """A user's word as one segment of a path, or as a value of a query."""
-    return "".join(chr(byte) if byte in SAFE else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+    return "".join(chr(byte) if byte in SAFE else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
 
 
 def query(pairs: list[tuple[str, str]]) -> str:

@@ -12,10 +12,8 @@ import fcntl
 import logging
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from argosy.errors import Conflict, Unsuitable
 from argosy.reconcile import Clock
@@ -24,11 +22,14 @@ from argosy.router.announce.door import endpoints_of
 from argosy.router.base import Proxy
 from argosy.router.loop import Router
 from argosy.router.tail import Tail
+from argosy.terminal import content
 
 log = logging.getLogger(__name__)
 
 RELAY_EVERY = 0.2
 REAP_EVERY = 1.0
+ERRORS = "error.log"
+REQUESTS = "access.log"
 ETCD_PORT = "4001"
 MOST_LOG = 2_000_000
 """Bytes of a log file before nginx begins another: what is in it has been passed on."""
@@ -66,7 +67,7 @@ async def serve(router: Router, proxy: Proxy, folder: Path, clock: Clock, grace:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    logs = [(await asyncio.to_thread(Tail, folder / name), out) for name, out in outputs()]
+    logs = [(await asyncio.to_thread(Tail, folder / name), name == ERRORS) for name in (ERRORS, REQUESTS)]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(router.run(), name="router"), group.create_task(_relay(logs, clock), name="logs")]
@@ -81,24 +82,18 @@ async def serve(router: Router, proxy: Proxy, folder: Path, clock: Clock, grace:
         await asyncio.to_thread(_pass_on, logs)
 
 
-def outputs() -> Sequence[tuple[str, BinaryIO]]:
-    """nginx's log files and where they are passed on to."""
-    return ("error.log", sys.stderr.buffer), ("access.log", sys.stdout.buffer)
-
-
-async def _relay(logs: Sequence[tuple[Tail, BinaryIO]], clock: Clock) -> None:
+async def _relay(logs: Sequence[tuple[Tail, bool]], clock: Clock) -> None:
     while True:
         await asyncio.to_thread(_pass_on, logs)
         await clock.sleep(RELAY_EVERY)
 
 
-def _pass_on(logs: Sequence[tuple[Tail, BinaryIO]]) -> None:
-    for tail, out in logs:
+def _pass_on(logs: Sequence[tuple[Tail, bool]]) -> None:
+    for tail, errors in logs:
         said = tail.more()
         if said:
             with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-                out.write(said)
-                out.flush()
+                content(said, err=errors)
 
 
 async def _reap(clock: Clock) -> None:

@@ -79,7 +79,7 @@ def _unit(name: str, group: Group, asked: Asked, scene: Scene) -> Health:
     here = [place for place in living if place not in behind]
     outcome = started({**unit, "places": here}, launch, scene.machines)
     if outcome.done and not outcome.good:
-        return Health(Verdict.FAILED, outcome.text.partition("\n")[0])
+        return Health(Verdict.FAILED, outcome.text)
     ended = "" if name in group.oneshots else _ended(unit, here, scene.machines)
     if ended:
         return Health(Verdict.FAILED, ended)

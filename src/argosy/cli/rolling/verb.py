@@ -13,8 +13,8 @@ from argosy.cli.rolling.groups import grouped
 from argosy.cli.rolling.loop import Report, Rollout
 from argosy.cli.rolling.plan import Rules, Stage
 from argosy.cli.rolling.wanted import Wanted
-from argosy.cli.table import show_json
 from argosy.cli.waiting import INTERRUPTED
+from argosy.terminal import echo, echo_json
 
 Verb = Callable[..., Any]
 
@@ -50,14 +50,14 @@ def roll(client: Client, wanted: Wanted, known: dict[str, View], rules: Rules, a
     """Does it and tells of it; the exit status. `again` is what to do after a failure, a sentence."""
     texts = {change.name: change.text for change in wanted.changes.values() if change.text}
     groups = grouped(wanted.names, known, texts)
-    rollout = Rollout(client, groups, wanted.changes, rules, lambda text: click.echo(text, err=as_json))
+    rollout = Rollout(client, groups, wanted.changes, rules, lambda text: echo(text, err=as_json))
     report = rollout.run() if groups else Report(True, "there is nothing to change", ())
     if report.good:
         for name, text in wanted.templates.items():
             client.ask("PUT", unit_path(name), {"text": text, "replace": True})
-            click.echo(f"{name}: replaced, for instances to come", err=as_json)
+            echo(f"{name}: replaced, for instances to come", err=as_json)
     if as_json:
-        show_json(_shown(report, wanted))
+        echo_json(_shown(report, wanted))
     _conclude(report, again, quiet=as_json)
     return INTERRUPTED if report.interrupted else int(not report.good)
 
@@ -67,16 +67,16 @@ def _conclude(report: Report, again: str, *, quiet: bool) -> None:
         changed, skipped = report.having(Stage.READY), report.having(Stage.SKIPPED)
         already = f"; {_count(skipped)} as wished already" if skipped else ""
         if not quiet:
-            click.echo(f"Done: {_count(changed)} changed and healthy{already}")
+            echo(f"Done: {_count(changed)} changed and healthy{already}")
         return
-    click.echo(f"Error: {'interrupted' if report.interrupted else report.reason}", err=True)
+    echo(f"Error: {'interrupted' if report.interrupted else report.reason}", err=True)
     for what, stages in SUMS:
         names = report.having(*stages)
         if names:
-            click.echo(f"  {what}: {', '.join(names)}", err=True)
+            echo(f"  {what}: {', '.join(names)}", err=True)
     for name in report.having(Stage.FAILED, Stage.LOST)[:1]:
-        click.echo(f"  argosy status {name} and argosy journal {name} tell more", err=True)
-    click.echo(f"  {again}", err=True)
+        echo(f"  argosy status {name} and argosy journal {name} tell more", err=True)
+    echo(f"  {again}", err=True)
 
 
 SUMS = (
