@@ -95,3 +95,10 @@ def test_settings_that_do_not_exist_are_refused_by_name(name: str) -> None:
 def test_settings_with_a_wrong_value_are_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(InvalidInput, match=name.partition(".")[2]):
         changed(Config(), {name: value})
+
+
+def test_text_in_place_of_a_list_is_answered_with_the_list(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[api]\nlisten = "127.0.0.1:8700"\n')
+    with pytest.raises(InvalidInput, match=r"\[api\] listen is a list") as caught:
+        load(str(tmp_path / "a.toml"), {})
+    assert caught.value.remedy == 'write listen = ["127.0.0.1:8700"]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 
 from argosy import __version__
 from argosy.cli.main import VERBS, cli
-from argosy.config import Config
+from argosy.config import Config, load
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -50,6 +51,29 @@ def test_every_setting_is_told_of() -> None:
         assert f"[{section.name}]" in page
         for field in msgspec.structs.fields(section.type):
             assert f"`{field.name}`" in page, f"docs/configuration.md does not tell of [{section.name}] {field.name}"
+
+
+def test_defaults_of_settings_are_written_as_the_file_takes_them() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    compared = 0
+    for heading, rows in re.findall(r"^\| \*\*\[(\w+)\]\*\*.*\n((?:\| `.*\n)*)", page, re.MULTILINE):
+        section = next(field.type for field in msgspec.structs.fields(Config) if field.name == heading)
+        defaults = {field.name: "" if field.default is msgspec.NODEFAULT else field.default for field in msgspec.structs.fields(section)}
+        for name, shown in re.findall(r"^\| `(\w+)` \| `([^`|]+)` \|", rows, re.MULTILINE):
+            if defaults[name] not in ("", None):
+                value = tomllib.loads(f"it = {shown}")["it"]
+                assert (tuple(value) if isinstance(value, list) else value) == defaults[name], f"[{heading}] {name} = {shown}"
+                compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_examples_of_configuration_can_be_loaded(page: Path, tmp_path: Path) -> None:
+    names = {field.name for field in msgspec.structs.fields(Config)}
+    for block in re.findall(r"(?:^    .*\n)+", page.read_text(), re.MULTILINE):
+        if re.match(r" +\[(\w+)\]", block) and {*re.findall(r"^    \[(\w+)\]", block, re.MULTILINE)} <= names:
+            (tmp_path / "argosy.toml").write_text(block)
+            load(str(tmp_path / "argosy.toml"), {})
 
 
 def test_the_readmes_commands_exist() -> None:

@@ -6,6 +6,7 @@ InvalidInput that names it, what was expected and the fields that exist.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -190,6 +191,7 @@ def load(
         if value is not None:
             section, _, field = name.partition(".")
             tree.setdefault(section, {})[field] = value
+    _check_lists(tree, path)
     try:
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
@@ -222,6 +224,15 @@ def _read(path: str) -> dict[str, dict[str, Any]]:
         raise InvalidInput(f"cannot read configuration {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"configuration {path} is not valid TOML: {error}") from error
+
+
+def _check_lists(tree: Mapping[str, Any], path: str | None) -> None:
+    """Raises InvalidInput where a text stands in place of a list, with the list to write."""
+    for section, fields in tree.items():
+        for field, value in fields.items() if isinstance(fields, dict) else ():
+            if field in LISTS and isinstance(value, str):
+                rule = f"[{section}] {field} is a list, and {value!r} is a text"
+                raise InvalidInput(f"configuration {path}: {rule}", remedy=f"write {field} = [{json.dumps(value)}]")
 
 
 def _from_text(name: str, field: str, value: str) -> Any:

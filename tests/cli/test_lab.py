@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from argosy.cli import lab
 from argosy.errors import InvalidInput, NotFound
+from tests.cli.stage import invoke
 
 SIDES: Sequence[tuple[tuple[str, ...], list[list[str]]]] = [
     (("m1", "/", "m2,m3"), [["m1"], ["m2", "m3"]]),
@@ -46,3 +47,10 @@ def test_a_lab_that_is_not_there_is_named(verb: list[str]) -> None:
 def test_removing_a_lab_that_is_not_there_is_no_error() -> None:
     result = CliRunner().invoke(lab.lab, ["down", "--name", "nothere"])
     assert (result.exit_code, result.output) == (0, "there was no lab nothere\n")
+
+
+def test_second_value_of_an_option_is_told_to_repeat_it() -> None:
+    said = invoke("lab", "up", "--metadata", "m1=a=b", "m2=c=d")
+    assert said.code == 2
+    assert "m2=c=d" in said.err
+    assert "write it again for each further one (--metadata, --set, --bind)" in said.err

@@ -290,3 +290,20 @@ async def test_ctrl_c_ends_the_waiting_and_not_the_unit(stage: Stage) -> None:
     assert (process.returncode, out.decode()) == (130, "")
     assert err.decode() == "Not waiting any longer for b.service; what was asked for goes on. See: argosy list-units\n"
     assert await target(stage, "b.service") == "launched"
+
+
+@pytest.mark.parametrize("verb", ["submit", "load", "start"])
+async def test_warnings_of_verify_are_shown_when_a_file_is_given(stage: Stage, verb: str) -> None:
+    stage.file("hello.service", HELLO + "[X-fleet]\nGlobal=true\n[X-Fleet]\nMachineID=m1\n")
+    async with stage.obedient():
+        said = await stage.run(verb, *(["--no-block"] if verb != "submit" else []), "hello.service")
+    assert said.code == 0, said
+    warned = [line for line in said.err.splitlines() if line.startswith("WARNING: hello.service:")]
+    assert [("[X-Fleet]" in line, "machine id" in line) for line in warned] == [(True, False), (False, True)]
+
+
+async def test_dropins_are_part_of_what_the_cluster_keeps(stage: Stage) -> None:
+    stage.file("hello.service", HELLO)
+    stage.file("hello.service.d/user.conf", "[Service]\nUser=nobody\n")
+    await stage.good("submit", "hello.service")
+    assert await text(stage, "hello.service") == f"{HELLO.rstrip()}\n# hello.service.d/user.conf\n[Service]\nUser=nobody\n"

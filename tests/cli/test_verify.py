@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.stage import invoke
+from tests.api.house import M1, M2
+from tests.cli.stage import Stage, invoke
 
 GOOD = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
@@ -35,7 +36,7 @@ FILES: list[tuple[str, str, bytes, int, str]] = [
 def test_a_file(sentence: str, name: str, content: bytes, code: int, said: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    found = invoke("verify", str(path))
+    found = invoke("verify", "--runtime=supervisor", str(path))
     assert (found.code, found.err) == (code, "")
     assert said.format(path=path) in found.out
 
@@ -55,8 +56,27 @@ def test_files_that_cannot_be_read_do_not_hide_the_others(tmp_path: Path) -> Non
 def test_problems_as_json(tmp_path: Path) -> None:
     path = tmp_path / "a.service"
     path.write_text(GOOD + "PrivateTmp=yes\n")
-    (problem,) = json.loads(invoke("verify", "--json", str(path)).out)
+    (problem,) = json.loads(invoke("verify", "--runtime=all", "--json", str(path)).out)
     assert (problem["file"], problem["line"], problem["severity"]) == (str(path), 6, "warning")
     assert "PrivateTmp" in problem["message"]
     path.write_text(GOOD)
-    assert json.loads(invoke("verify", "--json", str(path)).out) == []
+    assert json.loads(invoke("verify", "--runtime=all", "--json", str(path)).out) == []
+
+
+def test_dropins_are_checked_with_their_own_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.service").write_text(GOOD)
+    (tmp_path / "a.service.d").mkdir()
+    dropin = tmp_path / "a.service.d" / "more.conf"
+    dropin.write_text("[Service]\nRestrat=always\n")
+    said = invoke("verify", "--runtime=systemd", str(tmp_path / "a.service"))
+    assert said.out.startswith("a.service.d/more.conf:2: warning: unknown directive Restrat=")
+    assert (said.code, len(said.out.splitlines())) == (0, 1)
+
+
+async def test_runtime_is_that_of_the_clusters_machines(stage: Stage) -> None:
+    stage.file("a.service", GOOD + "PrivateTmp=yes\n")
+    assert "ignored by the supervisor" in await stage.good("verify", "--runtime=supervisor", "a.service")
+    await stage.house.machine(M1, runtime="systemd")
+    assert await stage.good("verify", "a.service") == "a.service: good\n"
+    await stage.house.machine(M2, runtime="supervisor")
+    assert "ignored by the supervisor" in await stage.good("verify", "a.service")

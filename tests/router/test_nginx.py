@@ -13,7 +13,7 @@ import pytest
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
 from argosy.router.base import Proxy
-from argosy.router.nginx import Nginx, word
+from argosy.router.nginx import Nginx, reason, word
 from tests.contracts.proxy_contract import Ground, ProxyContract
 from tests.router.memory import Host, MemoryProxy
 from tests.router.web import alive, ask, free_port, needs_nginx, nginx, until, until_async
@@ -291,6 +291,20 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("said", "reason", "why"), WORDS, ids=[row[2] for row in WORDS])
-def test_nginx_s_word_is_its_reason(said: str, reason: str, why: str) -> None:
-    assert word(said) == reason
+@pytest.mark.parametrize(("said", "expected", "why"), WORDS, ids=[row[2] for row in WORDS])
+def test_nginx_s_word_is_its_reason(said: str, expected: str, why: str) -> None:
+    assert word(said) == expected
+
+
+REASONS = [
+    ("its own words", 1, "2026/01/01 00:00:00 [emerg] 7#7: unknown directive x", "unknown directive x"),
+    ("a program that a shell or nsenter did not find", 127, "", "there is no such program"),
+    ("one that may not run", 126, "\n", "it may not be executed"),
+    ("a signal, such as that of a full memory", -9, "", "it was ended by SIGKILL"),
+    ("silence", 1, "", "it exited with status 1 and said nothing"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "code", "said", "expected"), REASONS, ids=[row[0] for row in REASONS])
+def test_failure_always_has_a_reason(sentence: str, code: int, said: str, expected: str) -> None:
+    assert reason(code, said) == expected

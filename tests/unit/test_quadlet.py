@@ -437,6 +437,25 @@ def test_a_container_that_joins_anothers_network_runs_beside_it() -> None:
     assert requirements("web.service", parse(text)).peers == ("db.service",)
 
 
+@pytest.mark.parametrize("kind", ENGINES)
+def test_template_volume_is_the_instances_own(kind: EngineKind) -> None:
+    text = "[Unit]\nAfter=net@.network\n[Container]\nImage=i\nVolume=bar@.volume:/data\n"
+    others = {"bar-volume@1.service": "[Volume]\n", "bar-volume@2.service": "[Volume]\n"}
+    made = translated(text, ENGINES[kind], "bar@1.service", others)
+    assert "systemd-bar-1:/data" in made
+    assert parse(made).values("Unit", "Requires") == ("bar-volume@1.service",)
+    assert "net-network@1.service" in parse(made).values("Unit", "After")
+    assert requirements("bar@2.service", parse(text)).binds_to == ("bar-volume@2.service",)
+    with pytest.raises(InvalidUnit, match=r"no bar-volume@3\.service is on this machine"):
+        translated(text, ENGINES[kind], "bar@3.service", others)
+
+
+def test_blank_after_a_backslash_continues_a_quadlet_line_and_no_other() -> None:
+    quadlet = parse("[Container]\nImage=i\nExec=a \\ \n b\n")
+    assert [(option.name, option.joined) for option in quadlet.options] == [("Image", "i"), ("Exec", "a   b")]
+    assert len(parse("[Service]\nExecStart=/bin/a \\ \nUser=b\n").options) == 2
+
+
 def test_what_is_not_on_the_machine_is_named() -> None:
     with pytest.raises(InvalidUnit, match=r"no data-volume\.service is on this machine"):
         translated("[Container]\nImage=i\nVolume=data.volume:/a\n", DOCKER)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from argosy.unit.verify import verify
@@ -125,6 +127,86 @@ TOLD = [
     ("a service without a start", "[Service]\nExecStop=/bin/a\nType=simple\n", "error line 3: Type=simple needs ExecStart="),
     ("an empty file", "", "error the file is empty"),
     (
+        "a section in the wrong case that systemd leaves to others",
+        SERVICE + "[X-fleet]\nGlobal=true\n",
+        "warning line 4: [X-fleet] is ignored; did you mean [X-Fleet]?",
+    ),
+    ("a plural", SERVICE + "[X-Fleets]\nGlobal=true\n", "warning line 4: [X-Fleets] is ignored; did you mean [X-Fleet]?"),
+    ("a blank before the bracket", SERVICE + "[X-Fleet ]\nGlobal=true\n", "warning line 4: [X-Fleet ] is ignored; did you mean [X-Fleet]?"),
+    ("an underscore", SERVICE + "[X_Fleet]\nGlobal=true\n", "warning line 4: unknown section [X_Fleet]; did you mean X-Fleet?"),
+    ("ours, nearly", SERVICE + "[X-ARGOSY]\nUpdate=rolling\n", "warning line 4: [X-ARGOSY] is ignored; did you mean [X-Argosy]?"),
+    (
+        "Quadlet's section, nearly",
+        SERVICE + "[Contianer]\nImage=i\n",
+        "warning line 4: unknown section [Contianer]; did you mean Container?",
+    ),
+    (
+        "a comparison where only equality is known",
+        SERVICE + "[X-Fleet]\nMachineMetadata=ram>=2048\n",
+        "warning line 4: MachineMetadata=ram>=2048 asks for a key called 'ram>': only key=value, equality, is known",
+    ),
+    (
+        "a negation",
+        SERVICE + "[X-Fleet]\nMachineMetadata=role!=db\n",
+        "warning line 4: MachineMetadata=role!=db asks for a key called 'role!': only key=value, equality, is known",
+    ),
+    (
+        "blanks around a pair's =",
+        SERVICE + "[X-Fleet]\nMachineMetadata=role = db\n",
+        "warning line 4: MachineMetadata=role = db: the blanks around = belong to the key and the value; leave them out",
+    ),
+    (
+        "globs with commas",
+        SERVICE + "[X-Fleet]\nConflicts=a.service,b.service\n",
+        "warning line 4: Conflicts=a.service,b.service: a comma is in no unit's name; write several on lines of their own",
+    ),
+    (
+        "a command in a command",
+        SERVICE + "ExecStop=/bin/kill $(cat /run/x.pid)\n",
+        "warning line 3: ExecStop=: '$(cat' is not run, as there is no shell; use /bin/sh -c '...'",
+    ),
+    (
+        "the same in backticks",
+        SERVICE + "ExecStop=/bin/kill `pidof`\n",
+        "warning line 3: ExecStop=: '`pidof`' is not run, as there is no shell; use /bin/sh -c '...'",
+    ),
+    (
+        "a default for a variable",
+        SERVICE + "ExecStop=/bin/a ${PORT:-80}\n",
+        "warning line 3: ExecStop=: '${PORT:-80}' is not replaced, as there is no shell; use /bin/sh -c '...'",
+    ),
+    (
+        "a redirection without a blank",
+        SERVICE + "ExecStop=/bin/a 2>/dev/null\n",
+        "warning line 3: ExecStop=: '2>/dev/null' reaches the program as an argument, as there is no shell; use /bin/sh -c '...'",
+    ),
+    (
+        "a semicolon that separates nothing",
+        SERVICE + "ExecStop=/bin/a x; /bin/b\n",
+        "warning line 3: ExecStop=: 'x;' reaches the program as an argument, as there is no shell; use /bin/sh -c '...'",
+    ),
+    (
+        "a home folder",
+        SERVICE + "ExecStop=/bin/a ~/x\n",
+        "warning line 3: ExecStop=: '~/x' is not replaced by a home folder, as there is no shell; use %h or the whole path",
+    ),
+    (
+        "a variable in front of the program",
+        SERVICE + "ExecStop=A=1 /bin/a\n",
+        "warning line 3: ExecStop=: 'A=1' is taken for the program, as there is no shell; write Environment=A=...",
+    ),
+    (
+        "a command in a variable",
+        SERVICE + "Environment=IP=$(hostname)\n",
+        "warning line 3: Environment=: '$(hostname)' stays as it is: no shell runs it",
+    ),
+    ("backticks in a variable", SERVICE + "Environment=IP=`id`\n", "warning line 3: Environment=: '`id`' stays as it is: no shell runs it"),
+    (
+        "a variable in a variable",
+        SERVICE + "Environment=P=${HOME}/x\n",
+        "warning line 3: Environment=: '${HOME}' stays as it is: variables are not replaced here",
+    ),
+    (
         "a value that systemd ignores",
         SERVICE + "RestartSec=soon\n",
         "warning line 3: RestartSec=soon is ignored: 'soon': a time span is written such as 90, 1min 30s, 500ms, 1.5h or infinity",
@@ -135,6 +217,47 @@ TOLD = [
 @pytest.mark.parametrize(("sentence", "text", "expected"), TOLD, ids=[row[0] for row in TOLD])
 def test_one_thing_is_told(sentence: str, text: str, expected: str) -> None:
     assert told(text) == [expected]
+
+
+NO_SHELL_NEEDED = [
+    ("a shell of the command's own", "/bin/sh -c 'a && b > /dev/null; kill $(cat x)'"),
+    ("with more options", "/bin/bash -l -ec 'a | b'"),
+    ("in a container", "/usr/bin/docker exec x sh -c 'echo `id`'"),
+    ("on another machine", "/usr/bin/ssh host a && b"),
+    ("a word with a semicolon at its end", "/usr/sbin/nginx -g 'daemon off;' -c x"),
+    ("variables that systemd replaces", "/bin/a $HOME ${HOME} $$"),
+    ("comparisons", "/usr/bin/pip install x>=1.0"),
+    ("find's semicolon", "/usr/bin/find . -exec ls {} \\; -print"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "command"), NO_SHELL_NEEDED, ids=[row[0] for row in NO_SHELL_NEEDED])
+def test_command_without_shell_syntax_gets_no_warning(sentence: str, command: str) -> None:
+    assert told(f"[Service]\nExecStart={command}\n") == []
+
+
+def test_service_that_only_acts_on_success_needs_no_command() -> None:
+    text = "[Unit]\nDefaultDependencies=no\nSuccessAction=poweroff-force\n"
+    assert [str(problem) for problem in verify("off.service", text, {"systemd"})] == []
+    assert [str(problem) for problem in verify("off.service", text + "[Service]\nType=oneshot\n", {"systemd"})] == []
+    assert any("does not honour SuccessAction=" in line for line in told(text))
+    assert "error a service needs a [Service] section" in told("[Unit]\nSuccessAction=none\n")
+
+
+def test_runtime_decides_which_directives_are_warned_of() -> None:
+    text = SERVICE + "MemoryMax=1G\nType=idle\n[Install]\nWantedBy=multi-user.target\n"
+    assert verify("a.service", text, {"systemd"}) == ()
+    assert [problem.line for problem in verify("a.service", text, {"supervisor"})] == [3, 4, 6]
+    assert verify("a.timer", "[Timer]\nOnBootSec=1\n", {"systemd"}) == ()
+
+
+DEBIANS = [path for path in Path("/lib/systemd/system").glob("*") if path.is_file() and not path.is_symlink()]
+
+
+@pytest.mark.skipif(not DEBIANS, reason="no unit files of the distribution on this host")
+def test_units_of_the_distribution_are_good_under_systemd() -> None:
+    found = {path.name: [str(problem) for problem in verify(path.name, path.read_bytes(), {"systemd"})] for path in DEBIANS}
+    assert {name: told for name, told in found.items() if told} == {}
 
 
 def test_everything_is_told_in_the_order_of_lines() -> None:

@@ -8,21 +8,24 @@ from typing import NamedTuple
 
 from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
+from argosy.unit.dropins import Dropin, Merged, chosen, folders, merge
 from argosy.unit.names import template_of
 from argosy.unit.parse import UnitFile, parse
-from argosy.unit.quadlet.names import file_names, is_file_name, unit_name
-from argosy.unit.quadlet.reading import references
+from argosy.unit.quadlet.names import NOT_KNOWN, file_names, foreign_kind, is_file_name, referred, unit_name
+from argosy.unit.quadlet.reading import references, with_section
 
 MOST_READ = 16 * 1024 * 1024
 
 
 class Given(NamedTuple):
-    """A unit that was named, and its file here; None when there is none. `template`: the file is its template's."""
+    """A unit that was named, and its file here, drop-ins included; None when there is none. `template`: the file is its template's.
+    `merged` says which file each line comes from."""
 
     name: str
     file: UnitFile | None = None
     path: str = ""
     template: str = ""
+    merged: Merged = Merged("", ())
 
 
 def given(words: Sequence[str]) -> list[Given]:
@@ -33,6 +36,8 @@ def given(words: Sequence[str]) -> list[Given]:
         folder, slash, last = word.rpartition("/")
         name = named(word)
         unit = _found(folder + slash, name, last)
+        if unit is None and foreign_kind(word):
+            raise InvalidUnit(NOT_KNOWN.format(foreign_kind(word)), remedy=f"argosy verify {word}")
         if unit is None and os.path.isfile(word):
             raise InvalidUnit(
                 f"{word} is not named as a unit file", remedy="the names of unit files end in .service, .container, .timer, .socket, ..."
@@ -50,7 +55,7 @@ def with_needed(wanted: Sequence[Given]) -> list[Given]:
     there = {given.name: given for given in wanted}
     for given in wanted:
         for reference in references(given.file) if given.file else ():
-            needed = unit_name(reference)
+            needed = referred(reference, given.name)
             if needed not in found:
                 folder, slash, _ = given.path.rpartition("/")
                 found[needed] = there.get(needed) or _found(folder + slash, needed, reference) or Given(needed)
@@ -63,7 +68,8 @@ def _found(folder: str, name: str, word: str) -> Given | None:
         path = folder + candidate
         if os.path.isfile(path):
             unit = unit_name(candidate)
-            return Given(name, _read(path), path, unit if unit != name else "")
+            merged = with_dropins(folder, candidate, name)
+            return Given(name, _read(path, merged), path, unit if unit != name else "", merged)
     return None
 
 
@@ -85,8 +91,34 @@ def content(path: str) -> bytes:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read(path: str) -> UnitFile:
+def with_dropins(folder: str, file_name: str, unit: str) -> Merged:
+    """The text that the unit `unit` has by the file `file_name` in this folder ("" or ending in "/") and the drop-ins beside it. Raises
+    InvalidUnit for what is no text, InvalidInput for what cannot be read."""
+    path = folder + file_name
+    text = with_section(file_name, _text(path))
+    found = []
+    for group in folders(file_name, unit):
+        there = [(name, entry) for name in group if os.path.isdir(folder + name) for entry in _entries(folder + name)]
+        found += [Dropin(f"{name}/{entry}", _text(f"{folder}{name}/{entry}")) for name, entry in chosen(there)]
+    return merge(path, text, found)
+
+
+def _entries(folder: str) -> list[str]:
     try:
-        return parse(content(path))
+        return os.listdir(folder)
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be read: {error.strerror}", remedy="its drop-ins belong to the unit") from error
+
+
+def _text(path: str) -> str:
+    try:
+        return parse(content(path)).text
     except InvalidUnit as error:
         raise InvalidUnit(f"{path}: {error.message}", remedy=error.remedy) from error
+
+
+def _read(path: str, merged: Merged) -> UnitFile:
+    try:
+        return parse(merged.text)
+    except InvalidUnit as error:
+        raise InvalidUnit(f"{path} with its drop-ins: {error.message}", remedy=error.remedy) from error

@@ -118,8 +118,17 @@ def _printable_errors() -> Iterator[None]:
     except ArgosyError as error:
         raise Failure(error) from error
     except click.ClickException as error:
-        vars(error)["message"] = printable(error.message)
+        vars(error)["message"] = printable(f"{error.message}{_hint(error)}")
         raise
+
+
+def _hint(error: click.ClickException) -> str:
+    """Of an unexpected argument: the options of the command that take one value each time and may be written again."""
+    params = error.ctx.command.params if isinstance(error, click.UsageError) and error.ctx else []
+    repeated = [param.opts[0] for param in params if isinstance(param, click.Option) and param.multiple]
+    if not repeated or "unexpected extra argument" not in error.message:
+        return ""
+    return f" An option takes one value: write it again for each further one ({', '.join(repeated)})."
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
-from argosy.cli.files import content
-from argosy.cli.session import json_option
+from argosy.cli.checks import Found, in_file, runtimes
+from argosy.cli.client import Client
+from argosy.cli.session import asks, json_option
 from argosy.errors import InvalidInput
 from argosy.terminal import echo, echo_json
-from argosy.unit.verify import verify as problems_of
+from argosy.unit.verify import RUNTIMES
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "systemd", "supervisor", "all"]),
+    default="auto",
+    show_default=True,
+    help="What will run the units. auto: what the cluster's machines have, or this host without a cluster.",
+)
 @json_option
-def verify(files: tuple[str, ...], as_json: bool) -> None:
-    """Check unit files: errors, warnings, and every directive that the embedded supervisor would not honour, with line numbers. Asks no
-    agent. Exit status 1 if there is an error.
+@asks
+def verify(client: Client, files: tuple[str, ...], runtime: str, as_json: bool) -> None:
+    """Check unit files and the drop-ins beside them: errors, warnings, and every directive that the cluster's runtime would not honour,
+    with line numbers. Exit status 1 if there is an error.
 
     Example: argosy verify hello.service
     """
-    found = [problem for path in files for problem in _problems(path)]
+    chosen = runtimes(client) if runtime == "auto" else RUNTIMES if runtime == "all" else {runtime}
+    found: list[Found] = []
+    good = []
+    for path in files:
+        try:
+            problems = in_file(path, chosen)
+        except InvalidInput as error:
+            problems = [Found(path, 0, "error", str(error).removeprefix(f"{path} "))]
+        found += problems
+        if not problems:
+            good.append(path)
     if as_json:
-        echo_json(found)
+        echo_json([problem._asdict() for problem in found])
     else:
         for problem in found:
-            where = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-            echo(f"{where}: {problem['severity']}: {problem['message']}")
-        for path in dict.fromkeys(files):
-            if not any(problem["file"] == path for problem in found):
-                echo(f"{path}: good")
-    sys.exit(int(any(problem["severity"] == "error" for problem in found)))
-
-
-def _problems(path: str) -> list[dict[str, Any]]:
-    try:
-        found = problems_of(path.rpartition("/")[2], content(path))
-        problems = [(problem.line, problem.severity, problem.message) for problem in found]
-    except InvalidInput as error:
-        problems = [(0, "error", str(error).removeprefix(f"{path} "))]
-    return [{"file": path, "line": line, "severity": severity, "message": message} for line, severity, message in problems]
+            where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+            echo(f"{where}: {problem.severity}: {problem.message}")
+        for path in dict.fromkeys(good):
+            echo(f"{path}: good")
+    sys.exit(int(any(problem.severity == "error" for problem in found)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from argosy.cli.checks import runtimes, warnings
 from argosy.cli.client import Client
 from argosy.cli.cluster import View, units
 from argosy.cli.files import Given
@@ -20,10 +21,13 @@ REPLACEABLE = {
 
 
 def wishes_for(client: Client, verb: str, wanted: Sequence[Given], *, replace: bool, target: str = "") -> Wishes:
-    """Asks the cluster what it knows of the named units, and decides."""
+    """Asks the cluster what it knows of the named units, and decides. Warnings of what the files say come along."""
     asked = [name for given in wanted if given.file for name in (given.name, given.template) if name]
     known = {unit["name"]: unit for unit in units(client, list(dict.fromkeys(asked)))[0]} if asked else {}
-    return decide(verb, wanted, known, replace=replace, target=target)
+    made = decide(verb, wanted, known, replace=replace, target=target)
+    if asked:
+        made.warnings[:0] = warnings(wanted, runtimes(client))
+    return made
 
 
 def decide(verb: str, wanted: Sequence[Given], known: Mapping[str, View], *, replace: bool, target: str = "") -> Wishes:

@@ -46,6 +46,15 @@ def word(text: str) -> str:
     return "; ".join(found)[:1000] if found else " ".join(text.split())[:1000]
 
 
+def reason(code: int, said: str) -> str:
+    """Why a run of nginx failed: its own words, else what its exit says. `code` is negative for a signal."""
+    if found := word(said):
+        return found
+    if code < 0:
+        return f"it was ended by {signal.Signals(-code).name}"
+    return {126: "it may not be executed", 127: "there is no such program"}.get(code, f"it exited with status {code} and said nothing")
+
+
 class Nginx:
     """The Proxy contract on nginx >= 1.19.5. `folder` is made if need be and must be on a local file system. `program` may be a longer
     command that ends in nginx (such as nsenter's). `patience` is how long nginx may take to check, start or reload, in seconds."""
@@ -161,13 +170,13 @@ class Nginx:
     async def _check(self) -> None:
         code, said = await self._run("-t", "-q", "-p", "./", "-e", "stderr", "-c", STAGED)
         if code != 0:
-            raise RuntimeFailed(f"nginx refuses the configuration: {word(said)}", remedy=f"it is in {self.folder / STAGED}")
+            raise RuntimeFailed(f"nginx refuses the configuration: {reason(code, said)}", remedy=f"it is in {self.folder / STAGED}")
 
     async def _start(self) -> None:
         await self._end_orphans()
         code, said = await self._run("-p", "./", "-e", ERROR_LOG, "-c", CONF)
         if code != 0:
-            raise RuntimeFailed(f"nginx does not start: {word(said)}", remedy="is another server listening there?")
+            raise RuntimeFailed(f"nginx does not start: {reason(code, said)}", remedy="is another server listening there?")
         if not await self._until(self._serving, self._patience):
             raise RuntimeFailed(f"nginx does not start: no worker after {self._patience:g} s", remedy=f"see {self.folder / ERROR_LOG}")
         pid = await asyncio.to_thread(process.find_master, self.folder, self.folder / PIDFILE)

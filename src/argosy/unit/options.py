@@ -11,7 +11,7 @@ from argosy.errors import InvalidUnit
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
-from argosy.unit.quadlet.names import unit_name
+from argosy.unit.quadlet.names import referred
 from argosy.unit.quadlet.reading import joined_containers, kind_of, references
 from argosy.unit.specifiers import expand_fleet, unit_names
 from argosy.unit.values import RESTARTS, TYPES, TYPES_NOT_HONOURED, boolean
@@ -78,14 +78,15 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         elif section == "X-Argosy":
             argosy[option.name] = option.joined
         elif section == "Unit" and option.name in BINDING_KEYS:
-            binds += unit_names(" ".join(map(unit_name, option.joined.split())) if kind else option.joined, name)
+            value = " ".join(referred(word, name) for word in option.joined.split()) if kind else option.joined
+            binds += unit_names(value, name)
     if not (fleet or argosy or binds or kind):
         return NOTHING
     if kind in RESOURCES and not any(key in fleet for key in PLACED_BY):
         fleet["Global"] = ["yes"]
     if kind:
-        binds += [unit_name(reference) for reference in references(file)]
-        fleet.setdefault("MachineOf", []).extend(joined_containers(file))
+        binds += [referred(reference, name) for reference in references(file)]
+        fleet.setdefault("MachineOf", []).extend(joined_containers(name, file))
     wanted = _fleet_requirements(fleet, name) if fleet else NOTHING
     choices = _choices(argosy)
     return msgspec.structs.replace(

@@ -30,6 +30,7 @@ _HASH = re.compile(r"[0-9a-f]{40}")
 SOURCE = "X-Source"
 """The section in which a service that Argosy made from a Quadlet file carries that file's hash (`Hash=`). Users may not write it."""
 
+_QUADLET = re.compile(r"^[ \t]*\[(?:Container|Volume|Network)\]", re.MULTILINE)
 MAY_BE_EMPTY = frozenset({"Volume", "Network"})
 """Sections that make a file what it is (Quadlet's), even with nothing in them."""
 
@@ -125,6 +126,8 @@ def parse(text: str | bytes) -> UnitFile:
     skip = 0
     body = text.removeprefix("\ufeff")
     lines = _NEWLINE.split(body) if "\r" in body else body.split("\n")
+    if _QUADLET.search(body):
+        lines = [_without_blanks_after_backslash(line) for line in lines]
     for number, line in enumerate(lines, 1):
         if number <= skip:
             continue
@@ -159,6 +162,13 @@ def parse(text: str | bytes) -> UnitFile:
     if not options and not problems and not MAY_BE_EMPTY.intersection(headers):
         problems.append(Problem(0, "error", "the file holds no assignment" if body.strip() else "the file is empty"))
     return UnitFile(text, tuple(options), tuple(problems), bare, tuple(headers))
+
+
+def _without_blanks_after_backslash(line: str) -> str:
+    """Podman's Quadlet takes the blanks off every line first, so that a backslash with blanks after it continues the line; in systemd it
+    does not."""
+    stripped = line.rstrip(WHITESPACE)
+    return stripped if stripped.endswith("\\") else line
 
 
 def checked(name: str, text: str | bytes) -> UnitFile:

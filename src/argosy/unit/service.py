@@ -19,6 +19,7 @@ from argosy.unit.names import shortened, shown
 from argosy.unit.parse import Option, Problem, UnitFile
 from argosy.unit.specifiers import NotHonoured, Specifiers, expand_systemd, unit_names
 from argosy.unit.values import (
+    ACTIONS,
     FOREVER,
     KILL_MODES,
     NOTIFY_ACCESSES,
@@ -85,6 +86,7 @@ class ServiceSpec(msgspec.Struct, frozen=True):
     requires: tuple[str, ...] = ()
     part_of: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    success_action: str = "none"
 
     def is_success(self, status: int | None, signal: int | None, *, main: bool = True) -> bool:
         """Whether a process that exited with `status`, or that `signal` ended, did well. `main`: the service's main process, which may be
@@ -134,6 +136,11 @@ def beyond_supervisor(file: UnitFile, specifiers: Specifiers) -> tuple[Problem, 
     """What systemd can do and the supervisor must refuse to, because the service would not work."""
     found = []
     for option in file.options:
+        if option.section == "Unit" and option.name == "SuccessAction" and not file.values("Service", "ExecStart"):
+            remedy = "give the service an ExecStart="
+            found.append(
+                Problem(option.line, "warning", f"the supervisor does not honour SuccessAction=, all that the unit does; {remedy}")
+            )
         if option.section != "Service":
             continue
         if option.name == "Type" and option.joined in ("forking", "dbus"):
@@ -171,6 +178,7 @@ _SCALARS: dict[tuple[str, str], tuple[tuple[str, ...], Callable[[str], Any]]] = 
     ("Unit", "StartLimitIntervalSec"): (("start_limit_interval",), time_span),
     ("Unit", "StartLimitInterval"): (("start_limit_interval",), time_span),
     ("Unit", "StartLimitBurst"): (("start_limit_burst",), count),
+    ("Unit", "SuccessAction"): (("success_action",), _one_of(ACTIONS)),
     ("Service", "StartLimitInterval"): (("start_limit_interval",), time_span),
     ("Service", "StartLimitBurst"): (("start_limit_burst",), count),
     ("Service", "Type"): (("type",), _one_of(TYPES + TYPES_NOT_HONOURED)),
@@ -324,12 +332,13 @@ class _Reading:
 def _contradictions(spec: ServiceSpec) -> list[tuple[str, str]]:
     """The directive and the rule, for what makes systemd refuse a service as a whole."""
     oneshot = spec.type == "oneshot"
+    acts = spec.success_action != "none"  # as systemd's own systemd-poweroff.service, which has no commands at all
     found = []
-    if not spec.start and not spec.stop:
+    if not spec.start and not spec.stop and not acts:
         found.append(("ExecStart", "a service needs ExecStart="))
     elif not spec.start and not oneshot:
         found.append(("Type", f"Type={spec.type} needs ExecStart="))
-    elif not spec.start and not spec.remain_after_exit:
+    elif not spec.start and not spec.remain_after_exit and not acts:
         found.append(("ExecStop", "a oneshot without ExecStart= needs RemainAfterExit=yes"))
     if len(spec.start) > 1 and not oneshot:
         found.append(("ExecStart", "more than one ExecStart= command is for Type=oneshot only"))

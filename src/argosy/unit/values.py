@@ -69,6 +69,11 @@ EXIT_STATUSES = _statuses("""
 """)
 TYPES = ("simple", "exec", "oneshot", "notify")
 TYPES_NOT_HONOURED = ("forking", "dbus", "idle")
+ACTIONS = (
+    *("none", "reboot", "reboot-force", "reboot-immediate", "poweroff", "poweroff-force", "poweroff-immediate"),
+    *("exit", "exit-force"),
+)
+"""What SuccessAction= and its like may say in systemd 252."""
 RESTARTS = ("no", "on-success", "on-failure", "on-abnormal", "on-watchdog", "on-abort", "always")
 KILL_MODES = ("control-group", "mixed", "process", "none")
 NOTIFY_ACCESSES = ("none", "main", "exec", "all")

@@ -1,12 +1,13 @@
 """Everything wrong or notable in a unit file, line by line: what `argosy verify` prints.
 
 Errors are what Argosy, fleet or systemd would refuse; warnings are what one of them would ignore, or do otherwise than the writer may
-think.
+think. What only one of the runtimes ignores is said where the cluster has that runtime.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from argosy.errors import InvalidUnit
@@ -15,12 +16,13 @@ from argosy.unit.directives import HONOURED, KNOWN
 from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
 from argosy.unit.parse import Option, Problem, UnitFile, parse
-from argosy.unit.quadlet.check import NOT_KNOWN, container_names_noted, file_name_problems
+from argosy.unit.quadlet.check import container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
-from argosy.unit.quadlet.names import unit_name
-from argosy.unit.quadlet.reading import kind_of
-from argosy.unit.quadlet.service import foreign_kind
+from argosy.unit.quadlet.keys import KEYS
+from argosy.unit.quadlet.names import NOT_KNOWN, foreign_kind, unit_name
+from argosy.unit.quadlet.reading import kind_of, with_section
 from argosy.unit.service import beyond_supervisor, read_service
+from argosy.unit.shell import in_arguments, in_value
 from argosy.unit.specifiers import Specifiers
 
 _DEPRECATED = {
@@ -30,7 +32,8 @@ _DEPRECATED = {
     "X-ConditionMachineMetadata": "MachineMetadata",
     "X-Conflicts": "Conflicts",
 }
-_SHELL_WORDS = frozenset({"|", "||", "&&", "&", ">", ">>", "<", "2>", "2>&1", "<<"})
+RUNTIMES = frozenset({"systemd", "supervisor"})
+_OURS = {"xfleet": "X-Fleet", "xargosy": "X-Argosy"}
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}")
 _BOOLEANS = frozenset({"true", "yes", "1", "on", "t", "false", "no", "0", "off", "f"})
 _SECTION_OF_TYPE = {"service": "Service", "socket": "Socket", "timer": "Timer", "path": "Path", "mount": "Mount", "automount": "Automount"}
@@ -39,8 +42,11 @@ _MOST_HINTS = 200
 """Looking for what somebody may have meant is slow; a file with more oddities than this is no unit file."""
 
 
-def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
-    """All problems of a unit file, in the order of lines; none with severity "error" if it is fit to be submitted and run."""
+def verify(name: str, text: str | bytes, runtimes: Collection[str] = RUNTIMES) -> tuple[Problem, ...]:
+    """Return all problems of a unit file, in the order of lines; none with severity "error" if it is fit to be submitted and run.
+
+    `name` is the file's. `runtimes` are those of RUNTIMES that the unit may come to.
+    """
     problems: list[Problem] = []
     file_name, name = name, unit_name(name)
     if foreign_kind(file_name):
@@ -51,20 +57,21 @@ def verify(name: str, text: str | bytes) -> tuple[Problem, ...]:
         problems.append(Problem(0, "error", str(error)))
     try:
         file = parse(text)
+        file = parse(with_section(file_name, file.text))
     except InvalidUnit as error:
         return (*problems, Problem(0, "error", str(error)))
     problems += file.problems
     problems += file_name_problems(file_name, file)
     if kind_of(file):
-        problems += _quadlet(name, file)
+        problems += _quadlet(name, file, runtimes)
     elif file.options:
         problems += _requirements(name, file)
-        problems += _type(name, file)
-        problems += unhonoured(file)
+        problems += _type(name, file, runtimes)
+        problems += [*unknown(file), *(unhonoured(file) if "supervisor" in runtimes else ())]
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
 
-def _quadlet(name: str, file: UnitFile) -> list[Problem]:
+def _quadlet(name: str, file: UnitFile, runtimes: Collection[str]) -> list[Problem]:
     """Of a Quadlet file, and of the service that it makes as far as its lines are the file's own."""
     found, made = quadlet_problems(name, file)
     found += container_names_noted(file)
@@ -72,39 +79,47 @@ def _quadlet(name: str, file: UnitFile) -> list[Problem]:
         found += _requirements(name, file)
     if made is not None:
         ours = " needs ExecStart="  # the commands are ours: what is wrong in them is told already
-        kept = [problem for problem in _type(name, made) if problem.line or problem.severity == "error"]
+        kept = [problem for problem in _type(name, made, runtimes) if problem.line or problem.severity == "error"]
         kept = [problem for problem in kept if ours not in f" {problem.message}"]
-        found += [*kept, *(problem for problem in unhonoured(made) if problem.line)]
+        supervised = unhonoured(made) if "supervisor" in runtimes else ()
+        found += [*kept, *(problem for problem in (*unknown(made), *supervised) if problem.line)]
     return found
 
 
 def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
-    """A warning for every directive that the supervisor would not honour: known to systemd, or to nobody."""
-    found = []
-    unknown_sections: set[str] = set()
+    """Return a warning for every directive that systemd knows and the supervisor does not honour."""
+    return tuple(
+        Problem(option.line, "warning", f"{option.name}= in [{option.section}] is accepted by systemd, ignored by the supervisor")
+        for option in file.options
+        if option.name in KNOWN.get(option.section, ()) and option.name not in HONOURED.get(option.section, ())
+    )
+
+
+def unknown(file: UnitFile) -> list[Problem]:
+    """A warning for every section and directive that nobody knows, with what may have been meant."""
+    found: list[Problem] = []
+    sections: set[str] = set()
     for option in file.options:
         section, name = option.section, option.name
-        if section.startswith("X-") or name in HONOURED.get(section, ()):
-            continue
-        if section not in KNOWN:
-            if section not in unknown_sections:
-                unknown_sections.add(section)
-                found.append(
-                    Problem(
-                        option.line, "warning", f"unknown section [{shortened(section)}]{_meant(section, [*KNOWN, 'X-Fleet', 'X-Argosy'])}"
-                    )
-                )
-        elif name in KNOWN[section]:
-            found.append(Problem(option.line, "warning", f"{name}= in [{section}] is accepted by systemd, ignored by the supervisor"))
-        elif not name.startswith("X-"):
-            found.append(
-                Problem(
-                    option.line,
-                    "warning",
-                    f"unknown directive {shortened(name)}= in [{section}]{_hint(section, name) if len(found) < _MOST_HINTS else ''}",
-                )
-            )
-    return tuple(found)
+        if section in KNOWN:
+            if name not in KNOWN[section] and not name.startswith("X-"):
+                hint = _hint(section, name) if len(found) < _MOST_HINTS else ""
+                found.append(Problem(option.line, "warning", f"unknown directive {shortened(name)}= in [{section}]{hint}"))
+        elif section not in sections:
+            sections.add(section)
+            if not section.startswith("X-"):
+                known = [*KNOWN, *_OURS.values(), *KEYS]
+                found.append(Problem(option.line, "warning", f"unknown section [{shortened(section)}]{_meant(section, known)}"))
+            elif meant := _ours(section):
+                found.append(Problem(option.line, "warning", f"[{shortened(section)}] is ignored; did you mean [{meant}]?"))
+    return found
+
+
+def _ours(section: str) -> str:
+    """X-Fleet or X-Argosy where a section's name is nearly that, "" for another's section."""
+    folded = "".join(character for character in section.lower() if character.isalnum())
+    close = get_close_matches(folded, _OURS, n=1, cutoff=0.8)
+    return _OURS[close[0]] if close and section not in _OURS.values() else ""
 
 
 def _hint(section: str, name: str) -> str:
@@ -171,8 +186,11 @@ def _fleet_notes(option: Option, file: UnitFile) -> list[str]:
             for pair in fleet_values(value)
             if metadata_pair(pair) is None
         ]
+        notes += [note for pair in fleet_values(value) if (found := metadata_pair(pair)) and (note := _pair_note(*found))]
     elif key == "MachineOf":
         notes += [note for peer in fleet_values(value) if (note := _peer_note(peer))]
+    elif key in ("Conflicts", "Replaces") and "," in value:
+        notes.append(f"{key}={shortened(value)}: a comma is in no unit's name; write several on lines of their own")
     elif key == "MachineID":
         first = next(other for other in file.options if other.section == "X-Fleet" and other.name == option.name)
         if option is not first:
@@ -184,6 +202,15 @@ def _fleet_notes(option: Option, file: UnitFile) -> list[str]:
     return notes
 
 
+def _pair_note(key: str, value: str) -> str:
+    """A pair that no machine's metadata can match, or that was meant otherwise."""
+    if key[-1] in "<>!~+-:":
+        return f"MachineMetadata={shortened(key)}={shortened(value)} asks for a key called {shown(key)}: only key=value, equality, is known"
+    if key != key.strip() or value != value.strip():
+        return f"MachineMetadata={shortened(key)}={shortened(value)}: the blanks around = belong to the key and the value; leave them out"
+    return ""
+
+
 def _quotes(pair: str) -> str:
     return '; write several pairs as "a=b" "c=d"' if " " in pair else ""
 
@@ -193,28 +220,36 @@ def _peer_note(peer: str) -> str:
         return f"MachineOf takes {shown(peer)} for one name; write several each in quotes, or on lines of their own"
     if any(character in peer for character in "*?["):
         return f"MachineOf={shortened(peer)}: names are exact here, no globs, so no unit will match"
+    if "," in peer:
+        return f"MachineOf={shortened(peer)}: a comma is in no unit's name; write several each in quotes, or on lines of their own"
     if "." not in peer:
         return f"MachineOf={shortened(peer)}: the name has no type; did you mean {shortened(peer)}.service?"
     return ""
 
 
-def _type(name: str, file: UnitFile) -> list[Problem]:
+def _type(name: str, file: UnitFile, runtimes: Collection[str]) -> list[Problem]:
     """What is to be said of the unit's type, and of the service if it is one."""
     kind = name.rpartition(".")[2]
     section = _SECTION_OF_TYPE.get(kind)
     found = []
-    if section and not file.has_section(section):
-        found.append(Problem(0, "error", f"a {kind} needs a [{section}] section"))
+    acts = kind == "service" and file.last("Unit", "SuccessAction") not in (None, "none")
+    if section and not file.has_section(section) and not acts:
+        return [Problem(0, "error", f"a {kind} needs a [{section}] section")]
     if kind != "service":
-        found.append(Problem(0, "warning", f"the supervisor runs services only; a {kind} needs machines with systemd"))
-        return found
-    if not file.has_section("Service"):
+        if "supervisor" in runtimes:
+            found.append(Problem(0, "warning", f"the supervisor runs services only; a {kind} needs machines with systemd"))
         return found
     if is_template(name):
         name = f"{prefix_of(name)}@{_PLACEHOLDER}.service"
     specifiers = Specifiers(name=name, fragment=f"/etc/systemd/system/{name}")
     found += read_service(name, file, specifiers)[1]
-    found += beyond_supervisor(file, specifiers)
+    if "supervisor" in runtimes:
+        found += beyond_supervisor(file, specifiers)
+        found += [
+            Problem(option.line, "warning", "the supervisor takes Type=idle for simple")
+            for option in file.options
+            if (option.section, option.name, option.joined) == ("Service", "Type", "idle")
+        ]
     found += _notes(name, file, specifiers)
     return found
 
@@ -226,16 +261,14 @@ def _notes(name: str, file: UnitFile, specifiers: Specifiers) -> list[Problem]:
         value = option.joined
         if option.name.startswith("Exec") and option.section == "Service":
             try:
-                words = {word for command in commands(value, specifiers) for word in command.argv[1:]}
+                notes = [note for command in commands(value, specifiers) for note in in_arguments(command.argv)]
             except InvalidUnit:
                 continue
-            for word in sorted(words & _SHELL_WORDS):
-                message = f"{option.name}=: {shown(word)} reaches the program as an argument, as there is no shell; use /bin/sh -c '...'"
-                found.append(Problem(option.line, "warning", message))
+            found += [Problem(option.line, "warning", f"{option.name}=: {note}") for note in notes]
+        if option.section == "Service" and option.name == "Environment":
+            found += [Problem(option.line, "warning", f"Environment=: {note}") for note in in_value(value, variables=True)]
         if option.section == "Service" and option.name == "KillMode" and value == "none":
             found.append(Problem(option.line, "warning", "KillMode=none leaves processes behind; use mixed or control-group"))
-        if option.section == "Service" and option.name == "Type" and value == "idle":
-            found.append(Problem(option.line, "warning", "the supervisor takes Type=idle for simple"))
         if "%i" in value and not option.section.startswith("X-") and not instance_of(name):
             found.append(Problem(option.line, "warning", f"{option.name}=: %i is empty, as {name} is no instance of a template"))
     return found

@@ -15,7 +15,7 @@ from argosy.unit.names import is_template
 from argosy.unit.parse import UnitFile, parse
 from argosy.unit.service import ServiceSpec, service
 from argosy.unit.specifiers import Specifiers
-from argosy.unit.verify import unhonoured
+from argosy.unit.verify import unhonoured, unknown
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ def understand(name: str, text: str, specifiers: Specifiers) -> Text:
         spec = service(name, file, specifiers)
     except InvalidUnit as error:
         return Text(text, file.hash, load="bad-setting", error=str(error))
-    return Text(text, file.hash, spec, ignored=tuple(map(str, unhonoured(file))))
+    return Text(text, file.hash, spec, ignored=tuple(map(str, (*unhonoured(file), *unknown(file)))))
 
 
 def _problem(name: str, file: UnitFile) -> str:

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import pairwise
 
 from argosy.errors import InvalidUnit
 from argosy.unit.names import shortened, shown
-from argosy.unit.parse import Option, Problem, UnitFile
+from argosy.unit.parse import MAY_BE_EMPTY, Option, Problem, UnitFile
 from argosy.unit.quadlet.container import Finding
 from argosy.unit.quadlet.engine import DOCKER, NAMES, PODMAN, Engine
-from argosy.unit.quadlet.keys import KEYS, QUADLET, SUFFIXES
+from argosy.unit.quadlet.keys import KEYS, QUADLET, SUFFIXES, Read
 from argosy.unit.quadlet.names import unit_name
-from argosy.unit.quadlet.reading import kind_of, line_of
+from argosy.unit.quadlet.reading import kind_of, line_of, split, value_of
 from argosy.unit.quadlet.service import Translated, service_of
+from argosy.unit.shell import in_arguments, in_value
 
 ENGINES = (DOCKER, PODMAN)
-NOT_KNOWN = ".{} files are not known here; of Quadlet's files there are .container, .volume and .network"
 
 
 def file_name_problems(name: str, file: UnitFile) -> list[Problem]:
     """Where a file's name and its sections do not agree."""
     wanted = SUFFIXES.get(name.rpartition(".")[2])
     kind = kind_of(file)
-    if wanted and kind != wanted:
+    if wanted and kind != wanted and (kind or wanted not in MAY_BE_EMPTY):
         return [Problem(0, "error", f"a .{wanted.lower()} file needs a [{wanted}] section")]
     return []
 
@@ -36,7 +37,7 @@ def problems(name: str, file: UnitFile) -> tuple[list[Problem], UnitFile | None]
     """All that is to be said of the Quadlet sections; and the service that it makes, with the file's own lines, where one can be made (for
     Podman under systemd where that can run it, else for Docker). `name` is the unit's."""
     kind = kind_of(file)
-    found = _unknown_keys(kind, file)
+    found = [*_unknown_keys(kind, file), *_stray_words(kind, file), *_shell_syntax(kind, file)]
     made: dict[str, Translated] = {}
     failures: dict[str, str] = {}
     for engine in ENGINES:
@@ -66,7 +67,8 @@ def check(name: str, file: UnitFile) -> None:
 
 
 def _any_name(reference: str) -> str:
-    return f"systemd-{reference.rpartition('.')[0]}"
+    prefix, at, instance = reference.rpartition(".")[0].partition("@")
+    return f"systemd-{prefix}-{instance or '%i'}" if at else f"systemd-{prefix}"
 
 
 def _by_finding(made: dict[str, Translated]) -> list[tuple[Finding, list[Engine]]]:
@@ -94,6 +96,43 @@ def _unknown_keys(kind: str, file: UnitFile) -> list[Problem]:
             found.append(
                 Problem(option.line, "error", f"unknown key {shortened(option.name)}= in [{option.section}]{_meant(option, known)}")
             )
+    return found
+
+
+def _stray_words(kind: str, file: UnitFile) -> list[Problem]:
+    """Words without a `=` after a pair on a line of pairs: mostly the rest of a value with blanks that lacks its quotes."""
+    found = []
+    for option in file.options:
+        key = KEYS[kind].get(option.name) if option.section == kind else None
+        if key is None or key.read is not Read.PAIRS:
+            continue
+        try:
+            words = split(option.name, value_of(option))
+        except InvalidUnit:
+            continue  # an error of its own
+        for before, word in pairwise(words):
+            if "=" in before and "=" not in word:
+                hint = f'quote the whole pair: "{shortened(before)} {shortened(word)}"'
+                found.append(Problem(option.line, "warning", f"{option.name}=: {shown(word)} is a word of its own; {hint}"))
+    return found
+
+
+def _shell_syntax(kind: str, file: UnitFile) -> list[Problem]:
+    """Shell syntax in values that Quadlet hands to the engine as they are."""
+    found = []
+    for option in file.options:
+        if option.section != kind:
+            continue
+        if option.name in ("Exec", "ReloadCmd"):
+            try:
+                notes = list(in_arguments(["exec", *split(option.name, value_of(option))]))
+            except InvalidUnit:
+                continue  # an error of its own
+        elif option.name == "Environment":
+            notes = list(in_value(option.joined, variables=False))
+        else:
+            continue
+        found += [Problem(option.line, "warning", f"{option.name}=: {note}") for note in notes]
     return found
 
 

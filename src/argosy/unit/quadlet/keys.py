@@ -217,5 +217,3 @@ KEYS: dict[str, dict[str, Key]] = {
 }
 SUFFIXES = {ending: ending.title() for ending in ENDINGS}
 """Ending of a file's name to the section that makes it one."""
-NOT_HERE = ("pod", "kube", "image", "build", "artifact")
-"""Quadlet files that need Podman itself."""

@@ -17,8 +17,8 @@ from argosy.unit.names import shown
 from argosy.unit.parse import SOURCE, Option, UnitFile, parse, serialize
 from argosy.unit.quadlet.container import Finding, base_command, container_name, container_options, fatal
 from argosy.unit.quadlet.engine import Engine, command_line, literal, quoted
-from argosy.unit.quadlet.keys import KEYS, NOT_HERE
-from argosy.unit.quadlet.names import is_file_name, unit_name
+from argosy.unit.quadlet.keys import KEYS
+from argosy.unit.quadlet.names import foreign_kind, is_file_name, referred
 from argosy.unit.quadlet.reading import arguments, each, kind_of, last, raw, references, resource_name, split, switch
 from argosy.unit.quadlet.resources import network_options, volume_options
 from argosy.unit.specifiers import expand_name
@@ -118,10 +118,10 @@ def translate(name: str, text: str, engine: Engine, others: Texts, exists: Calla
 
 def resource(name: str, reference: str, others: Texts) -> str:
     """The name on the engine of what the file `reference` makes, which `name` refers to."""
-    unit = unit_name(reference)
+    unit = referred(reference, name)
     text = others.get(unit)
     if text is None:
-        raise InvalidUnit(f"{name} needs {reference}, and no {unit} is on this machine", remedy=f"argosy start {reference}")
+        raise InvalidUnit(f"{name} needs {reference}, and no {unit} is on this machine", remedy=f"argosy start {unit}")
     file = parse(text)
     if not kind_of(file):
         raise InvalidUnit(f"{name} needs {reference}, but {unit} is no {reference.rpartition('.')[2]}")
@@ -131,13 +131,13 @@ def resource(name: str, reference: str, others: Texts) -> str:
 def service_of(name: str, file: UnitFile, engine: Engine, resolve: Callable[[str], str], exists: Callable[[str], bool]) -> Translated:
     """Raises InvalidUnit for what no engine can do."""
     kind = kind_of(file)
-    check_sections(file, kind)
+    check_sections(name, file, kind)
     if kind == "Container":
         made, findings = _container(name, file, engine, resolve, exists)
     else:
         made, findings = _resource(name, kind, file, engine)
-    before = [*_waits(file, engine), *_mounts(kind, file, engine), *_needs(file)]
-    own = [_translated(option) for option in file.options]
+    before = [*_waits(file, engine), *_mounts(kind, file, engine), *_needs(name, file)]
+    own = [_translated(name, option) for option in file.options]
     sections: list[Option] = [Option("Unit", key, value) for key, value in before]
     sections += [option for option in own if option.section == "Unit"]
     sections += [option for option in own if option.section not in ("Unit", "Service")]
@@ -151,7 +151,7 @@ _FIRST = ("SuccessExitStatus", "Environment", "SyslogIdentifier", "KillMode", "R
 """What the file says comes after these: it may say otherwise, or wants the container to run."""
 
 
-def check_sections(file: UnitFile, kind: str) -> None:
+def check_sections(name: str, file: UnitFile, kind: str) -> None:
     """Raises InvalidUnit for what stands in the file and cannot."""
     more = next((option.section for option in file.options if option.section in KEYS and option.section != kind), "")
     if more:
@@ -159,6 +159,12 @@ def check_sections(file: UnitFile, kind: str) -> None:
     for reference in references(file):
         if "%" in reference or "$" in reference:
             raise InvalidUnit(f"{shown(reference)}: the name of a .volume or .network file is written out")
+        if "@" not in name and "@." in reference:
+            key = next(option.name for option in file.options if option.section == kind and reference in option.value)
+            raise InvalidUnit(
+                f"{key}={shown(reference)} is a template, and {name} has no instance to make of it",
+                remedy=f"name an instance, such as {reference.replace('@.', '@1.')}, or make the container a template",
+            )
     for option in file.options:
         if option.section == "Unit" and option.name in DEPENDENCIES:
             unknown = next((word for word in option.joined.split() if foreign_kind(word)), "")
@@ -178,14 +184,14 @@ def check_sections(file: UnitFile, kind: str) -> None:
         raise InvalidUnit(f"Type={file.last('Service', 'Type')}: the service of a [{kind}] is of type {' or '.join(kinds)}")
 
 
-def _translated(option: Option) -> Option:
+def _translated(name: str, option: Option) -> Option:
     """Sections of Quadlet's own get out of systemd's way; names of Quadlet files become names of units."""
     if option.section in KEYS or option.section == "Quadlet":
         return msgspec.structs.replace(option, section=f"X-{option.section}")
     if option.section == "Unit" and option.name in DEPENDENCIES:
         value = option.joined
         if any(is_file_name(word) for word in value.split()):
-            return msgspec.structs.replace(option, value=" ".join(map(unit_name, value.split())))
+            return msgspec.structs.replace(option, value=" ".join(referred(word, name) for word in value.split()))
     return option
 
 
@@ -217,10 +223,10 @@ def _mounts(kind: str, file: UnitFile, engine: Engine) -> Iterator[tuple[str, st
             yield "RequiresMountsFor", quoted(path)
 
 
-def _needs(file: UnitFile) -> Iterator[tuple[str, str]]:
+def _needs(name: str, file: UnitFile) -> Iterator[tuple[str, str]]:
     for reference in references(file):
-        yield "Requires", unit_name(reference)
-        yield "After", unit_name(reference)
+        yield "Requires", referred(reference, name)
+        yield "After", referred(reference, name)
 
 
 def _script(script: str, *words: str) -> str:
@@ -358,9 +364,3 @@ def _resource(name: str, kind: str, file: UnitFile, engine: Engine) -> tuple[lis
     if kind == "Network" and switch(file, kind, "NetworkDeleteOnStop"):
         lines.append(("ExecStopPost", _script(_REMOVE_NETWORK, own, *base)))
     return lines, findings
-
-
-def foreign_kind(name: str) -> str:
-    """pod, kube, ... of a Quadlet file that is not known here; "" of any other name."""
-    kind = name.rpartition(".")[2]
-    return kind if kind in NOT_HERE else ""
