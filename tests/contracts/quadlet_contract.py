@@ -230,6 +230,21 @@ class QuadletContract:
             await ground.runtime.unload(names)
             await ground.ask("volume", "rm", own)
 
+    async def test_template_volume_is_one_for_each_instance(self, ground: QuadletGround) -> None:
+        stem = ground.name("data").removesuffix(".service")
+        user = container(f"Volume={stem}@.volume:/data", "Exec=sh -c 'echo %i >>/data/log; cat /data/log'", service=["Type=oneshot"])
+        volumes = {f"data-volume@{instance}.service": "[Volume]\n" for instance in "12"}
+        names = await ground.load(**volumes, **{f"app@{instance}.service": user for instance in "12"})
+        try:
+            await ground.runtime.start([(name, 1) for name in names])
+            for name, instance in zip(names[2:], "12", strict=True):
+                await ground.until(name, partial(_done, 1), "done")
+                assert (await ground.lines(name)).count(instance) == 1
+            assert [(await ground.ask("volume", "inspect", f"systemd-{stem}-{instance}"))[0] for instance in "12"] == [0, 0]
+        finally:
+            await ground.runtime.unload(names)
+            await ground.ask("volume", "rm", *(f"systemd-{stem}-{instance}" for instance in "12"))
+
     async def test_a_volume_whose_name_goes_on_is_another_one(self, ground: QuadletGround) -> None:
         volume = ground.name("data-volume")
         own = f"systemd-{volume.removesuffix('-volume.service')}"
