@@ -212,8 +212,8 @@ class FlakyStore:
         self.commits.append(writes)
         return revision
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-        inner = self.store.watch(prefix, after)
+    async def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
+        inner = self.store.watch(prefix, after, previous=previous)
         try:
             async for batches in inner:
                 await self._there.wait()

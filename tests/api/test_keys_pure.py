@@ -23,11 +23,11 @@ from argosy.api.keys.shapes import (
     timestamp,
     value_of,
 )
-from argosy.api.keys.tree import Mark, Tree, events_of, parents
+from argosy.api.keys.tree import DIRECTORY, Mark, Tree, events_of, parents
 from argosy.model import Entry
 from argosy.state.keys import KV_MARK
 from argosy.state.records import encode
-from argosy.store.base import Batch, Condition, Delete, Event, Put, Record
+from argosy.store.base import Batch, Condition, Delete, DeletePrefix, Event, Put, Record, Write
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,25 @@ def test_a_marked_deletion_is_one_event_and_a_sweep_none() -> None:
 def test_a_write_is_conditioned_on_its_directories_and_makes_those_that_lack_a_record() -> None:
     tree = Tree([record("/a/b", revision=4)], 4)
     planned = plan(tree, Ask("PUT", "/a/c/d", value=b"1"), 0.0)
-    assert planned.conditions == (Condition("/argosy/kv/a", 0), Condition("/argosy/kv/a/c", 0), Condition("/argosy/kv/a/c/d", 0))
-    assert [write.key for write in planned.writes] == ["/argosy/kv/a", "/argosy/kv/a/c"]
+    assert planned.conditions == (
+        Condition("/argosy/kv/a", 0),
+        Condition("/argosy/kv/a/c", 0),
+        Condition("/argosy/kv-timed/a/c", 0),
+        Condition("/argosy/kv/a/c/d", 0),
+    )
+    assert planned.writes == (Put("/argosy/kv/a", encode(DIRECTORY)), Put("/argosy/kv/a/c", encode(DIRECTORY)))
     assert parents("/a/c/d") == ["/a", "/a/c"]
+
+
+def test_a_directory_that_ended_without_its_keys_is_not_there_and_must_be_swept_before_it_is_made_again() -> None:
+    left = [record("/d/x", revision=4), Record("/argosy/kv-timed/d", b"5", 3, 3)]
+    tree = Tree(left, 5)
+    assert (tree.get("/d"), tree.ended) == (None, {"/d"})
+    for path in ("/d", "/d/x", "/d/e/f"):
+        assert Condition("/argosy/kv-timed/d", 0) in plan(tree, Ask("PUT", path, value=b"1"), 0.0).conditions
+    assert not tree.apply(Batch(6, tuple(Event(held.key, None, held) for held in left))) or not tree.ended
+    standing = Tree([record("/d", directory=True), *left], 5)
+    assert (standing.ended, [node.path for node in standing.below("/")]) == (set(), ["/d", "/d/x"])
 
 
 PATHS = ["/a", "/b", "/a/x", "/a/y", "/a/x/z", "/b/q/r"]
@@ -188,18 +204,20 @@ def test_a_tree_kept_current_is_the_tree_read_anew(steps: list[Ask]) -> None:
         assert all((records[held.key].modified if held.key in records else 0) == held.revision for held in planned.conditions)
         revision += 1
         writes = [*planned.writes, *([Put(f"/argosy/kv{planned.path}", encode(planned.entry))] if planned.entry else [])]
-        events = kept.apply(Batch(revision, tuple(_done(records, write, revision) for write in writes)))
+        events = kept.apply(Batch(revision, tuple(event for write in writes for event in _done(records, write, revision))))
         assert [(event.action, event.node.path) for event in events] == [(planned.action, wanted.path)]
         anew = Tree([held for held in records.values() if held.key != KV_MARK], revision)
         assert _shown(kept) == _shown(anew)
 
 
-def _done(records: dict[str, Record], write: Put | Delete, revision: int) -> Event:
+def _done(records: dict[str, Record], write: Write, revision: int) -> list[Event]:
+    if isinstance(write, DeletePrefix):
+        return [Event(name, None, records.pop(name)) for name in sorted(records) if name.startswith(write.prefix)]
     before = records.pop(write.key, None)
     if isinstance(write, Delete):
-        return Event(write.key, None, before)
+        return [Event(write.key, None, before)] if before else []
     records[write.key] = Record(write.key, write.value, before.created if before else revision, revision, write.lease)
-    return Event(write.key, records[write.key], before)
+    return [Event(write.key, records[write.key], before)]
 
 
 def _shown(tree: Tree) -> list[tuple[str, bool, str, int, int]]:

@@ -170,6 +170,51 @@ async def test_a_tree_larger_than_a_commit_is_deleted_as_one_event(clock: FakeCl
         assert value(space, "/d/0/new") == "v"
 
 
+async def test_a_directory_that_ends_while_no_door_is_open_does_not_come_back(clock: FakeClock) -> None:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqliteStore(":memory:", clock))
+
+        async def door() -> tuple[Keyspace, asyncio.Task[None]]:
+            space = Keyspace(store, clock)
+            task = asyncio.create_task(space.run())
+            await space.ready.wait()
+            return space, task
+
+        async def close(task: asyncio.Task[None]) -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        space, task = await door()
+        await space.write(ask("PUT", "/d", directory=True, ttl=5))
+        for number in range(300):
+            await space.write(put(f"/d/e/{number}"))
+        await close(task)
+        await clock.advance(8)
+        assert len((await store.list("/argosy/kv/")).records) == 301, "nobody was there to sweep"
+        space, task = await door()
+        assert space.tree.get("/d") is None, "nor is it seen before it is swept"
+        await space.write(put("/d/e/1", "new"))
+        assert [node.path for node in space.tree.below("/")] == ["/d", "/d/e", "/d/e/1"]
+        assert [record.key for record in (await store.list("/argosy/kv")).records if record.key != keys.KV_MARK] == [
+            f"/argosy/kv{path}" for path in ("/d", "/d/e", "/d/e/1")
+        ]
+        await close(task)
+
+
+async def test_a_sweep_that_fails_is_done_as_soon_as_the_store_is_back(clock: FakeClock) -> None:
+    async with spaces(clock) as (store, (space,)):
+        await space.write(ask("PUT", "/d", directory=True, ttl=5))
+        await space.write(put("/d/x"))
+        store.away = True
+        await clock.advance(8)
+        assert space.tree.get("/d") is None
+        assert len((await store.inner.list("/argosy/kv/")).records) == 1
+        store.away = False
+        await clock.advance(20)
+        assert (await store.inner.list("/argosy/kv/")).records == ()
+        assert space.tree.ended == set()
+
+
 async def _some(space: Keyspace, wanted: Ask, count: int) -> AsyncIterator[KeyEvent]:
     async with aclosing(space.wait(wanted)) as events:
         async for event in events:

@@ -207,14 +207,14 @@ async def test_clients_that_hang_up_while_they_wait_leave_no_watch_behind(tmp_pa
     watching: set[int] = set()
 
     class Counting(SqliteStore):
-        def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-            return self._counted(prefix, after)
+        def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
+            return self._counted(prefix, after, previous)
 
-        async def _counted(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+        async def _counted(self, prefix: str, after: int, previous: bool) -> AsyncIterator[Sequence[Batch]]:
             mark = object()
             watching.add(id(mark))
             try:
-                async for batches in super().watch(prefix, after):
+                async for batches in super().watch(prefix, after, previous=previous):
                     yield batches
             finally:
                 watching.discard(id(mark))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import pytest
 
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
-from argosy.store.base import MAX_OPERATIONS, MAX_VALUE, Batch, Condition, Delete, Event, Put, Store
+from argosy.store.base import MAX_OPERATIONS, MAX_VALUE, Batch, Condition, Delete, DeletePrefix, Event, Put, Store, Write
 
 DEADLINE = 10.0
 
@@ -24,7 +24,8 @@ DEADLINE = 10.0
 class Watching:
     """A watch that is read by a task: `batches` grows."""
 
-    def __init__(self) -> None:
+    def __init__(self, previous: bool = True) -> None:
+        self.previous = previous
         self.batches: list[Batch] = []
         self.deliveries: list[int] = []
         self.error: BaseException | None = None
@@ -46,7 +47,7 @@ class Watching:
 
     async def read(self, store: Store, prefix: str, after: int) -> None:
         try:
-            async for batches in store.watch(prefix, after):
+            async for batches in store.watch(prefix, after, previous=self.previous):
                 assert batches, "a delivery is never empty"
                 self.batches.extend(batches)
                 self.deliveries.append(len(batches))
@@ -70,8 +71,8 @@ class Watching:
 
 
 @contextlib.asynccontextmanager
-async def watching(store: Store, prefix: str, after: int) -> AsyncIterator[Watching]:
-    seen = Watching()
+async def watching(store: Store, prefix: str, after: int, *, previous: bool = True) -> AsyncIterator[Watching]:
+    seen = Watching(previous)
     task = asyncio.create_task(seen.read(store, prefix, after))
     try:
         yield seen
@@ -96,12 +97,16 @@ async def put(store: Store, key: str, value: bytes = b"x", lease: int = 0) -> in
     return await store.commit([], [Put(key, value, lease)])
 
 
-BROKEN: Sequence[tuple[str, Sequence[Condition], Sequence[Put | Delete]]] = [
+BROKEN: Sequence[tuple[str, Sequence[Condition], Sequence[Write]]] = [
     ("an empty key", [], [Put("", b"x")]),
     ("a key with NUL", [], [Put("a\0b", b"x")]),
     ("a key that is no Unicode", [], [Put("a\udc80b", b"x")]),
     ("a key written twice", [], [Put("/twice", b"x"), Put("/twice", b"y")]),
     ("a key written and deleted", [], [Put("/twice", b"x"), Delete("/twice")]),
+    ("a key written and deleted with its prefix", [], [Put("/twice/a", b"x"), DeletePrefix("/twice/")]),
+    ("a prefix within a prefix", [], [DeletePrefix("/twice/a/"), DeletePrefix("/twice/")]),
+    ("the deletion of everything", [], [DeletePrefix("")]),
+    ("the deletion of a prefix with NUL", [], [DeletePrefix("a\0")]),
     ("a value that is too large", [], [Put("/large", b"x" * (MAX_VALUE + 1))]),
     ("values that are too large together", [], [Put(f"/large{n}", b"x" * (MAX_VALUE // 2)) for n in range(3)]),
     ("too many writes", [], [Put(f"/{n}", b"") for n in range(MAX_OPERATIONS + 1)]),
@@ -296,7 +301,7 @@ class StoreContract:
 
     @pytest.mark.parametrize(("what", "conditions", "writes"), BROKEN, ids=[row[0] for row in BROKEN])
     async def test_a_commit_that_breaks_a_rule_is_refused(
-        self, store: Store, what: str, conditions: Sequence[Condition], writes: Sequence[Put | Delete]
+        self, store: Store, what: str, conditions: Sequence[Condition], writes: Sequence[Write]
     ) -> None:
         before = (await store.list("")).revision
         with pytest.raises(InvalidInput):
@@ -311,6 +316,29 @@ class StoreContract:
         )
         assert after == revision + 1
         assert len((await store.list(prefix)).records) == half
+
+    async def test_a_prefix_is_deleted_in_one_revision_however_much_is_below_it(self, store: Store, other: Store, prefix: str) -> None:
+        count, step = 20_000, MAX_OPERATIONS
+        names = [f"{prefix}d/{number:05}" for number in range(count)]
+        for at in range(0, count, step):
+            await store.commit([], [Put(name, b"x") for name in names[at : at + step]])
+        beside = [prefix + "d", prefix + "d0", prefix + "e/00001"]
+        start = await store.commit([], [Put(name, b"y") for name in beside])
+        async with watching(other, prefix, start, previous=False) as seen:
+            revision = await store.commit([Condition(prefix + "d", start)], [DeletePrefix(prefix + "d/"), Put(prefix + "mark", b"z")])
+            assert [record.key for record in (await other.list(prefix)).records] == sorted([*beside, prefix + "mark"])
+            await seen.count(count + 1)
+        assert revision == start + 1
+        assert [batch.revision for batch in seen.batches] == [revision], "all of it is one batch"
+        assert seen.keys == [*names, prefix + "mark"]
+        assert all(event.record is None for event in seen.events[:-1])
+
+    async def test_deleting_a_prefix_without_keys_writes_nothing_and_conditions_hold_it_back(self, store: Store, prefix: str) -> None:
+        revision = await put(store, prefix + "a/b")
+        assert await store.commit([], [DeletePrefix(prefix + "a/b/"), DeletePrefix(prefix + "c")]) == revision
+        with pytest.raises(Conflict):
+            await store.commit([Condition(prefix + "a/b", revision + 1)], [DeletePrefix(prefix + "a")])
+        assert [record.key for record in (await store.list(prefix)).records] == [prefix + "a/b"]
 
     async def test_of_many_that_raise_a_counter_at_once_no_step_is_lost(self, store: Store, other: Store, prefix: str) -> None:
         await put(store, prefix + "n", b"0")

@@ -60,7 +60,7 @@ class Line:
     async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
         await asyncio.sleep(0)
         self._check()
-        placements = any(write.key.startswith(keys.PLACEMENTS) for write in writes)
+        placements = any(isinstance(write, Put | Delete) and write.key.startswith(keys.PLACEMENTS) for write in writes)
         if placements and self.ahead:
             ahead, self.ahead = self.ahead, []
             await self._store.commit([], ahead)
@@ -75,8 +75,8 @@ class Line:
         self.commits.append((conditions, writes))
         return revision
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-        async for batches in self._store.watch(prefix, after):
+    async def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
+        async for batches in self._store.watch(prefix, after, previous=previous):
             await self._whole.wait()
             yield batches
 

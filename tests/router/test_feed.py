@@ -69,8 +69,8 @@ class Away(SqliteStore):
             raise StoreUnavailable("away")
         return await super().list(prefix)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-        async for batches in super().watch(prefix, after):
+    async def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
+        async for batches in super().watch(prefix, after, previous=previous):
             if self.away:
                 raise StoreUnavailable("away")
             yield batches

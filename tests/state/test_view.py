@@ -114,14 +114,14 @@ class Forgetful(SqliteStore):
 
     forgets = 1
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
-        return self._watch(prefix, after)
+    def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
+        return self._watch(prefix, after, previous)
 
-    async def _watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+    async def _watch(self, prefix: str, after: int, previous: bool) -> AsyncIterator[Sequence[Batch]]:
         if self.forgets:
             self.forgets -= 1
             await self.compact(await put(self, plum=RED))
-        async for batches in super().watch(prefix, after):
+        async for batches in super().watch(prefix, after, previous=previous):
             yield batches
 
 
@@ -147,7 +147,7 @@ class Unwatchable(SqliteStore):
         self.listed += 1
         return await super().list(prefix)
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+    def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
         raise StoreUnavailable("no watches today")
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 
 from argosy.errors import ArgosyError
 from argosy.reconcile import SystemClock
-from argosy.store.base import Batch, Condition, Delete, Put, Record, Store
+from argosy.store.base import Batch, Condition, Delete, DeletePrefix, Put, Record, Store
 from argosy.store.etcd import EtcdStore
 from argosy.store.sqlite import SqliteStore
 from tests.contracts.store_contract import Watching
@@ -74,6 +74,9 @@ class Side:
             ],
         )
         return revision - self.start
+
+    async def delete(self, prefix: str) -> int:
+        return await self.store.commit([], [DeletePrefix(self.root + prefix)]) - self.start
 
     async def grant(self) -> int:
         self.leases.append(await self.store.grant(600))
@@ -160,6 +163,10 @@ class SameHistory(RuleBasedStateMachine):
         found = self.both(lambda side: side.commit(conditions, leased))
         if isinstance(found, int):
             self.last = found
+
+    @rule(prefix=st.sampled_from(PREFIXES))
+    def delete(self, prefix: str) -> None:
+        self.last = self.both(lambda side: side.delete(prefix))
 
     def standing(self) -> dict[str, int]:
         records = self.both(lambda side: side.store.list(side.root))["records"]

@@ -8,7 +8,7 @@ import pytest
 from aetcd import rpc
 from aetcd.rpc import kv_pb2
 
-from argosy.store.base import Batch, Condition, Delete, Event, Put, Record
+from argosy.store.base import Batch, Condition, Delete, DeletePrefix, Event, Put, Record
 from argosy.store.wire import batches, failed_condition, record, span, transaction, watch_request
 
 
@@ -41,16 +41,19 @@ def test_events_are_grouped_by_their_revision_in_the_order_they_came() -> None:
 
 
 def test_a_watch_asks_from_its_position_on_so_that_compaction_of_it_is_no_loss() -> None:
-    assert watch_request("/a/", 41).create_request.start_revision == 41
-    assert watch_request("/a/", 0).create_request.start_revision == 1, "zero would mean: from now on"
+    assert watch_request("/a/", 41, False).create_request.start_revision == 41
+    assert watch_request("/a/", 0, True).create_request.start_revision == 1, "zero would mean: from now on"
 
 
 def test_a_transaction_asks_for_what_its_conditions_found_when_it_fails() -> None:
     conditions = [Condition("/a", 3), Condition("/b", 0), Condition("/c", 9)]
-    request = transaction(conditions, [Put("/x", b"1", 4), Delete("/y")])
+    request = transaction(conditions, [Put("/x", b"1", 4), Delete("/y"), DeletePrefix("/z/")])
     assert [(compare.key, compare.mod_revision) for compare in request.compare] == [(b"/a", 3), (b"/b", 0), (b"/c", 9)]
     assert (request.success[0].request_put.key, request.success[0].request_put.lease) == (b"/x", 4)
-    assert request.success[1].request_delete_range.key == b"/y"
+    assert [(done.request_delete_range.key, done.request_delete_range.range_end) for done in request.success[1:]] == [
+        (b"/y", b""),
+        (b"/z/", b"/z0"),
+    ]
     answer = rpc.TxnResponse(
         responses=[
             rpc.ResponseOp(response_range=rpc.RangeResponse(kvs=[pair("/a", 3)])),

@@ -10,7 +10,7 @@ import msgspec
 from argosy.engine.actions import Action, Remove
 from argosy.state import keys
 from argosy.state.records import encode
-from argosy.store.base import MAX_COMMIT, MAX_OPERATIONS, Condition, Delete, Put, Write
+from argosy.store.base import MAX_COMMIT, MAX_OPERATIONS, Condition, Delete, Put
 
 MOST_KEYS = (MAX_OPERATIONS - 1) // 2
 """Placements in one commit: each is a condition and a write, and the leader's key is one condition more."""
@@ -20,6 +20,9 @@ MOST_BYTES = MAX_COMMIT * 3 // 4
 
 Revisions = Mapping[tuple[str, str], int]
 """By (machine, unit): when each placement was last written; missing: it does not exist."""
+
+
+Write = Put | Delete
 
 
 class Commit(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ prefix                              sole writer                                 
 /argosy/routers/<machine>           that machine's router                       lease
 /argosy/kv/<path>                   api (users' keys)                           kept or lease
 /argosy/kv-mark, /argosy/kv-number  api (what happened to keys, in-order names) kept
+/argosy/kv-timed/<path>             api (directories that end by themselves)    kept
 /argosy/leaders/engine              its holder                                  lease
 """
 
@@ -23,11 +24,14 @@ STATES = "/argosy/states/"
 ROUTERS = "/argosy/routers/"
 KV = "/argosy/kv/"
 KV_ALL = "/argosy/kv"
-"""Prefix of users' keys and of the two records that accompany them."""
+"""Prefix of users' keys and of the records that accompany them."""
 KV_MARK = "/argosy/kv-mark"
 """Written together with deletions that a user asked for: says what they were."""
 KV_NUMBER = "/argosy/kv-number"
 """The last number that an in-order key was named after."""
+KV_TIMED = "/argosy/kv-timed"
+"""Prefix, with a key's path after it: that path is a directory with a time to live. Where it stands without its directory, what is below
+the directory has ended too and is to be deleted, by whoever sees it."""
 ENGINE_LEADER = "/argosy/leaders/engine"
 WEB = KV + "services/web/"
 """Users' keys that the router serves: <app>/<instance> = host:port."""

@@ -65,11 +65,19 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
-Write = Put | Delete
+class DeletePrefix(msgspec.Struct, frozen=True, gc=False):
+    """Delete every key that starts with `prefix` (not empty), however many there are: one write, in one revision, with an event for each
+    key, in key order. Where there are none it writes nothing. No other write of the commit may be of a key below the prefix."""
+
+    prefix: str
+
+
+Write = Put | Delete | DeletePrefix
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A key was written (`record`) or deleted (`record` is None). `previous` is what stood before, None if nothing did."""
+    """A key was written (`record`) or deleted (`record` is None). `previous` is what stood before, None if nothing did (or if the watch was
+    not asked for it)."""
 
     key: str
     record: Record | None
@@ -100,13 +108,15 @@ class Store(Protocol):
 
         A commit that writes nothing (no writes, or only deletions of missing keys) returns the current revision.
         Raises Conflict when a condition does not hold (nothing is written), InvalidInput for more than MAX_OPERATIONS
-        conditions and writes, for one key written twice, an empty key, a value above MAX_VALUE or more than MAX_COMMIT
-        in all, and LeaseLost when a Put names a lease that does not exist.
+        conditions and writes, for one key written twice (also by a DeletePrefix), an empty key, a value above MAX_VALUE or
+        more than MAX_COMMIT in all, and LeaseLost when a Put names a lease that does not exist.
         """
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+    def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
         """Every batch with a revision above `after` that touches the prefix (events outside it left out), in order,
         none left out and none twice, for ever. What has piled up is delivered together, as one non-empty sequence.
+        With `previous` each event says what stood before; without it some stores leave that out (for etcd it is a read of an
+        old revision for each event: 20,000 keys deleted at once then take minutes to be told).
 
         Survives reconnects and changes of leader by itself: while the store is away it simply yields nothing... but a
         watch that can no longer be continued raises HistoryGone when `after` (or where it stood) has been compacted.
@@ -146,10 +156,16 @@ def check_commit(conditions: Sequence[Condition], writes: Sequence[Write]) -> st
             return f"{condition.revision} is not a revision: a condition on {condition.key!r} names one, or 0"
         total += len(condition.key)
     seen: set[str] = set()
+    prefixes = tuple(write.prefix for write in writes if isinstance(write, DeletePrefix))
+    if fault := _check_prefixes(prefixes):
+        return fault
+    total += sum(len(prefix) for prefix in prefixes)
     for write in writes:
+        if isinstance(write, DeletePrefix):
+            continue
         if not is_key(write.key):
             return f"{write.key!r} is not a key: keys are not empty, hold no NUL and are valid Unicode"
-        if write.key in seen:
+        if write.key in seen or write.key.startswith(prefixes):
             return f"key {write.key!r} is written twice in one commit"
         seen.add(write.key)
         total += len(write.key)
@@ -159,6 +175,15 @@ def check_commit(conditions: Sequence[Condition], writes: Sequence[Write]) -> st
             total += len(write.value)
     if total > MAX_COMMIT:
         return f"a commit of {total} bytes; at most {MAX_COMMIT} fit in one"
+    return ""
+
+
+def _check_prefixes(prefixes: tuple[str, ...]) -> str:
+    for number, prefix in enumerate(prefixes):
+        if not is_key(prefix):
+            return f"{prefix!r} is not a prefix of keys to delete: it is not empty, holds no NUL and is valid Unicode"
+        if prefix.startswith(prefixes[:number]) or any(other.startswith(prefix) for other in prefixes[:number]):
+            return f"the keys below {prefix!r} are deleted twice in one commit"
     return ""
 
 

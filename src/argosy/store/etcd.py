@@ -97,12 +97,12 @@ class EtcdStore:
             raise Conflict(f"key {condition.key} {found}; the commit wanted it {wanted}", key=condition.key)
         return int(response.header.revision)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+    async def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
         if fault := check_prefix(prefix):
             raise InvalidInput(fault)
         if self._members.closed:
             return
-        subscription = Subscription(prefix, after)
+        subscription = Subscription(prefix, after, previous)
         task = self._watches[subscription] = asyncio.create_task(self._fill(subscription), name=f"watch {prefix}")
         self._probe()
         try:
@@ -229,7 +229,7 @@ class EtcdStore:
         member.waiting.add(stream)
         try:
             async with asyncio.timeout(2 * ANSWER):
-                await stream.write(watch_request(subscription.prefix, subscription.position))
+                await stream.write(watch_request(subscription.prefix, subscription.position, subscription.previous))
                 response = await stream.read()
             fragments: list[Message] = []
             while response is not grpc.aio.EOF:

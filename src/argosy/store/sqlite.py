@@ -76,7 +76,7 @@ class SqliteStore:
         self._hub.changed()
         return revision
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Sequence[Batch]]:
+    def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
         if fault := check_prefix(prefix):
             raise InvalidInput(fault)
         return self._hub.watch(prefix, after)

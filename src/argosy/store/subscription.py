@@ -12,10 +12,11 @@ BACKLOG = 1_000
 
 
 class Subscription:
-    """`position` is the revision up to which everything has been put into the mailbox."""
+    """`position` is the revision up to which everything has been put into the mailbox; `previous`: what stood before is asked for."""
 
-    def __init__(self, prefix: str, after: int) -> None:
+    def __init__(self, prefix: str, after: int, previous: bool = False) -> None:
         self.prefix = prefix
+        self.previous = previous
         self.position = max(after, 0)
         self._batches: list[Batch] = []
         self._end: BaseException | None = None

@@ -8,12 +8,12 @@ revision shifted left by POSITION_BITS, plus the event's position in its commit.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost
-from argosy.store.base import Batch, Condition, Delete, Event, Listing, Put, Record, Write, prefix_end
+from argosy.store.base import Batch, Condition, Delete, DeletePrefix, Event, Listing, Put, Record, Write, prefix_end
 
 APPLICATION = 0x41524759
 """Marks the file as ours (SQLite's application_id: "ARGY")."""
@@ -200,7 +200,7 @@ class Tables:
         current = self.revision()
         revision = current + 1
         number = revision << POSITION_BITS
-        for write in writes:
+        for write in self._single(writes):
             row = self._row(write.key)
             if isinstance(write, Put):
                 created = row[1] if row else revision
@@ -226,6 +226,17 @@ class Tables:
             self._untrimmed = self._untrimmed_bytes = 0
             self.trim()
         return revision
+
+    def _single(self, writes: Sequence[Write]) -> Iterator[Put | Delete]:
+        """The writes with each DeletePrefix as the deletions it stands for."""
+        for write in writes:
+            if isinstance(write, DeletePrefix):
+                end = prefix_end(write.prefix)
+                query = "SELECT key FROM records WHERE key >= ? AND (key < ? OR ? = '') ORDER BY key"
+                for (key,) in self._execute(query, (write.prefix, end, end)).fetchall():
+                    yield Delete(key)
+            else:
+                yield write
 
     def _row(self, key: str) -> Row | None:
         row: Row | None = self._execute("SELECT value, created, modified, lease FROM records WHERE key = ?", (key,)).fetchone()

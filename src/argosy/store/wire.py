@@ -7,7 +7,7 @@ from typing import Any
 
 from aetcd import rpc
 
-from argosy.store.base import Batch, Condition, Event, Put, Record, Write, prefix_end
+from argosy.store.base import Batch, Condition, DeletePrefix, Event, Put, Record, Write, prefix_end
 
 Message = Any
 """A protobuf message; aetcd's have no types."""
@@ -45,13 +45,13 @@ def failed_condition(conditions: Sequence[Condition], response: Message) -> tupl
     raise AssertionError("etcd refused a transaction whose conditions all hold")
 
 
-def watch_request(prefix: str, position: int) -> Message:
+def watch_request(prefix: str, position: int, previous: bool) -> Message:
     """Asks for everything from `position` on, itself included: so a compaction of exactly that revision is no loss, and one after it
     is seen as one. Events at `position` must be left out when they come."""
     key, end = span(prefix)
     return rpc.WatchRequest(
         create_request=rpc.WatchCreateRequest(
-            key=key, range_end=end, start_revision=max(1, position), prev_kv=True, progress_notify=True, fragment=True
+            key=key, range_end=end, start_revision=max(1, position), prev_kv=previous, progress_notify=True, fragment=True
         )
     )
 
@@ -80,4 +80,7 @@ def batches(events: Iterable[Message]) -> Sequence[Batch]:
 def _operation(write: Write) -> Message:
     if isinstance(write, Put):
         return rpc.RequestOp(request_put=rpc.PutRequest(key=write.key.encode(), value=write.value, lease=write.lease))
+    if isinstance(write, DeletePrefix):
+        key, end = span(write.prefix)
+        return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key, range_end=end))
     return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=write.key.encode()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from argosy.api.keys.shapes import (
@@ -18,11 +20,11 @@ from argosy.api.keys.shapes import (
     encode_value,
     value_of,
 )
-from argosy.api.keys.tree import DIRECTORY, Mark, Node, Tree, key, parents
+from argosy.api.keys.tree import DIRECTORY, Mark, Node, Tree, key, parents, timed
 from argosy.model import Entry
 from argosy.state import keys
 from argosy.state.records import encode
-from argosy.store.base import MAX_OPERATIONS, Condition, Delete, Put, Write
+from argosy.store.base import Condition, Delete, DeletePrefix, Put, Write
 
 NUMBER_DIGITS = 20
 
@@ -41,7 +43,6 @@ class Plan(msgspec.Struct, frozen=True):
     created: int = 0
     previous: NodeView | None = None
     directory: bool = False
-    leftovers: bool = False
 
     def answer(self, revision: int) -> NodeView:
         """The node as the client is told of it."""
@@ -169,6 +170,8 @@ def _put(tree: Tree, ask: Ask, now: float, action: str, entry: Entry, node: Node
     entry = msgspec.structs.replace(entry, action=action, refresh=ask.refresh, created=created)
     conditions, writes = _way(tree, ask.path)
     conditions.append(Condition(key(ask.path), node.revision if node is not None else 0))
+    if entry.directory:
+        writes.append(Put(timed(ask.path), encode(entry.ttl)) if entry.expires else Delete(timed(ask.path)))
     lease = node.lease if node is not None and node.entry.ttl == entry.ttl and node.entry.expires > now else 0
     return Plan(
         action, ask.path, tuple(conditions), tuple(writes), entry, lease, created, before if action != "create" else None, ask.directory
@@ -176,7 +179,8 @@ def _put(tree: Tree, ask: Ask, now: float, action: str, entry: Entry, node: Node
 
 
 def _way(tree: Tree, path: str) -> tuple[list[Condition], list[Write]]:
-    """Conditions on the directories that the path lies in, and writes that make those that are missing."""
+    """Conditions on the directories that the path lies in, and writes that make those that are missing. What is the first to be made on the
+    way must not be a directory that has ended and whose keys are still there: they would come back with it."""
     conditions: list[Condition] = []
     writes: list[Write] = []
     for directory in parents(path):
@@ -184,6 +188,9 @@ def _way(tree: Tree, path: str) -> tuple[list[Condition], list[Write]]:
         conditions.append(Condition(key(directory), node.revision if node is not None else 0))
         if node is None or node.record is None:
             writes.append(Put(key(directory), encode(DIRECTORY)))
+    made = next((step for step in (*parents(path), path) if tree.get(step) is None), "")
+    if made:
+        conditions.append(Condition(timed(made), 0))
     return conditions, writes
 
 
@@ -206,21 +213,30 @@ def _compare_and_delete(tree: Tree, ask: Ask) -> Plan:
 
 
 def _removed(tree: Tree, path: str, node: Node, action: str) -> Plan:
-    """Deletes the node and, in the same commit, as much of what is below it as fits; `leftovers` says that there may be more."""
+    """Deletes the node with all that is below it, in one commit: nobody ever sees a part of it."""
     directory = node.children is not None
-    mark = Put(keys.KV_MARK, encode(Mark(action, path, directory)))
-    below = list(tree.below(path)) if directory else []
-    conditions = [Condition(key(path), node.revision)]
-    room = MAX_OPERATIONS - len(conditions) - 2
-    writes: list[Write] = [mark, Delete(key(path)), *(Delete(key(found.path)) for found in below[:room])]
+    writes: list[Write] = [Put(keys.KV_MARK, encode(Mark(action, path, directory))), Delete(key(path))]
+    if directory:
+        writes += below(path)
     before = node.view()
     return Plan(
         action,
         path,
-        tuple(conditions),
+        (Condition(key(path), node.revision),),
         tuple(writes),
         created=before.created,
         previous=before,
         directory=directory,
-        leftovers=directory,
     )
+
+
+def sweep(path: str, timed_revision: int) -> tuple[Sequence[Condition], Sequence[Write]]:
+    """Deletes what was below a directory whose time is over, as long as it is not there again; nobody is told. `timed_revision` is that of
+    the record that says that it has a time, 0 for none."""
+    conditions = (Condition(key(path), 0), Condition(timed(path), timed_revision))
+    return conditions, (Put(keys.KV_MARK, encode(Mark("sweep", path, True))), *below(path))
+
+
+def below(path: str) -> Sequence[Write]:
+    """The end of everything below a directory, and of its time."""
+    return DeletePrefix(key(path) + "/"), DeletePrefix(timed(path) + "/"), Delete(timed(path))

@@ -8,20 +8,19 @@ store itself says, so that no client is refused for something that is no longer 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import takewhile
 
-from argosy.api.keys.plan import Plan, find, plan
+from argosy.api.keys.plan import Plan, find, plan, sweep
 from argosy.api.keys.shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
-from argosy.api.keys.tree import Mark, Node, Tree, events_of, key, parents
+from argosy.api.keys.tree import Node, Tree, events_of, key, parents, timed
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
-from argosy.reconcile import Backoff, Clock
+from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
 from argosy.state.records import decode, encode
-from argosy.store.base import MAX_OPERATIONS, Batch, Condition, Delete, Put, Record, Store
+from argosy.store.base import Batch, Put, Record, Store, Write
 
 log = logging.getLogger(__name__)
 
@@ -86,30 +85,33 @@ class Keyspace:
         self._exact: dict[str, set[Waiter]] = {}
         self._deep: dict[str, set[Waiter]] = {}
         self._moved = asyncio.Condition()
-        self._sweeps: set[asyncio.Task[None]] = set()
+        self._ended = Wake()
         self._ordering = asyncio.Lock()
 
     async def run(self) -> None:
         """Keeps the tree current until cancelled."""
-        backoff = Backoff()
         try:
-            while True:
-                try:
-                    await self._read_all()
-                    backoff.reset()
-                    await self._follow()
-                    return  # the store was closed
-                except HistoryGone:
-                    log.info("the history of keys after revision %d is gone: reading them again", self.tree.revision)
-                except StoreUnavailable as error:
-                    pause = backoff.next()
-                    log.warning("keys: %s; trying again in %.1f s", error, pause)
-                    await self.clock.sleep(pause)
+            async with asyncio.TaskGroup() as group:
+                sweeping = group.create_task(reconcile("keys below an ended directory", self._sweep_ended, self._ended, self.clock))
+                await self._keep_current()
+                sweeping.cancel()
         finally:
             self._close_waiters()
-            for task in self._sweeps:
-                task.cancel()
-            await asyncio.gather(*self._sweeps, return_exceptions=True)
+
+    async def _keep_current(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await self._read_all()
+                backoff.reset()
+                await self._follow()
+                return  # the store was closed
+            except HistoryGone:
+                log.info("the history of keys after revision %d is gone: reading them again", self.tree.revision)
+            except StoreUnavailable as error:
+                pause = backoff.next()
+                log.warning("keys: %s; trying again in %.1f s", error, pause)
+                await self.clock.sleep(pause)
 
     async def _read_all(self) -> None:
         listing = await self.store.list(keys.KV_ALL)
@@ -119,6 +121,7 @@ class Keyspace:
         self._history_from = listing.revision + 1
         self.ready.set()
         await self._tell_moved()
+        self._ended.set()
 
     async def _follow(self) -> None:
         async for batches in self.store.watch(keys.KV_ALL, self.tree.revision):
@@ -137,8 +140,8 @@ class Keyspace:
             self._history.append(event)
             for waiter in self._concerned(event):
                 waiter.tell(event)
-            if event.action == "expire" and event.node.entry.directory:
-                self._sweep_soon(event.node.path)
+        if self.tree.ended:
+            self._ended.set()
 
     def _concerned(self, event: KeyEvent) -> Iterator[Waiter]:
         path = event.node.path
@@ -168,12 +171,14 @@ class Keyspace:
         """What the store says now of a path, the directories it lies in, and all that is below it."""
         below = key(path) + "/" if path != "/" else keys.KV
         above = [] if path == "/" else [*parents(path), path]
-        listing, found = await asyncio.gather(
-            self.store.list(below), asyncio.gather(*(self.store.get(key(directory)) for directory in above))
+        listing, times, found = await asyncio.gather(
+            self.store.list(below),
+            self.store.list(timed(path.rstrip("/")) + "/"),
+            asyncio.gather(*(self.store.get(name) for directory in above for name in (timed(directory), key(directory)))),
         )
-        records: list[Record] = [record for record in found if record is not None]
-        newest = max((record.modified for record in (*records, *listing.records)), default=0)
-        return Tree([*records, *listing.records], max(newest, self.tree.revision))
+        records: list[Record] = [*(record for record in found if record is not None), *listing.records]
+        newest = max((record.modified for record in records), default=0)
+        return Tree([*records, *times.records], max(newest, self.tree.revision))
 
     # Waiting
 
@@ -205,7 +210,7 @@ class Keyspace:
 
     async def _older(self, ask: Ask) -> AsyncGenerator[KeyEvent, None]:
         """For a client that asks for more than is kept in memory: a watch of the store of its own."""
-        watch = self.store.watch(keys.KV_ALL, ask.wait_index - 1)
+        watch = self.store.watch(keys.KV_ALL, ask.wait_index - 1, previous=True)
         try:
             async for batches in watch:
                 for event in (event for batch in batches for event in events_of(batch)):
@@ -229,8 +234,6 @@ class Keyspace:
         else:
             done = await self._write(ask)
         await self._settled(done[1])
-        if done[0].leftovers:
-            await self._sweep(ask.path, done[1])
         return done
 
     async def _write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
@@ -252,7 +255,9 @@ class Keyspace:
             except LeaseLost:
                 lease = 0
                 continue
-            except Conflict:
+            except Conflict as error:
+                if error.key.startswith(keys.KV_TIMED):
+                    await self._sweep(error.key[len(keys.KV_TIMED) :])
                 continue
             except InvalidInput as error:
                 raise KeyFault(INTERNAL, error.message, self.tree.revision) from error
@@ -287,31 +292,21 @@ class Keyspace:
 
     # Tidying up
 
-    def _sweep_soon(self, path: str) -> None:
-        task = asyncio.create_task(self._sweep(path, self.tree.revision), name="keys-sweep")
-        self._sweeps.add(task)
-        task.add_done_callback(self._swept)
+    async def _sweep_ended(self) -> None:
+        for path in tuple(self.tree.ended):
+            await self._sweep(path)
+            self.tree.ended.discard(path)
 
-    def _swept(self, task: asyncio.Task[None]) -> None:
-        self._sweeps.discard(task)
-        if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            log.warning("keys below an ended directory are still there: %s", error)
-
-    async def _sweep(self, path: str, revision: int) -> None:
-        """Deletes what was below a directory when it ended at `revision`. Every door may do this at once; nobody is told."""
-        step = MAX_OPERATIONS // 2 - 1
-        for _ in range(ATTEMPTS):
-            listing = await self.store.list(key(path) + "/")
-            old = [record for record in listing.records if record.modified <= revision][:step]
-            if not old:
-                return
-            mark = Put(keys.KV_MARK, encode(Mark("sweep", path, True)))
-            conditions = [Condition(record.key, record.modified) for record in old]
-            with contextlib.suppress(Conflict):  # another door does the same, or somebody wrote one of them anew
-                await self.store.commit(conditions, [mark, *(Delete(record.key) for record in old)])
+    async def _sweep(self, path: str) -> None:
+        """Deletes what was below a directory that has ended, if nobody has yet. Every door may do this at once."""
+        record = await self.store.get(timed(path))
+        try:
+            await self.store.commit(*sweep(path, record.modified if record else 0))
+        except Conflict as error:
+            log.debug("keys below %s: %s", path, error)  # another door did the same, or the directory is there again
 
 
-def _writes(planned: Plan, lease: int) -> Sequence[Put | Delete]:
+def _writes(planned: Plan, lease: int) -> Sequence[Write]:
     if planned.entry is None:
         return planned.writes
     return [*planned.writes, Put(key(planned.path), encode(planned.entry), lease)]

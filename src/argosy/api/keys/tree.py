@@ -57,13 +57,20 @@ class Node:
 
 
 class Tree:
-    """All keys (or those that a question is about) as of `revision`."""
+    """All keys (or those that a question is about) as of `revision`. `timed` are the directories with a time to live; `ended` those of them
+    whose time is over and whose keys are still in the store: nobody sees these, and they are to be deleted."""
 
     def __init__(self, records: Sequence[Record] = (), revision: int = 0) -> None:
         self.root = Node("/", Entry(directory=True), None)
         self.revision = revision
+        self.timed: set[str] = set()
+        self.ended: set[str] = set()
         for record in records:
             self.put(record)
+        for path in self.timed:
+            node = self.get(path)
+            if node is None or node.record is None:
+                self._end(path)
 
     def walk(self, path: str) -> Iterator[Node]:
         """The nodes on the way to a path, the root first, as far as there are any."""
@@ -81,6 +88,8 @@ class Tree:
 
     def put(self, record: Record) -> None:
         """A record that is not a valid Entry (or is not under the prefix) is left out."""
+        if record.key.startswith(keys.KV_TIMED):
+            self.timed.add(record.key[len(keys.KV_TIMED) :])
         if not record.key.startswith(keys.KV):
             return
         path = record.key[len(PREFIX) :]
@@ -121,18 +130,29 @@ class Tree:
                 return
 
     def apply(self, batch: Batch) -> tuple[KeyEvent, ...]:
-        """Takes over what a commit did; returns what watchers are told of it."""
-        told = events_of(batch)
+        """Takes over what a commit did; returns what watchers are told of it. What stood before is what stands here."""
+        told = events_of(Batch(batch.revision, tuple([self._with_previous(event) for event in batch.events])))
         for event in batch.events:
             if event.record is not None:
                 self.put(event.record)
             elif event.key.startswith(keys.KV):
                 self.drop(event.key[len(PREFIX) :])
+            elif event.key.startswith(keys.KV_TIMED):
+                self.timed.discard(event.key[len(keys.KV_TIMED) :])
+                self.ended.discard(event.key[len(keys.KV_TIMED) :])
         for happened in told:
-            if happened.node.entry.directory and happened.action in ("delete", "expire"):
-                self.drop(happened.node.path)
+            if happened.node.entry.directory and happened.action == "expire":
+                self._end(happened.node.path)
         self.revision = max(self.revision, batch.revision)
         return told
+
+    def _with_previous(self, event: Event) -> Event:
+        node = self.get(event.key[len(PREFIX) :]) if event.key.startswith(keys.KV) else None
+        return Event(event.key, event.record, node.record if node is not None else None)
+
+    def _end(self, path: str) -> None:
+        self.ended.add(path)
+        self.drop(path)
 
     def below(self, path: str) -> Iterator[Node]:
         """All nodes under a path, parents first."""
@@ -154,6 +174,11 @@ def key(path: str) -> str:
     return PREFIX + path
 
 
+def timed(path: str) -> str:
+    """The store's key of the record that says that a directory has a time to live."""
+    return keys.KV_TIMED + path
+
+
 def parents(path: str) -> list[str]:
     """The directories that a path lies in, outermost first, without the root."""
     names = parts(path)
@@ -172,7 +197,8 @@ def view(path: str, entry: Entry, record: Record) -> NodeView:
 
 
 def events_of(batch: Batch) -> tuple[KeyEvent, ...]:
-    """What a commit means in etcd's terms: one event for what a user did, one for each key whose time was over."""
+    """What a commit means in etcd's terms: one event for what a user did, one for each key whose time was over. The batch's events say what
+    stood before."""
     mark = _mark(batch)
     if mark is not None and mark.action == "sweep":
         return ()
