@@ -99,7 +99,8 @@ class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     which is believed from `trusted`. `redirect`: http is sent to https. `hsts`: seconds of
     Strict-Transport-Security, 0 for none. `domain`: apps answer as <app>.<domain>; empty: <app>.anything. `templates`: a folder whose
     nginx.conf.j2 replaces ours. `include`: extra nginx files. `trusted`: networks of proxies in front whose X-Forwarded-For and -Proto are
-    believed. `access_log`: one line a request. `nginx`: the program."""
+    believed. `access_log`: one line a request. `settings`: limits, timeouts and retries for all apps, such as "max_body=10g
+    read_timeout=10m" (docs/router.md). `nginx`: the program."""
 
     enabled: str = "auto"
     listen: tuple[str, ...] = ("0.0.0.0:80",)
@@ -113,6 +114,7 @@ class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
     access_log: bool = False
+    settings: str = ""
     nginx: str = "nginx"
 
 

@@ -156,3 +156,26 @@ def test_what_is_printable_is_one_line_and_short(text: str) -> None:
 )
 def test_a_domain_is_lower_case_labels(domain: str, good: bool) -> None:
     assert (check_domain(domain) == "") is good
+
+
+URLS = [
+    ("http://127.0.0.1:9101", "write 127.0.0.1:9101"),
+    ("http://127.0.0.1:9101/", "write 127.0.0.1:9101"),
+    ("HTTPS://user@web.internal/path?x", "write web.internal:443"),
+    ("tcp://[fd00::1]:5432", "write [fd00::1]:5432"),
+    ("http://", "write 10.0.0.1:3000"),
+    ("http://http://a:1", "write 10.0.0.1:3000"),
+]
+
+
+@pytest.mark.parametrize(("text", "remedy"), URLS)
+def test_a_url_in_an_address_s_place_is_answered_with_what_to_write(text: str, remedy: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_address(text)
+    assert remedy in caught.value.remedy
+
+
+def test_an_app_in_upper_case_is_answered_with_what_to_write() -> None:
+    assert check_app("Hello").endswith("; write hello")
+    assert check_app(" Shop.EU ").endswith("; write shop.eu")
+    assert "; write" not in check_app("-A")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from argosy.model import Entry
@@ -67,7 +68,7 @@ async def house(folder: Path, settings: Settings | None = None) -> AsyncIterator
     port = free_port()
     clock = SystemClock()
     chosen = settings or Settings(domain="example")
-    chosen = Settings(listen=(f"127.0.0.1:{port}",), domain=chosen.domain, trusted=chosen.trusted, nofile=1024, workers="2")
+    chosen = msgspec.structs.replace(chosen, listen=(f"127.0.0.1:{port}",), nofile=1024, workers="2")
     async with SqliteStore(":memory:", clock) as store, nginx(folder / "nginx") as proxy:
         router = Router(StoreFeed(store, clock), "a" * 32, proxy, chosen, clock)
         task = asyncio.create_task(router.run())

@@ -31,6 +31,7 @@ from argosy.router.render import Routes, Settings, check_settings, hostnames, re
 from argosy.router.report import Reports, Untold
 from argosy.router.sources import read_sources
 from argosy.router.tls.plan import Certificates, Shelved
+from argosy.router.tuning import parse_tuning
 from argosy.state.view import Changes
 
 log = logging.getLogger(__name__)
@@ -76,11 +77,15 @@ def settings_of(section: RouterSection) -> Settings:
     if not section.certificates and section.tls_listen != RouterSection().tls_listen:
         raise InvalidInput("[router] tls_listen needs certificates", remedy="name the folder that holds them: certificates = FOLDER")
     tls_listen = section.tls_listen if section.certificates else ()
+    try:
+        tuning = parse_tuning(section.settings)
+    except InvalidInput as error:
+        raise InvalidInput(f"[router] settings: {error.message}", remedy=error.remedy) from error
     return check_settings(
         Settings(
             listen=section.listen, tls_listen=tls_listen, proxy_protocol=section.proxy_protocol, redirect=section.redirect,
             hsts=section.hsts, domain=section.domain, include=section.include, trusted=section.trusted, access_log=section.access_log,
-            nofile=open_files(),
+            nofile=open_files(), tuning=tuning,
         )
     )  # fmt: skip
 

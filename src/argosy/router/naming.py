@@ -55,10 +55,12 @@ def check_app(app: str) -> str:
     if len(app) > MAX_APP:
         return f"an app's name has at most {MAX_APP} characters, this one {len(app)}"
     if not all(_LABEL.fullmatch(label) for label in app.split(".")):
-        return (
+        rule = (
             "an app's name is part of a host name: labels of a-z, 0-9, - and _ joined by dots, each at most 63 long and beginning and "
             "ending with a letter or digit"
         )
+        better = app.strip().lower()
+        return rule if better == app or check_app(better) else f"{rule}; write {better}"
     return ""
 
 
@@ -84,6 +86,8 @@ def check_domain(domain: str) -> str:
 
 def parse_address(text: str) -> Address:
     """IPV4:PORT, [IPV6]:PORT or HOSTNAME:PORT. Raises InvalidInput that names the text and the rule."""
+    if "://" in text:
+        raise _url(text)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise _bad(text, "it is not HOST:PORT")
@@ -121,6 +125,20 @@ def check_ip(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if ip.is_multicast or str(ip) == "255.255.255.255":
         return f"{ip} is not the address of one machine"
     return ""
+
+
+def _url(text: str) -> InvalidInput:
+    """The error for a URL: it says what to write where that is an address."""
+    scheme, _, rest = text.partition("://")
+    host = rest.partition("/")[0].rpartition("@")[2]
+    port = {"http": ":80", "https": ":443"}.get(scheme.lower(), "")
+    for guess in (host, f"{host}{port}"):
+        try:
+            better = parse_address(guess)
+        except InvalidInput:
+            continue
+        return InvalidInput(f"{printable(text, 100)!r} is a URL, not an address", remedy=f"write {better}")
+    return _bad(text, "it is a URL")
 
 
 def _bad(text: str, rule: str) -> InvalidInput:

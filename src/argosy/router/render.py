@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,7 @@ from argosy.errors import InvalidInput
 from argosy.model import Entry, RefusedRoute
 from argosy.router.naming import MAX_HOST, Address, check_app, check_domain, check_instance, parse_address, printable
 from argosy.router.tls.plan import Certificate, Face, faces
+from argosy.router.tuning import APP, Tuning, all_apps, directives, merge, one_app, parse_tuning
 
 TEMPLATE = "nginx.conf.j2"
 OURS = "argosy/"
@@ -27,11 +29,13 @@ HEALTH = "/_argosy/health"
 HEALTH_HOST = "_argosy"
 """A Host that no app can have, so that the health page is always the router's own."""
 
+SETTINGS = "_settings"
+"""/services/web/_settings/<app> holds what is set for one app. No app can have that name, and etcd hides it from listings."""
+
 MAX_APPS = 5_000
 MAX_INSTANCES = 500
 MAX_SERVERS = 20_000
 
-_SIZE = re.compile(r"[0-9]{1,9}[kmg]?", re.ASCII)
 _WORKERS = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 
 Names = Mapping[str, tuple[str, ...]]
@@ -40,9 +44,9 @@ Names = Mapping[str, tuple[str, ...]]
 
 class Settings(msgspec.Struct, frozen=True):
     """What the operator decides. `include`: nginx files included in http{}. `trusted`: networks of proxies in front whose
-    X-Forwarded-For and -Proto are believed. `nofile`: open files per worker, not above the hard limit. `max_body`: largest request, in
-    nginx's words. `tls_listen`: where TLS is served; `proxy_protocol`: with a PROXY line first, believed from `trusted`. `redirect`: http
-    is sent to https, once there is a certificate. `hsts`: seconds of Strict-Transport-Security, 0 for none."""
+    X-Forwarded-For and -Proto are believed. `nofile`: open files per worker, not above the hard limit. `tuning`: what is set for all apps.
+    `tls_listen`: where TLS is served; `proxy_protocol`: with a PROXY line first, believed from `trusted`. `redirect`: http is sent to
+    https, once there is a certificate. `hsts`: seconds of Strict-Transport-Security, 0 for none."""
 
     listen: tuple[str, ...] = ("0.0.0.0:80",)
     tls_listen: tuple[str, ...] = ()
@@ -54,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
     trusted: tuple[str, ...] = ()
     workers: str = "auto"
     nofile: int = 16_384
-    max_body: str = "1g"
+    tuning: Tuning = Tuning()
     access_log: bool = False
 
     @property
@@ -77,12 +81,14 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class App(msgspec.Struct, frozen=True):
-    """One app: the upstream's name, the host names it answers to, and its instances (none: known, but nobody announces it now)."""
+    """One app: the upstream's name, the host names it answers to, its instances (none: known, but nobody announces it now), and what is
+    set for it."""
 
     name: str
     upstream: str
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
+    tuning: Tuning = Tuning()
 
 
 class Routes(msgspec.Struct, frozen=True):
@@ -113,8 +119,6 @@ def check_settings(settings: Settings) -> Settings:
     for path in settings.include:
         if not path.startswith("/") or not path.isprintable():
             raise InvalidInput(f"[router] include has {printable(path)!r}", remedy="give an absolute path on one line")
-    if not _SIZE.fullmatch(settings.max_body):
-        raise InvalidInput(f"[router] max_body is {printable(settings.max_body)!r}", remedy="write 100m, 1g or 0 for no limit")
     if settings.workers != "auto" and not _WORKERS.fullmatch(settings.workers):
         raise InvalidInput(f"[router] workers is {printable(settings.workers)!r}", remedy="write auto or a number")
     for network in settings.trusted:
@@ -161,11 +165,15 @@ def hostnames(entries: Mapping[str, Entry]) -> frozenset[str]:
 def routes_of(entries: Mapping[str, Entry], names: Names, domain: str = "") -> Routes:
     """What to serve. `entries` are keyed by their path under /services/web/. One bad key never disturbs another."""
     found: dict[str, list[tuple[str, str, tuple[str, ...]]]] = {}
+    tunings: dict[str, Tuning] = {}
     refused: list[RefusedRoute] = []
     servers = 0
     for key in sorted(entries):
         app, _, instance = key.partition("/")
         try:
+            if app == SETTINGS:
+                tunings.update(_tuning(instance, entries[key]))
+                continue
             route = _route(app, instance, entries[key], names, domain)
             if app not in found and len(found) >= MAX_APPS:
                 raise InvalidInput(f"there are more than {MAX_APPS} apps: this router serves the first {MAX_APPS}, by name")
@@ -181,7 +189,20 @@ def routes_of(entries: Mapping[str, Entry], names: Names, domain: str = "") -> R
             continue
         servers += len(route)
         known.append((instance, entries[key].value, route))
-    return Routes(tuple(_app(name, found[name], domain) for name in sorted(found)), tuple(refused))
+    unset = Tuning()
+    return Routes(tuple(_app(name, found[name], domain, tunings.get(name, unset)) for name in sorted(found)), tuple(refused))
+
+
+def _tuning(app: str, entry: Entry) -> dict[str, Tuning]:
+    """What a key of settings sets, by app; {} for their directory. Raises InvalidInput."""
+    if entry.directory and not app:
+        return {}
+    reason = check_app(app)
+    if reason:
+        raise InvalidInput(reason)
+    if entry.directory or entry.binary:
+        raise InvalidInput("settings are a line of text", remedy="write /services/web/_settings/<app> = max_body=10g")
+    return {app: parse_tuning(entry.value, APP)}
 
 
 def _route(app: str, instance: str, entry: Entry, names: Names, domain: str) -> tuple[str, ...] | None:
@@ -216,7 +237,7 @@ def _targets(address: Address, names: Names) -> tuple[str, ...] | None:
     return tuple(address.at(ip) for ip in sorted(ips))
 
 
-def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domain: str) -> App:
+def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domain: str, tuning: Tuning) -> App:
     seen: set[str] = set()
     servers = []
     for instance, address, targets in instances:
@@ -224,7 +245,7 @@ def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domai
         seen.update(fresh)
         servers.append(Server(instance, address, fresh))
     hosts = (f"{name}.{domain}",) if domain else (name, f"{name}.*")
-    return App(name, f"argosy_{name}", hosts, tuple(servers))
+    return App(name, f"argosy_{name}", hosts, tuple(servers), tuning)
 
 
 def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certificates: Sequence[Certificate] = ()) -> str:
@@ -235,8 +256,38 @@ def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certi
     def faces_of(app: App) -> tuple[Face, ...]:
         return faces(app.name, app.hosts, certificates, names)
 
-    values = {"apps": routes.apps, "settings": settings, "health": HEALTH, "certificates": certificates, "faces": faces_of}
+    router = all_apps(settings.tuning)
+
+    def tuned(app: App) -> tuple[Tuning, tuple[str, ...]]:
+        """All that holds for an app, and nginx's directives for what is its own."""
+        return merge(router, app.tuning), directives(one_app(router, app.tuning))
+
+    values = {
+        "apps": routes.apps,
+        "settings": settings,
+        "health": HEALTH,
+        "certificates": certificates,
+        "faces": faces_of,
+        "router": router,
+        "directives": directives(router),
+        "tuned": tuned,
+        "foldings": FOLDINGS,
+    }
     return rendered(TEMPLATE, sources, values)
+
+
+def foldings(name: str) -> tuple[str, ...]:
+    """Return the other spellings of a header's name that WSGI and CGI do not tell from it: with _ for a hyphen."""
+    spelled = ("".join(parts) for parts in itertools.product(*(("-", "_") if char == "-" else (char,) for char in name)))
+    return tuple(other for other in spelled if other != name)
+
+
+FOLDINGS = tuple(
+    other
+    for name in ("X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "Content-Length", "Transfer-Encoding")
+    for other in foldings(name)
+)
+"""Headers that are never passed on: an app might take them for what the router says, or for where a request ends."""
 
 
 def _quoted(text: str) -> str:
