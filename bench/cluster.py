@@ -18,12 +18,16 @@ from argosy.lab.lab import Lab
 from argosy.lab.load import Load
 from argosy.lab.state import LabRecord
 from argosy.reconcile import SystemClock
+from bench.leaders import ROLES, arrange, worst
 
 CLOCK = SystemClock()
 NAME = "bench"
 SLEEPER = "[Service]\nExecStart=/bin/sleep 1000000\n"
 STARTS = 30
 BURST = 120
+ROUNDS = 10
+"""Power cuts, in turn of machines that led neither etcd nor the engine, either and both."""
+
 RATE = 200
 LEASE = 5.0
 HERE = Path(__file__).parent.parent / "examples" / "hello"
@@ -81,14 +85,35 @@ async def start_hello(asker: Asker, texts: Mapping[str, str]) -> None:
         await CLOCK.sleep(0.1)
 
 
-async def machine_lost(lab: Lab, record: LabRecord, askers: Mapping[str, Asker]) -> tuple[float, int, int]:
+async def machines_lost(
+    lab: Lab, record: LabRecord, askers: Mapping[str, Asker], rounds: int = ROUNDS
+) -> tuple[dict[str, list[float]], int, int]:
+    """(seconds from each power cut until the replacement answered, by what the lost machine led; failed requests, all requests)."""
+    texts = await install_hello(lab, record)
+    took: dict[str, list[float]] = {role: [] for role in ROLES}
+    failed = asked = 0
+    for number in range(rounds):
+        role = ROLES[number % len(ROLES)] if record.members else "neither"
+        await start_hello(askers["m1"], texts)
+        victim = (await askers["m1"].home("hello@1.service"))[0]
+        other = next(asker for name, asker in askers.items() if name != victim)
+        if record.members:
+            await arrange(lab, other, victim, role)
+            await start_hello(other, texts)
+        seconds, bad, sent = await machine_lost(lab, record, victim)
+        took[role].append(seconds)
+        failed, asked = failed + bad, asked + sent
+        sys.stderr.write(f"machine lost that led {role}: {seconds:.2f} s until the replacement answered, {bad} of {sent} requests failed\n")
+        await lab.start(victim)
+        await lab.wait_ready()
+        await other.destroy_all()
+        if record.kind == "nspawn":
+            await lab.exec(victim, ["install", "-D", str(HERE / "hello.py"), "/srv/hello/hello.py"])
+    return took, failed, asked
+
+
+async def machine_lost(lab: Lab, record: LabRecord, victim: str) -> tuple[float, int, int]:
     """(seconds from the power cut until the replacement answered, failed requests, all requests)."""
-    await start_hello(askers["m1"], await install_hello(lab, record))
-    names = {machine["id"]: machine["name"] for machine in (await askers["m1"].ask("GET", "/machines"))["machines"]}
-    places = {
-        unit["name"]: unit["places"][0]["machine"] for unit in (await askers["m1"].ask("GET", "/units"))["units"] if unit.get("places")
-    }
-    victim = names[places["hello@1.service"]]
     load = Load(f"http://{record.entry}/", "hello.example", RATE, CLOCK)
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
@@ -152,9 +177,11 @@ async def run() -> dict[str, Any]:
             figures["an agent with 50 units, idle: proportional memory"] = figure(memory, "MB", "≤ 60")
             figures["an agent with 50 units, idle: processor"] = figure(percent, "% of a core", "≤ 1")
             await m1.destroy_all()
-            took, failed, asked = await machine_lost(lab, record, askers)
-            figures["power cut until the replacement answers"] = figure(took, "s", f"≤ lease ({LEASE:.0f}) + 2")
-            figures[f"requests failed then, of {asked} at {RATE}/s"] = figure(failed, "requests", "≤ 5")
+            times, failed, asked = await machines_lost(lab, record, askers)
+            slowest, told = worst(times)
+            figures[f"power cut until the replacement answers, worst of {ROUNDS}"] = figure(slowest, "s", "≤ 5")
+            figures[f"  by what the lost machine led: {told}"] = figure(slowest, "s", "")
+            figures[f"requests failed then, of {asked} at {RATE}/s"] = figure(failed, "requests", f"≤ {5 * ROUNDS}")
     return figures
 
 

@@ -18,6 +18,8 @@ from argosy.agent import facts
 from argosy.agent.containers import Containers
 from argosy.agent.foothold import FolderFoothold
 from argosy.agent.loop import Agent
+from argosy.agent.probes.dial import TlsDial
+from argosy.agent.probes.loop import Prober
 from argosy.agent.runtime import Runtime
 from argosy.agent.supervisor import SupervisorRuntime
 from argosy.agent.systemd import SystemdRuntime
@@ -139,13 +141,16 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         store = await stack.enter_async_context(open_store(config, clock))
         log.info("machine %s (%s) at %s, units under %s", machine.id, machine.name, machine.address, runtime.kind)
         tls = config.tls
-        peers = await stack.enter_async_context(Peers(contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None))
+        client = contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None
+        peers = await stack.enter_async_context(Peers(client))
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
         containers = Containers(config.runtime.containers, runtime.kind)
         agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
         api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address)
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
+        if client is not None and machine.door:
+            rooms["probes"] = Prober(store, machine.id, clock, lambda: agent.lease, TlsDial(client)).run
         if config.engine.enabled:
             rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
         if enabled(config.router):

@@ -132,6 +132,29 @@ class Leader(msgspec.Struct, frozen=True):
     since: float
 
 
+class ProbeTarget(msgspec.Struct, frozen=True):
+    """A machine to probe. `door` is "host:port" of its mutual TLS API."""
+
+    machine: str
+    door: str
+
+
+class Probes(msgspec.Struct, frozen=True):
+    """The machines that one machine probes. Written by the engine leader only."""
+
+    machine: str
+    targets: tuple[ProbeTarget, ...] = ()
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """An observer's report that a machine, which it has reached before, does not answer at all. Written by the observer's agent only, under
+    its lease, and deleted when the machine answers again. A report of a machine about itself objects: it still reaches the store."""
+
+    machine: str
+    observer: str
+    since: float = 0.0
+
+
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A user's key (etcd v2 keys door, later Consul's KV). A value that is not UTF-8 is kept as base64 (`binary`).
 

@@ -412,6 +412,46 @@ def test_while_missing_machines_may_come_back(sentence: str, snapshot: Snapshot,
     assert told(snapshot, patient=True) == actions, sentence
 
 
+def without(snapshot: Snapshot, *machines: str) -> Snapshot:
+    """The same where nobody reaches these machines; their leases stand."""
+    return msgspec.structs.replace(snapshot, unreachable=frozenset(machines))
+
+
+UNREACHABLE: list[tuple[str, Snapshot, list[str]]] = [
+    (
+        "what is on it moves, although its lease stands",
+        scene("m1 m2", {"a.service": unit()}, "a.service@m1", "a.service@m1=active"),
+        ["remove a.service m1", "place a.service m2"],
+    ),
+    ("with nowhere to go its place stays recorded", scene("m1", {"a.service": unit()}, "a.service@m1"), []),
+    ("nothing new goes there", scene("m1 m2", {"a.service": unit(), "b.service": unit()}), ["place a.service m2", "place b.service m2"]),
+    ("a unit that must never run twice waits for the end of the lease", scene("m1 m2", {"a.service": unit(ONLY)}, "a.service@m1"), []),
+    (
+        "... and then moves",
+        scene("m2", {"a.service": unit(ONLY)}, "a.service@m1"),
+        ["remove a.service m1", "place a.service m2"],
+    ),
+    (
+        "... and is placed nowhere else while a copy may run there that is to stop",
+        scene("m1 m2", {"a.service": unit(ONLY)}, "", "a.service@m1=active"),
+        [],
+    ),
+    ("a finished oneshot stays", scene("m1 m2", {"a.service": unit(JOB)}, "a.service@m1+"), []),
+    ("a global unit stays", scene("m1 m2", {"g.service": unit(GLOBAL)}, "g.service@m1 g.service@m2"), []),
+    (
+        "a sidekick goes with its leader",
+        scene("m1 m2", {"a.service": unit(), "k.service": unit(beside("a.service"))}, "a.service@m1 k.service@m1"),
+        ["remove a.service m1", "place a.service m2", "remove k.service m1", "place k.service m2"],
+    ),
+]
+
+
+@pytest.mark.parametrize("patient", [False, True])
+@pytest.mark.parametrize(("sentence", "snapshot", "actions"), UNREACHABLE, ids=[row[0] for row in UNREACHABLE])
+def test_where_nobody_reaches_m1(sentence: str, snapshot: Snapshot, actions: list[str], patient: bool) -> None:
+    assert told(without(snapshot, "m1"), patient=patient) == actions, sentence
+
+
 REASONS: list[tuple[str, Snapshot, list[str]]] = [
     ("new", scene("m1", {"a.service": unit()}), ["fewest units (0)"]),
     (

@@ -82,6 +82,7 @@ CHANGES: list[tuple[str, Callable[[World], None], list[str]]] = [
     ),
     ("a problem that is only shown", lambda w: w.set_machine("m1", Machine("m1", problems=(Problem("the disk is slow"),))), []),
     ("a lost machine", lambda w: w.set_machine("m1", None), ["global@m1", "job", "plain", "side"]),
+    ("a machine that nobody reaches", lambda w: w.set_unreachable(frozenset({"m1"})), ["global@m1", "job", "plain", "side"]),
     ("a new machine", lambda w: w.set_machine("m3", Machine("m3")), ["global@m3", "nobody", "rival"]),
     ("an order for a machine that is not there", lambda w: w.set_order("m9", Order(draining=True)), []),
     ("a unit that runs well", lambda w: w.set_state("m1", "plain.service", running("plain.service")), []),
@@ -130,6 +131,29 @@ def test_patience_that_ends_makes_everything_on_missing_machines_doubtful() -> N
     assert doubtful(world) == ["global@m1", "job", "plain", "side"]
     world.be_patient(False)
     assert doubtful(world) == []
+
+
+def test_the_end_of_an_unreachable_machines_lease_makes_doubtful_what_waited_for_it() -> None:
+    world = World()
+    world.set_machine("m1", Machine("m1"))
+    world.set_unit("only.service", Unit("only.service", RUN + "[X-Argosy]\nOnDisconnect=stop\n", Target.LAUNCHED, 1))
+    while world.unsettled():
+        plan_round(world, 1.0)
+    world.set_unreachable(frozenset({"m1"}))
+    while world.unsettled():
+        assert plan_round(world, 1.0) == ()
+    world.set_machine("m1", None)
+    assert doubtful(world) == ["only"]
+
+
+def test_a_machine_that_is_reached_again_is_there_again() -> None:
+    world = settled()
+    world.set_unreachable(frozenset({"m2"}))
+    assert doubtful(world) == ["global@m2"]
+    assert not world.cluster.spots["m2"].present
+    world.set_unreachable(frozenset())
+    assert doubtful(world) == ["global@m2", "nobody", "rival"]
+    assert world.cluster.spots["m2"].present
 
 
 def test_nothing_is_remembered_of_units_and_machines_that_are_gone() -> None:

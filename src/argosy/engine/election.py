@@ -1,4 +1,7 @@
-"""One engine leads: whoever wrote the leader's key, as long as the lease under it stands."""
+"""One engine leads: whoever wrote the leader's key, as long as the lease under it stands.
+
+A candidate takes the key over before that if the observers of the leader's machine report that nobody reaches it (see `loss`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ from collections.abc import Awaitable
 import msgspec
 
 from argosy.engine.contact import Contact
+from argosy.engine.loss.plan import Report, deposable
 from argosy.errors import Conflict, HistoryGone, LeaseLost, StoreUnavailable
-from argosy.model import Leader
+from argosy.model import Leader, Silence
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state import keys
 from argosy.state.records import encode
-from argosy.store.base import Condition, Put, Store
+from argosy.state.view import decoded, follow
+from argosy.store.base import Condition, Put, Record, Store
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +44,14 @@ class Election:
         self._contact = contact
         self._ttl = ttl
         self._lease = 0
+        self._reports: dict[str, dict[str, Report]] = {}
 
     async def win(self) -> Term:
         """Waits until nobody leads, and then leads. Asks the store as often as a leader does: `Contact` must know whether it is there."""
         vacant = Wake()
         backoff = Backoff()
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(self._watch(vacant))
+            watchers = [group.create_task(work(vacant)) for work in (self._watch, self._watch_reports)]
             try:
                 while True:
                     try:
@@ -61,7 +67,8 @@ class Election:
                     backoff.reset()
                     await vacant.wait(self._clock, self._ttl / 5)
             finally:
-                watcher.cancel()
+                for watcher in watchers:
+                    watcher.cancel()
 
     async def keep(self, term: Term) -> None:
         """Keeps the lease alive until the term is over, and then raises LeaseLost."""
@@ -98,17 +105,45 @@ class Election:
             self._lease = 0
         standing = await self._store.get(keys.ENGINE_LEADER)
         self._contact.seen()
-        if standing is not None:
+        if standing is not None and not await self._may_replace(standing):
             return None
         self._lease = await self._store.grant(self._ttl)
         mine = Leader(self._machine, self._clock.now())
+        vacant = Condition(keys.ENGINE_LEADER, standing.modified if standing is not None else 0)
         try:
-            revision = await self._store.commit([Condition(keys.ENGINE_LEADER, 0)], [Put(keys.ENGINE_LEADER, encode(mine), self._lease)])
+            revision = await self._store.commit([vacant], [Put(keys.ENGINE_LEADER, encode(mine), self._lease)])
         except (Conflict, LeaseLost):
             await self._store.revoke(self._lease)
             self._lease = 0
             return None
         return Term(self._lease, revision)
+
+    async def _may_replace(self, standing: Record) -> bool:
+        """Whether the machine of the leader whose key stands is reported as unreachable."""
+        leader = decoded(Leader, standing)
+        if leader is None or leader.machine == self._machine or leader.machine not in self._reports:
+            return False
+        machines = len((await self._store.list(keys.MACHINES)).records)
+        if not deposable(leader.machine, self._reports, machines):
+            return False
+        log.warning("engine: leader on machine %s unreachable; taking over", leader.machine)
+        return True
+
+    async def _watch_reports(self, vacant: Wake) -> None:
+        """Keeps the observers' reports current and wakes the candidate when one changes."""
+        async for changes in follow(self._store, keys.SILENCES, Silence, self._clock):
+            if changes.reset:
+                self._reports = {}
+            for key in {*changes.items, *changes.modified}:
+                machine, _, observer = key.partition("/")
+                by = self._reports.setdefault(machine, {})
+                if key in changes.modified:
+                    by[observer] = Report(changes.modified[key], self._clock.monotonic())
+                else:
+                    by.pop(observer, None)
+                if not by:
+                    del self._reports[machine]
+            vacant.set()
 
     async def _watch(self, vacant: Wake) -> None:
         """Wakes the candidate whenever the leader's key changes."""

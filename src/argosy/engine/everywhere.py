@@ -39,7 +39,7 @@ def _decide(world: World, unit: Unit, reading: Reading, machine: str, now: float
         return []
     new = updated(unit, old)
     if not spot.present:
-        if new is old or world.patient:
+        if new is old or world.may_return(machine):
             return halted(unit, old)
         return [goes(world, unit.name, machine, f"target Machine({machine}) went away, and the unit has changed since")]
     if ended(world, unit, reading, old):

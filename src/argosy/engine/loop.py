@@ -26,6 +26,7 @@ class Engine:
     def __init__(self, store: Store, machine_id: str, clock: Clock, ttl: float = 5.0) -> None:
         self.leading = False
         self._store = store
+        self._machine = machine_id
         self._clock = clock
         self._ttl = ttl
         self._contact = Contact(clock, gap=ttl)
@@ -47,7 +48,7 @@ class Engine:
         """Returns when the term is over."""
         log.info("engine: leading")
         self.leading = True
-        reign = Reign(self._store, term.revision, self._clock, self._contact, self._ttl)
+        reign = Reign(self._store, term.revision, self._machine, self._clock, self._contact, self._ttl)
         over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:

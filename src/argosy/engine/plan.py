@@ -6,7 +6,8 @@ The rules, for a unit that wants one place:
   A unit that must never run twice leaves first; one of which nothing runs changes over at once; a oneshot is left to end; with nowhere
   to go it stays;
 - refused by a filter: it moves at once, or is placed nowhere until something changes;
-- machine lost: it moves at once; with nowhere to go its place stays recorded as it is, so that a machine that returns finds it;
+- machine lost (its lease has ended, or its observers agree that nobody reaches it): it moves at once, a unit that must never run twice not
+  before the lease has ended; with nowhere to go its place stays recorded as it is, so that a machine that returns finds it;
 - a finished oneshot is never touched before its next launch.
 """
 
@@ -126,7 +127,8 @@ def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Plac
     for machine in sorted(here):
         spot = world.cluster.spots[machine]
         if not spot.present:
-            (places.silent if world.patient else places.lost).append(machine)
+            exclusive = reading.job.requirements.stop_on_disconnect and machine in world.machines
+            (places.silent if exclusive or world.may_return(machine) else places.lost).append(machine)
             continue
         found = expulsion(world.cluster, reading.job, spot)
         if found is not None:
@@ -199,9 +201,8 @@ def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placeme
 
 def _new(world: World, unit: Unit, reading: Reading, now: float) -> list[Action]:
     if reading.job.requirements.stop_on_disconnect:
-        spots = world.cluster.spots
         states = world.states.get(unit.name, {})
-        if any(may_run(state) and machine in spots and spots[machine].present for machine, state in states.items()):
+        if any(may_run(state) and (machine in world.machines) for machine, state in states.items()):
             world.wait(unit.name, tied=True)
             return []
     spot = pick(world.cluster, reading.job)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,14 +17,16 @@ import msgspec
 from argosy.engine.actions import Action
 from argosy.engine.commits import Commit, commits
 from argosy.engine.contact import Contact
+from argosy.engine.loss.watch import LossWatch
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Probes, Silence, Target, Unit, UnitState
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
-from argosy.state.view import Changes, follow
-from argosy.store.base import Delete, Store
+from argosy.state.records import encode
+from argosy.state.view import Changes, decoded, follow
+from argosy.store.base import Condition, Delete, Put, Store, Write
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,11 @@ KINDS: tuple[tuple[str, type[Any]], ...] = (
     (keys.UNITS, Unit),
     (keys.PLACEMENTS, Placement),
     (keys.STATES, UnitState),
+    (keys.SILENCES, Silence),
 )
+
+ASSIGNED_AT_ONCE = 100
+"""Records of who probes whom in one commit."""
 
 
 class News(msgspec.Struct, frozen=True):
@@ -53,11 +60,13 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Reign:
-    """`revision` is that of the leader's key. `grace`: after a long break, for how many times the longest lease of a machine the store must
-    have been there before a missing machine counts as lost: once for leases that a returning store renewed to run out, once for agents to
-    come back."""
+    """`revision` is that of the leader's key, `machine_id` the machine that this engine runs on. `grace`: after a long break, for how many
+    times the longest lease of a machine the store must have been there before a missing machine counts as lost: once for leases that a
+    returning store renewed to run out, once for agents to come back."""
 
-    def __init__(self, store: Store, revision: int, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0) -> None:
+    def __init__(
+        self, store: Store, revision: int, machine_id: str, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0
+    ) -> None:
         self.world = World(patient=True)
         self.committed = 0
         self._store = store
@@ -68,6 +77,8 @@ class Reign:
         self._grace = grace
         self._news: list[News] = []
         self._wake = Wake()
+        self._loss = LossWatch(machine_id)
+        self._assign = Wake()
         self._unseen = {prefix for prefix, _ in KINDS}
         self._revisions: dict[tuple[str, str], int] = {}
         self._deleted: dict[tuple[str, str], int] = {}
@@ -78,6 +89,7 @@ class Reign:
             for prefix, kind in KINDS:
                 group.create_task(self._follow(prefix, kind))
             group.create_task(self._rule())
+            group.create_task(self._assign_probes())
 
     async def _follow(self, prefix: str, kind: type[Any]) -> None:
         async for changes in follow(self._store, prefix, kind, self._clock):
@@ -93,13 +105,47 @@ class Reign:
                 continue
             patience = self._contact.settled(self._grace * self._longest)
             self.world.be_patient(patience > 0)
+            again = self._judge()
             actions = plan_round(self.world, self._clock.now())
             if actions:
                 await self._commit(actions)
             elif not self.world.unsettled():
-                await self._wake.wait(self._clock, patience or None)
+                await self._wake.wait(self._clock, min(patience or math.inf, again) if patience or again < math.inf else None)
             else:
                 await asyncio.sleep(0)
+
+    def _judge(self) -> float:
+        """Marks the machines that nobody reaches. Returns the seconds until the next look is due by time alone."""
+        verdict = self._loss.judge(self._clock.monotonic())
+        if verdict.unreachable != self.world.unreachable:
+            for machine in sorted(verdict.unreachable - self.world.unreachable):
+                log.warning(
+                    "machine %s unreachable: reported by %s; its units are placed elsewhere",
+                    machine,
+                    ", ".join(self._loss.reporters(machine)),
+                )
+            for machine in sorted(self.world.unreachable - verdict.unreachable):
+                log.info("machine %s no longer reported as unreachable", machine)
+            self.world.set_unreachable(verdict.unreachable)
+        return math.inf if verdict.again is None else verdict.again
+
+    async def _assign_probes(self) -> None:
+        """Tells each machine which others to probe, and again when the ring changes. Only the leader writes these records: they are listed
+        once, and known from then on."""
+        listing = await self._store.list(keys.PROBES)
+        found = {record.key[len(keys.PROBES) :]: decoded(Probes, record) for record in listing.records}
+        while keys.MACHINES in self._unseen:
+            await self._assign.wait(self._clock, None)
+        self._loss.set_assigned({machine: record for machine, record in found.items() if record is not None}, found)
+        while True:
+            changed = self._loss.take_assignments()
+            writes: list[Write] = [
+                Delete(keys.probes(machine)) if record is None else Put(keys.probes(machine), encode(record))
+                for machine, record in changed.items()
+            ]
+            for at in range(0, len(writes), ASSIGNED_AT_ONCE):
+                await self._store.commit([Condition(keys.ENGINE_LEADER, self._revision)], writes[at : at + ASSIGNED_AT_ONCE])
+            await self._assign.wait(self._clock, None)
 
     async def _read(self) -> None:
         """Takes what the watches brought into the picture. Never while commits are on their way: their placements are in it already."""
@@ -113,6 +159,8 @@ class Reign:
                 if count % PAUSE_EVERY == 0:
                     await asyncio.sleep(0)
             self._unseen.discard(piece.prefix)
+            if piece.prefix == keys.MACHINES:
+                self._assign.set()
             if piece.prefix == keys.PLACEMENTS and self._deleted:
                 self._deleted = {place: revision for place, revision in self._deleted.items() if revision > piece.changes.revision}
 
@@ -125,6 +173,7 @@ class Reign:
             keys.UNITS: [*world.units, *world.unreadable, *piece.changes.modified],
             keys.PLACEMENTS: [*(f"{machine}/{unit}" for machine, unit in self._revisions), *piece.changes.modified],
             keys.STATES: [f"{machine}/{unit}" for unit, here in world.states.items() for machine in here],
+            keys.SILENCES: [f"{machine}/{observer}" for machine, observer in self._loss.reports()],
         }
         return {key: None for key in known[piece.prefix] if key not in piece.changes.items}
 
@@ -133,6 +182,10 @@ class Reign:
         if piece.prefix == keys.MACHINES:
             self._longest = max(self._longest, value.ttl if value is not None else 0.0)
             world.set_machine(key, value)
+            self._loss.set_machine(key, value)
+        elif piece.prefix == keys.SILENCES:
+            machine, _, observer = key.partition("/")
+            self._loss.set_report(machine, observer, piece.changes.modified.get(key, 0), self._clock.monotonic())
         elif piece.prefix == keys.ORDERS:
             world.set_order(key, value)
         elif piece.prefix == keys.UNITS:

@@ -30,12 +30,14 @@ class Snapshot(msgspec.Struct, frozen=True):
     orders: Mapping[str, Order] = {}
     placements: Mapping[tuple[str, str], Placement] = {}
     states: Mapping[tuple[str, str], UnitState] = {}
+    unreachable: frozenset[str] = frozenset()
 
 
 class World:
     """Units, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
 
-    `patient`: a machine that is missing may be about to come back; what is placed there stays untouched. `vacated` are machines that some
+    `patient`: a machine that is missing may be about to come back; what is placed there stays untouched. `unreachable`: machines that count
+    as lost although their lease may stand; units that must never run twice wait for its end. `vacated` are machines that some
     unit which others depend on has left (or where one has changed) in this round: who comes there must not be committed before.
     """
 
@@ -50,6 +52,7 @@ class World:
         self.cluster = Cluster()
         self.agenda = Agenda()
         self.patient = patient
+        self.unreachable: frozenset[str] = frozenset()
         self.vacated: set[str] = set()
         self._everywhere: set[str] = set()
         self._outdated: dict[str, set[str]] = {}
@@ -79,7 +82,8 @@ class World:
     def set_machine(self, machine_id: str, machine: Machine | None) -> None:
         """An agent wrote its record, or (None) its lease has ended."""
         if machine is None:
-            self.machines.pop(machine_id, None)
+            if self.machines.pop(machine_id, None) is not None and machine_id in self.unreachable and machine_id in self.cluster.spots:
+                self._touch_all_on(self.cluster.spots[machine_id])
         else:
             self.machines[machine_id] = machine
         self._refresh(machine_id)
@@ -123,6 +127,12 @@ class World:
                     self._touch_all_on(spot)
         self.patient = patient
 
+    def set_unreachable(self, machines: frozenset[str]) -> None:
+        """Which machines count as lost whatever their lease says."""
+        changed, self.unreachable = self.unreachable ^ machines, machines
+        for machine_id in sorted(changed):
+            self._refresh(machine_id)
+
     # What the plan does
 
     def begin_round(self) -> None:
@@ -156,6 +166,10 @@ class World:
     def state(self, name: str, machine_id: str) -> UnitState | None:
         here = self.states.get(name)
         return here.get(machine_id) if here else None
+
+    def may_return(self, machine: str) -> bool:
+        """Whether a missing machine may be about to come back, so that what is placed there stays untouched."""
+        return self.patient and machine not in self.unreachable
 
     def wanted(self, name: str) -> bool:
         unit = self.units.get(name)
@@ -286,7 +300,7 @@ class World:
 
     def _refresh(self, machine_id: str) -> None:
         """Brings the index up to date with a machine; marks what it concerns if anything changed that placement looks at."""
-        machine = self.machines.get(machine_id)
+        machine = self.machines.get(machine_id) if machine_id not in self.unreachable else None
         order = self.orders.get(machine_id) or Order()
         spot = self.cluster.spots.get(machine_id)
         if machine is None:
@@ -340,6 +354,7 @@ class World:
 def world_of(snapshot: Snapshot, *, patient: bool = False) -> World:
     """Everything in it is on the agenda."""
     world = World(patient=patient)
+    world.set_unreachable(snapshot.unreachable)
     for machine_id, order in snapshot.orders.items():
         world.set_order(machine_id, order)
     for machine_id, machine in snapshot.machines.items():

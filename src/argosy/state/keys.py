@@ -11,6 +11,8 @@ prefix                              sole writer                                 
 /argosy/kv-mark, /argosy/kv-number  api (what happened to keys, in-order names) kept
 /argosy/kv-timed/<path>             api (directories that end by themselves)    kept
 /argosy/leaders/engine              its holder                                  lease
+/argosy/probes/<machine>            the engine leader                           kept
+/argosy/silences/<machine>/<observer> that observer's agent                     lease
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ KV_TIMED = "/argosy/kv-timed"
 """Prefix, with a key's path after it: that path is a directory with a time to live. Where it stands without its directory, what is below
 the directory has ended too and is to be deleted, by whoever sees it."""
 ENGINE_LEADER = "/argosy/leaders/engine"
+PROBES = "/argosy/probes/"
+SILENCES = "/argosy/silences/"
 WEB = KV + "services/web/"
 """Users' keys that the router serves: <app>/<instance> = host:port."""
 
@@ -67,3 +71,15 @@ def states_on(machine_id: str) -> str:
 
 def router(machine_id: str) -> str:
     return ROUTERS + machine_id
+
+
+def probes(machine_id: str) -> str:
+    return PROBES + machine_id
+
+
+def silence(machine_id: str, observer: str) -> str:
+    return f"{SILENCES}{machine_id}/{observer}"
+
+
+def silences_of(machine_id: str) -> str:
+    return f"{SILENCES}{machine_id}/"

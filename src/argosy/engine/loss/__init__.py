@@ -1,0 +1,1 @@
+"""Machines that nobody reaches: who probes whom, and when the observers' reports make a machine lost before its lease ends."""
