@@ -15,10 +15,10 @@ from typing import Any
 
 from argosy.lab.asker import Asker
 from argosy.lab.lab import Lab
+from argosy.lab.leaders import ROLES, arrange
 from argosy.lab.load import Load
 from argosy.lab.state import LabRecord
 from argosy.reconcile import SystemClock
-from bench.leaders import ROLES, arrange, worst
 
 CLOCK = SystemClock()
 NAME = "bench"
@@ -153,6 +153,13 @@ async def agent_usage(lab: Lab) -> tuple[float, float]:
     found = await lab.exec("m1", ["sh", "-c", script])
     memory, ticks, hertz = found.stdout.strip().splitlines()
     return float(memory.split()[1]) * 1024, sum(map(int, ticks.split())) / int(hertz)
+
+
+def worst(took: Mapping[str, list[float]]) -> tuple[float, str]:
+    """(the longest of all times in seconds, each role's times in words)."""
+    every = [seconds for times in took.values() for seconds in times]
+    told = "; ".join(f"{role}: {', '.join(f'{seconds:.1f}' for seconds in times)}" for role, times in took.items() if times)
+    return max(every), told
 
 
 def figure(value: float, unit: str, reach: str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Prober:
         reports: dict[str, int] = {}
         async for changes in follow(self._store, keys.silences_of(self._machine), Silence, self._clock):
             if changes.reset:
-                reports = {}
+                reports, self._objected = {}, 0  # a store that was restored counts its revisions anew
             for observer in {*changes.items, *changes.modified} - {self._machine}:
                 if observer in changes.modified:
                     reports[observer] = changes.modified[observer]

@@ -16,12 +16,13 @@ from argosy.reconcile import SystemClock
 
 CLOCK = SystemClock()
 PATIENCE = 60.0
+LOOK_AGAIN = 0.3
 ROLES = ("neither", "etcd", "engine", "both")
 """What the lost machine led."""
 
 
 async def etcdctl(lab: Lab, endpoints: list[str], *words: str) -> Any:
-    """What `etcdctl` prints, from JSON where it is JSON. Raises RuntimeFailed."""
+    """Run etcdctl in a machine that is on. Return what it prints, decoded if it is JSON. Raises RuntimeFailed."""
     tls = (f"--cacert={TLS}/ca.pem", f"--cert={TLS}/machine.pem", f"--key={TLS}/machine.key", "--insecure-skip-tls-verify")
     command = ["env", "ETCDCTL_API=3", "etcdctl", f"--endpoints={','.join(endpoints)}", *tls, *words, "-w", "json"]
     asked = next(machine.name for machine in (await lab.record()).machines if not machine.off)
@@ -32,7 +33,7 @@ async def etcdctl(lab: Lab, endpoints: list[str], *words: str) -> Any:
 
 
 async def etcd_leader(lab: Lab) -> tuple[str, Mapping[str, str], Mapping[str, int]]:
-    """(the machine that leads etcd, "" for none; the members' endpoints and ids, by machine)."""
+    """Return the machine that leads etcd ("" for none), and the members' endpoints and ids by machine."""
     record = await lab.record()
     ends = {machine.name: f"https://{machine.address}:{CLIENT_PORT}" for machine in record.machines if machine.name in record.members}
     if not ends:
@@ -46,12 +47,12 @@ async def etcd_leader(lab: Lab) -> tuple[str, Mapping[str, str], Mapping[str, in
 
 
 async def engine_leader(asker: Asker) -> str:
-    """The machine whose engine leads, "" for none."""
+    """Return the machine whose engine leads, "" for none."""
     return next((name for name, machine in (await asker.machines()).items() if machine.get("leader")), "")
 
 
 async def arrange(lab: Lab, asker: Asker, victim: str, role: str) -> None:
-    """Makes `victim` lead what `role` says and nothing else. Engines are moved by restarting the agent that leads. Raises RuntimeFailed."""
+    """Make `victim` lead what `role` says and nothing else. Engines are moved by restarting the agent that leads. Raises RuntimeFailed."""
     wants_etcd, wants_engine = role in ("etcd", "both"), role in ("engine", "both")
     others = [machine.name for machine in (await lab.record()).machines if machine.name != victim]
 
@@ -76,6 +77,7 @@ async def arrange(lab: Lab, asker: Asker, victim: str, role: str) -> None:
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Wait until `holds`. Raises RuntimeFailed after PATIENCE seconds."""
     end = CLOCK.monotonic() + PATIENCE
     while True:
         try:
@@ -85,11 +87,4 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
             what = f"{what}: {error}"
         if CLOCK.monotonic() > end:
             raise RuntimeFailed(f"not within {PATIENCE:.0f} s: {what}")
-        await CLOCK.sleep(0.3)
-
-
-def worst(took: Mapping[str, list[float]]) -> tuple[float, str]:
-    """(the longest of all times in seconds, each role's times in words)."""
-    every = [seconds for times in took.values() for seconds in times]
-    told = "; ".join(f"{role}: {', '.join(f'{seconds:.1f}' for seconds in times)}" for role, times in took.items() if times)
-    return max(every), told
+        await CLOCK.sleep(LOOK_AGAIN)
