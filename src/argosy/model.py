@@ -104,6 +104,9 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
 class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a unit is doing on a machine. Written by that machine's agent only, under its lease.
 
+    `launch` is the launch that holds: 0 once it was told to stop, so that what runs with launch 0 was started by systemd itself.
+    `invocation` identifies the run that `pid`, `code` and `result` belong to ("": nothing has run in this launch).
+
     `load`, `active` and `sub` are systemd's words. `code` is the main process's exit status if it exited by itself, `result` is
     systemd's (success, exit-code, signal, timeout, ...). `failures` counts failed attempts of this launch in a row;
     `retry_at` is when the agent tries next, 0 if it does not. `note` says what is in the way, in words.
@@ -123,6 +126,7 @@ class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
     failures: int = 0
     retry_at: float = 0.0
     note: str = ""
+    invocation: str = ""
 
 
 class Leader(msgspec.Struct, frozen=True):

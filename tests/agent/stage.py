@@ -73,14 +73,17 @@ class FakeRuntime:
     async def start(self, launches: Sequence[tuple[str, int]]) -> None:
         accepted = self._accept("start", [name for name, _ in launches])
         for name, launch in launches:
-            if name in accepted:
-                self._pid += 1
-                self.turn(name, active="active", sub="running", launch=launch, pid=self._pid, code=None, result="success", began=True)
+            seen = self._units.get(name)
+            if seen is not None and seen.active == "active" and seen.launch in (0, launch):
+                self._units[name] = msgspec.structs.replace(seen, launch=launch)
+            elif name in accepted:
+                self.begin(name, launch)
         self._told("start", [name for name, _ in launches])
 
     async def stop(self, names: Sequence[str]) -> None:
         self._accept("stop", names)
         for name in names:
+            self._units[name] = msgspec.structs.replace(self._units[name], launch=0)
             if name in self.stubborn:
                 self.turn(name, active="deactivating", sub="stop-sigterm")
             else:
@@ -90,6 +93,7 @@ class FakeRuntime:
     async def kill(self, names: Sequence[str]) -> None:
         self._accept("kill", names)
         for name in names:
+            self._units[name] = msgspec.structs.replace(self._units[name], launch=0)
             self.down(name)
         self._told("kill", names)
 
@@ -130,6 +134,12 @@ class FakeRuntime:
             if bound and self._units.get(other, Observed(other, "")).active == "active":
                 self.down(other)
         self._push(name)
+
+    def begin(self, name: str, launch: int = 0) -> None:
+        """The unit runs; with launch 0 because the engine behind the runtime started it by itself."""
+        self._pid += 1
+        run = {"pid": self._pid, "code": None, "result": "success", "invocation": f"{self._pid:032x}"}
+        self.turn(name, active="active", sub="running", launch=launch, began=True, **run)
 
     def fail(self, name: str) -> None:
         self.down(name, code=1, result="exit-code")

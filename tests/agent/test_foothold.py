@@ -26,7 +26,7 @@ sys.stdin.read()
 async def test_notes_reach_the_next_agent(tmp_path: Path) -> None:
     first = FolderFoothold(tmp_path / "run")
     assert await first.take() == Notes(first.boot)
-    notes = Notes(first.boot, 12.5, 99.0, ("a.service",), ("b.service",))
+    notes = Notes(first.boot, 12.5, 99.0, ("a.service",))
     await first.note(notes)
     await first.let_go()
     second = FolderFoothold(tmp_path / "run")

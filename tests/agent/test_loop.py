@@ -377,6 +377,91 @@ async def test_a_machine_that_was_paused_beyond_its_lease_starts_and_keeps_nothi
     assert stage.runtime.running() == ["late.service", "web.service"]
 
 
+# ---------------------------------------------------------------- a stop is an event
+
+
+async def test_a_loaded_unit_that_the_engine_starts_runs_on_whatever_the_agent_goes_through(stage: Stage) -> None:
+    await stage.begin()
+    await stage.place(placed(target=Target.LOADED), placed("job.service", target=Target.LOADED))
+    stage.runtime.begin("app.service")
+    stage.runtime.begin("job.service")
+    pids = [stage.runtime.pid("app.service"), stage.runtime.pid("job.service")]
+    await stage.clock.advance(3)
+    assert (await stage.states())["app.service"].active == "active"
+    await stage.kill()
+    await stage.begin()
+    stage.store.away = True
+    await stage.clock.advance(TTL + 3)
+    stage.store.away = False
+    await stage.clock.advance(3)
+    await stage.place(placed(launch=5, target=Target.LOADED))  # another record that asks for no more than the one before
+    assert [stage.runtime.pid("app.service"), stage.runtime.pid("job.service")] == pids
+    assert not [call for call in stage.runtime.calls if call.startswith(("stop", "kill"))]
+
+
+async def test_a_stop_is_carried_out_once_and_the_engine_may_start_the_unit_again(stage: Stage) -> None:
+    await stage.begin()
+    await stage.run_app()
+    await stage.place(placed(target=Target.LOADED))
+    assert stage.runtime.running() == []
+    stage.runtime.begin("app.service")
+    await stage.clock.advance(3)
+    await stage.stop()
+    await stage.begin()
+    await stage.clock.advance(3)
+    assert stage.runtime.running() == ["app.service"]
+    assert stage.runtime.calls.count("stop app") == 1
+
+
+async def test_a_stop_asked_while_the_store_is_away_or_no_agent_runs_is_carried_out_afterwards(stage: Stage) -> None:
+    await stage.begin()
+    await stage.place(placed(), placed("web.service"))
+    stage.store.away = True
+    await stage.clock.advance(1)
+    await stage.store.store.commit([], [Put(keys.placement(M, "app.service"), encode(placed(target=Target.LOADED)))])
+    stage.store.away = False
+    await stage.clock.advance(2)
+    assert stage.runtime.running() == ["web.service"]
+    await stage.kill()
+    await stage.store.store.commit([], [Put(keys.placement(M, "web.service"), encode(placed("web.service", target=Target.LOADED)))])
+    await stage.begin()
+    assert stage.runtime.running() == []
+    stage.runtime.begin("web.service")
+    await stage.clock.advance(3)
+    assert stage.runtime.running() == ["web.service"]
+
+
+async def test_a_unit_stopped_and_started_faster_than_the_agent_looks_runs_anew(stage: Stage) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    stage.store.away = True
+    for placement in (placed(target=Target.LOADED), placed(launch=2)):
+        await stage.store.store.commit([], [Put(keys.placement(M, "app.service"), encode(placement))])
+    stage.store.away = False
+    await stage.clock.advance(2)
+    assert stage.runtime.pid("app.service") not in (0, pid)
+    assert (await stage.states())["app.service"].launch == 2
+
+
+async def test_what_the_engine_started_is_stopped_when_it_leaves_the_machine(stage: Stage) -> None:
+    await stage.begin()
+    await stage.place(placed(target=Target.LOADED))
+    stage.runtime.begin("app.service")
+    await stage.remove("app.service")
+    assert stage.runtime.running() == []
+    assert stage.runtime.calls[-2:] == ["stop app", "unload app"]
+
+
+async def test_a_start_takes_over_what_the_engine_started(stage: Stage) -> None:
+    await stage.begin()
+    await stage.place(placed(target=Target.LOADED))
+    stage.runtime.begin("app.service")
+    pid = stage.runtime.pid("app.service")
+    await stage.place(placed(launch=1))
+    assert stage.runtime.pid("app.service") == pid
+    assert (await stage.states())["app.service"].launch == 1
+
+
 # ---------------------------------------------------------------- units that must not outlive the lease
 
 
@@ -407,7 +492,7 @@ async def test_an_exclusive_unit_that_dies_just_when_the_store_is_back_is_starte
     await stage.clock.advance(0.3)
     stage.runtime.down("app.service", code=0)
     await stage.clock.advance(1)
-    assert stage.runtime.calls[-3:] == ["unload app", "load app", "start app"]
+    assert stage.runtime.calls[-1] == "start app"
 
 
 async def test_an_exclusive_unit_that_will_not_stop_is_killed_before_the_lease_can_end(stage: Stage) -> None:

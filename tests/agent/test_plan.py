@@ -85,9 +85,11 @@ ONE_UNIT: Sequence[tuple[str, Placement | None, Observed | None, UnitState | Non
     ("a higher launch restarts", placed(launch=2), seen(launch=1), None, ["Start app"]),
     ("a lower launch does as well: the unit was made anew", placed(launch=1), seen(launch=5), None, ["Start app"]),
     ("a target of loaded stops what runs", placed(target=Target.LOADED), seen(), None, ["Stop app"]),
-    ("... but a stop is asked for once", placed(target=Target.LOADED), seen(active="deactivating"), None, []),
-    ("... and what does not run needs none", placed(target=Target.LOADED), seen(active="inactive"), None, []),
-    ("... not even if it has failed", placed(target=Target.LOADED), seen(**FAILED), None, []),
+    ("... once: a stop ends the launch", placed(target=Target.LOADED), seen(active="deactivating", launch=0), None, []),
+    ("... also of what systemd is stopping already", placed(target=Target.LOADED), seen(active="deactivating"), None, ["Stop app"]),
+    ("... of what has ended by itself", placed(target=Target.LOADED), seen(active="inactive"), None, ["Stop app"]),
+    ("... and of what has failed", placed(target=Target.LOADED), seen(**FAILED), None, ["Stop app"]),
+    ("... or of a oneshot that finished", placed(ONESHOT, target=Target.LOADED), seen(ONESHOT, "inactive", code=0), None, ["Stop app"]),
     ("... while one that waits for its restart is stopped", placed(target=Target.LOADED), seen(active="activating"), None, ["Stop app"]),
     ("changed text stops what runs first, by its old text", placed(OTHER), seen(), None, ["Stop app"]),
     ("... waits for it", placed(OTHER), seen(active="deactivating"), None, []),
@@ -160,6 +162,39 @@ def test_one_unit(
     )
     assert short(actions) == expected, sentence
     assert all(action.reason for action in actions if not isinstance(action, Wait))
+
+
+ITS_OWN: dict[str, Any] = {"launch": 0}
+"""What runs with launch 0 was started by the engine behind the runtime: a timer, a socket, a path, D-Bus, a unit that requires or wants
+it, or an operator."""
+
+STARTED_BY_THE_ENGINE: Sequence[tuple[str, Placement | None, Observed, list[str]]] = [
+    ("a loaded unit that the engine started runs on", placed(target=Target.LOADED), seen(**ITS_OWN), []),
+    ("... while it begins", placed(target=Target.LOADED), seen(active="activating", **ITS_OWN), []),
+    ("... while it reloads", placed(target=Target.LOADED), seen(active="reloading", **ITS_OWN), []),
+    ("... while it waits for its own restart", placed(target=Target.LOADED), seen(active="activating", sub="auto-restart", launch=0), []),
+    ("... it may stop", placed(target=Target.LOADED), seen(active="deactivating", **ITS_OWN), []),
+    ("... and fail", placed(target=Target.LOADED), seen(launch=0, **FAILED), []),
+    ("a job that a timer starts runs to its end", placed(ONESHOT, target=Target.LOADED), seen(ONESHOT, "activating", launch=0), []),
+    ("... also one that has finished its launch", placed(ONESHOT, finished=True), seen(ONESHOT, "activating"), []),
+    ("... or is past a reboot", placed(ONESHOT, finished=True), seen(ONESHOT, "activating", launch=0), []),
+    ("another text is loaded beside the run", placed(OTHER, target=Target.LOADED), seen(**ITS_OWN), ["Load app"]),
+    ("... and when a stop is over", placed(OTHER, target=Target.LOADED), seen(active="deactivating", **ITS_OWN), []),
+    ("a run of our own is stopped first", placed(OTHER, target=Target.LOADED), seen(), ["Stop app"]),
+    ("... and needs no stop when it has ended", placed(OTHER, target=Target.LOADED), seen(active="inactive"), ["Load app"]),
+    ("a start takes over what runs", placed(), seen(**ITS_OWN), ["Start app"]),
+    ("... but not with another text", placed(OTHER), seen(**ITS_OWN), ["Stop app"]),
+    ("a unit that leaves is stopped, whoever started it", None, seen(**ITS_OWN), ["Stop app"]),
+    ("... also one that begins", None, seen(active="activating", **ITS_OWN), ["Stop app"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "placement", "observed", "expected"), STARTED_BY_THE_ENGINE, ids=[r[0] for r in STARTED_BY_THE_ENGINE]
+)
+def test_what_the_engine_starts_by_itself(sentence: str, placement: Placement | None, observed: Observed, expected: list[str]) -> None:
+    actions = plan({"app.service": placement} if placement else {}, {"app.service": observed}, {}, NOW)
+    assert short(actions) == expected, sentence
 
 
 def kick(active: str, **more: Any) -> Observed:
@@ -250,29 +285,27 @@ def test_a_fenced_plan_leaves_exclusive_units_to_the_fence() -> None:
     assert short(plan(placements, {}, {}, NOW)) == ["Load app", "Load web", "Start app", "Start web"]
 
 
-FENCED: Sequence[tuple[str, Observed | None, float, str, list[str]]] = [
-    ("before half the lease nothing happens", seen(EXCLUSIVE), 2.4, EXCLUSIVE, []),
-    ("from half of it on the unit is stopped", seen(EXCLUSIVE), 2.5, EXCLUSIVE, ["Stop app"]),
-    ("a stop is asked for once", seen(EXCLUSIVE, "deactivating"), 3.0, EXCLUSIVE, []),
-    ("what has not stopped in time is killed", seen(EXCLUSIVE, "deactivating"), 4.0, EXCLUSIVE, ["Kill app"]),
-    ("after a lost lease it is killed at once", seen(EXCLUSIVE), float("inf"), EXCLUSIVE, ["Kill app"]),
-    ("what is dead is unloaded, so that it is started again later", seen(EXCLUSIVE, "inactive"), 3.0, EXCLUSIVE, ["Unload app"]),
-    ("even if it ended with an exit status of its own", seen(EXCLUSIVE, "inactive", code=0), 3.0, EXCLUSIVE, ["Unload app"]),
-    ("a oneshot that has done its work stays", seen(EXCLUSIVE, "inactive", code=0), 9.0, ONESHOT + EXCLUSIVE, []),
-    ("a oneshot that was stopped does not", seen(EXCLUSIVE, "inactive"), 9.0, ONESHOT + EXCLUSIVE, ["Unload app"]),
-    ("what is not loaded needs nothing", None, 9.0, EXCLUSIVE, []),
+FENCED: Sequence[tuple[str, Observed | None, float, list[str]]] = [
+    ("before half the lease nothing happens", seen(EXCLUSIVE), 2.4, []),
+    ("from half of it on the unit is stopped", seen(EXCLUSIVE), 2.5, ["Stop app"]),
+    ("a stop is asked for once", seen(EXCLUSIVE, "deactivating"), 3.0, []),
+    ("what has not stopped in time is killed", seen(EXCLUSIVE, "deactivating"), 4.0, ["Kill app"]),
+    ("after a lost lease it is killed at once", seen(EXCLUSIVE), float("inf"), ["Kill app"]),
+    ("what is dead needs nothing", seen(EXCLUSIVE, "inactive"), 9.0, []),
+    ("what a timer started is stopped as well", seen(EXCLUSIVE, "activating", launch=0), 3.0, ["Stop app"]),
+    ("what is not loaded needs nothing", None, 9.0, []),
 ]
 
 
-@pytest.mark.parametrize(("sentence", "observed", "silent", "text", "expected"), FENCED, ids=[row[0] for row in FENCED])
-def test_the_fence(sentence: str, observed: Observed | None, silent: float, text: str, expected: list[str]) -> None:
+@pytest.mark.parametrize(("sentence", "observed", "silent", "expected"), FENCED, ids=[row[0] for row in FENCED])
+def test_the_fence(sentence: str, observed: Observed | None, silent: float, expected: list[str]) -> None:
     units = {"web.service": seen(unit="web.service")} | ({"app.service": observed} if observed else {})
-    actions = fence(units, {"app.service"}, {"app.service": placed(text)}, silent, 5.0)
+    actions = fence(units, {"app.service"}, silent, 5.0)
     assert short(actions) == expected, sentence
 
 
 def test_the_fence_works_without_knowing_any_placement() -> None:
-    assert short(fence({"app.service": seen()}, {"app.service"}, {}, 3.0, 5.0)) == ["Stop app"]
+    assert short(fence({"app.service": seen()}, {"app.service"}, 3.0, 5.0)) == ["Stop app"]
 
 
 # ---------------------------------------------------------------- reports
@@ -401,7 +434,9 @@ def apply(actions: Sequence[Action], observed: Mapping[str, Observed]) -> dict[s
                     after[name], active="active", sub="running", launch=launch, since=NOW, started=NOW, result="success", code=None
                 )
             case Stop(name) | Kill(name):
-                after[name] = msgspec.structs.replace(after[name], active="inactive", sub="dead", since=NOW, result="success", code=None)
+                after[name] = msgspec.structs.replace(
+                    after[name], active="inactive", sub="dead", launch=0, since=NOW, result="success", code=None
+                )
             case Unload(name):
                 del after[name]
     return {
@@ -428,7 +463,7 @@ def test_planning_after_applying_is_soon_empty(machine: tuple[dict[str, Placemen
     for name, placement in placements.items():
         assert observed[name].hash == needs(name, placement.text).hash
         if placement.target is Target.LOADED:
-            assert at_rest(observed[name])
+            assert observed[name].launch == 0
 
 
 @settings(deadline=None)
@@ -457,7 +492,8 @@ def test_a_plan_touches_only_what_it_may(
             assert action.unit not in placements, "never unloads what is placed here"
             assert at_rest(observed[action.unit]), "never unloads what runs"
         if isinstance(action, Load) and action.unit in observed:
-            assert at_rest(observed[action.unit]), "never replaces the text of what runs"
+            its_own = placements[action.unit].target is Target.LOADED and observed[action.unit].launch == 0
+            assert at_rest(observed[action.unit]) or its_own, "never replaces the text of what it has started itself"
     assert plan(placements, observed, states, NOW, fenced=fenced) == actions
     backwards = plan(dict(reversed(placements.items())), dict(reversed(observed.items())), states, NOW, fenced=fenced)
     assert backwards == actions, "the order of events does not matter"
@@ -468,9 +504,9 @@ def test_a_plan_touches_only_what_it_may(
 def test_the_fence_touches_exclusive_units_only_and_in_time(
     machine: tuple[dict[str, Placement], dict[str, Observed], dict[str, UnitState]], silent: float
 ) -> None:
-    placements, observed, _ = machine
+    _, observed, _ = machine
     exclusive = {"app.service", "job.service"}
-    actions = fence(observed, exclusive, placements, silent, 5.0)
+    actions = fence(observed, exclusive, silent, 5.0)
     assert {action.unit for action in actions} <= exclusive & observed.keys()
     if silent < 5 * STOP_AT:
         assert actions == ()

@@ -148,11 +148,10 @@ async def test_a_run_whose_record_is_broken_is_known_by_its_process(own: Own) ->
     record = own.folder / "units" / name / "run"
     record.write_bytes(record.read_bytes()[:40])
     seen = await own.see(name)
-    assert (seen.active, seen.pid, seen.launch) == ("active", before.pid, 0), "launch 0: the agent starts it anew"
+    assert (seen.active, seen.pid, seen.launch) == ("active", before.pid, 0), "launch 0: the agent starts it, which takes it over"
     await own.runtime.start([(name, 3)])
-    again = await own.until(name, lambda seen: is_running(seen) and seen.pid != before.pid, "running anew")
-    assert again.launch == 3
-    assert not alive(before.pid)
+    again = await own.until(name, lambda seen: is_running(seen) and seen.launch == 3, "taken over")
+    assert again.pid == before.pid
 
 
 async def test_a_unit_whose_text_is_lost_can_still_be_stopped_and_loaded_again(own: Own) -> None:

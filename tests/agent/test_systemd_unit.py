@@ -69,7 +69,7 @@ def test_a_start_that_waits_is_activating_and_a_stop_that_waits_is_deactivating(
     made.told(PROCESS | RUNNING, complete=True)
     made.job_ended("/job/1", "done")
     assert made.observed().active == "active"
-    made.stopping()
+    made.ask_stop(21.0)
     assert made.observed().active == "deactivating"
     made.job = "/job/2"
     made.told(EXITED | DEAD, complete=True)
@@ -88,7 +88,7 @@ def test_a_restart_that_waits_does_not_show_what_runs_as_the_new_launch_running(
 def test_a_stop_before_the_start_was_seen_shows() -> None:
     made = unit()
     made.ask(1, 10.0)
-    made.stopping()
+    made.ask_stop(21.0)
     assert made.observed().active == "deactivating"
 
 
@@ -140,8 +140,120 @@ def test_how_an_earlier_unit_of_that_name_ended_is_not_told_of_a_new_one() -> No
 )
 def test_a_launch_after_the_agent_was_killed(sentence: str, remembered: Launch, told: Mapping[str, object], launch: int) -> None:
     made = unit(told, launch=remembered)
-    made.recover()
+    made.recover({})
     assert made.observed().launch == launch, sentence
+
+
+STOPPED = Launch(0, 25.0, 3, stopped=True, hash="h")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told", "launch"),
+    [
+        ("a stop that was never accepted is asked again", PROCESS | RUNNING, 3),
+        ("one that is under way was accepted", PROCESS | RUNNING | {"ActiveState": "deactivating"}, 0),
+        ("one of a unit that has ended needs no other", PROCESS | RUNNING | DEAD, 0),
+        ("... nor of one that has failed", PROCESS | RUNNING | FAILED, 0),
+        ("what was started since then had been stopped", PROCESS | RUNNING | {"InactiveExitTimestamp": 26_000_000}, 0),
+        ("what systemd itself restarted was not", PROCESS | RUNNING | {"InactiveExitTimestamp": 26_000_000, "NRestarts": 4}, 3),
+    ],
+)
+def test_a_stop_after_the_agent_was_killed(sentence: str, told: Mapping[str, object], launch: int) -> None:
+    made = unit(told, launch=STOPPED)
+    made.recover({})
+    assert made.observed().launch == launch, sentence
+
+
+def test_a_stop_asked_twice_before_its_answer_is_taken_back_to_the_launch() -> None:
+    made = launched(PROCESS | RUNNING)
+    made.ask_stop(25.0)
+    made.ask_stop(26.0)
+    made.refused()
+    assert (made.observed().launch, made.observed().active) == (3, "active")
+
+
+def test_a_start_job_that_waits_is_found_by_the_next_agent() -> None:
+    made = unit(launch=Launch(3, 19.0, 2, hash="h"))
+    made.recover({"app.service": ("start", "/job/9")})
+    assert (made.observed().launch, made.observed().active, made.observed().code) == (3, "activating", None)
+    made.told(PROCESS | RUNNING, complete=True)
+    made.job_ended("/job/9", "done")
+    assert (made.observed().launch, made.observed().active) == (3, "active")
+
+
+def run(invocation: str, *told: Mapping[str, object]) -> dict[str, object]:
+    found: dict[str, object] = {"InvocationID": bytes.fromhex(invocation * 16)}
+    for changed in told:
+        found |= changed
+    return found
+
+
+def test_what_is_left_of_the_launch_before_is_not_told_of_the_next_one() -> None:
+    made = launched(run("aa", PROCESS, RUNNING), {"Result": "exit-code", "ExecMainCode": 1, "ExecMainStatus": 5, "MainPID": 0} | FAILED)
+    assert (made.observed().result, made.observed().code, made.observed().invocation) == ("exit-code", 5, "aa" * 16)
+    made.ask(4, 40.0)
+    begun = made.observed()
+    assert (begun.launch, begun.active, begun.sub, begun.result, begun.code, begun.invocation) == (
+        4,
+        "activating",
+        "dead",
+        "success",
+        None,
+        "",
+    )
+    made.told({"ActiveState": "activating", "SubState": "auto-restart"}, complete=True)
+    assert (made.observed().sub, made.observed().result) == ("dead", "success")
+    made.job = "/job/2"
+    made.told(run("bb", PROCESS, RUNNING), complete=True)
+    assert (made.observed().active, made.observed().invocation, made.observed().pid) == ("active", "bb" * 16, 7)
+    made.job_ended("/job/2", "done")
+    assert (made.observed().launch, made.observed().active, made.observed().result) == (4, "active", "success")
+
+
+def test_a_launch_whose_job_ended_without_a_run_has_no_invocation() -> None:
+    made = launched(run("aa", PROCESS, RUNNING), EXITED | {"ExecMainStatus": 0} | DEAD)
+    made.ask(4, 40.0)
+    made.job = "/job/2"
+    made.job_ended("/job/2", "done")  # its conditions do not hold
+    seen = made.observed()
+    assert (seen.launch, seen.active, seen.code, seen.result, seen.invocation) == (4, "inactive", None, "success", "")
+
+
+def test_a_failed_requirement_is_forgotten_with_the_next_run() -> None:
+    made = unit(run("aa", PROCESS, RUNNING), EXITED | {"ExecMainStatus": 0} | DEAD)
+    made.job_ended("/job/of/a/timer", "dependency")
+    assert (made.observed().result, made.observed().invocation) == ("dependency", "")
+    made.told(run("bb", PROCESS, RUNNING), complete=True)
+    made.told(EXITED | {"ExecMainStatus": 0} | DEAD, complete=True)
+    assert (made.observed().result, made.observed().invocation) == ("success", "bb" * 16)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "before", "told", "launch", "how"),
+    [
+        ("what runs in another launch is restarted", 3, RUNNING, 4, "restart"),
+        ("what runs in this launch is not", 3, RUNNING, 3, "start"),
+        ("what systemd started is taken over", 0, RUNNING, 1, "start"),
+        ("... while it begins", 0, RUNNING | {"ActiveState": "activating"}, 1, "start"),
+        ("... not while it stops", 0, RUNNING | {"ActiveState": "deactivating"}, 1, "restart"),
+        ("what has ended is started", 3, RUNNING | DEAD, 4, "start"),
+    ],
+)
+def test_how_a_unit_is_started(sentence: str, before: int, told: Mapping[str, object], launch: int, how: str) -> None:
+    made = unit(PROCESS, told, launch=Launch(before, 19.0, 0, accepted=True, hash="h"))
+    made.ask(launch, 30.0)
+    assert made.pending == how, sentence
+
+
+def test_what_runs_by_an_older_text_is_not_taken_over() -> None:
+    made = unit(run("aa", PROCESS, RUNNING))
+    made.change("other")
+    made.ask(1, 30.0)
+    assert made.pending == "restart"
+    made.told(run("bb", PROCESS, RUNNING), complete=True)
+    made.pending = ""
+    made.ask(1, 31.0)
+    assert made.pending == "start"
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,19 @@ COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
     ),
     ("its engine has not heard", stopped, unit({"active": "inactive"}, target="loaded"), waiting(f"waiting for {WHERE} to load it")),
     ("stopped", stopped, unit({}, **DOWN), LOADED),
+    ("running still", stopped, unit({"active": "active", "sub": "running"}, **DOWN), waiting(f"active (running) on {WHERE}")),
+    (
+        "... until its launch has ended",
+        stopped,
+        unit({"active": "deactivating", "launch": 0}, **DOWN),
+        waiting(f"deactivating (dead) on {WHERE}"),
+    ),
+    (
+        "started again by its machine's systemd",
+        stopped,
+        unit({"active": "active", "launch": 0}, **DOWN),
+        Outcome(True, True, f"Unit a.service loaded on {WHERE}; it is active there, started by something other than argosy"),
+    ),
     ("stopped by failing", stopped, unit({"active": "failed"}, **DOWN), LOADED),
     ("nowhere, and so not running", stopped, unit(places=[], target="loaded"), Outcome(True, True, "Unit a.service loaded on no machine")),
     (

@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,102 @@ async def test_a_unit_of_the_hosts_own_that_runs_is_neither_replaced_nor_listed(
     for ask in (ground.runtime.detail("systemd-journald.service"), anext(ground.runtime.logs("systemd-journald.service", 10, False))):
         with pytest.raises(NotFound):
             await ask
+
+
+BY_ITSELF: Sequence[tuple[str, str, str, Sequence[str]]] = [
+    # how systemd starts @app@ by itself; the unit that makes it do so, and its text; what is told to systemctl
+    ("a timer", "first.timer", "[Timer]\nUnit=@app@\nOnActiveSec=50ms\nAccuracySec=1ms\n", ["start", "@first.timer@"]),
+    ("a calendar", "first.timer", "[Timer]\nUnit=@app@\nOnCalendar=*:*:0/1\nAccuracySec=1ms\n", ["start", "@first.timer@"]),
+    ("a path", "first.path", "[Path]\nUnit=@app@\nPathExists=/\n", ["start", "@first.path@"]),
+    ("Requires= of another", "first.service", "[Unit]\nRequires=@app@\n" + SLEEPER, ["start", "@first.service@"]),
+    ("Wants= of another", "first.service", "[Unit]\nWants=@app@\n" + SLEEPER, ["start", "@first.service@"]),
+    ("BindsTo= of another", "first.service", "[Unit]\nBindsTo=@app@\n" + SLEEPER, ["start", "@first.service@"]),
+    ("Upholds= of another", "first.service", "[Unit]\nUpholds=@app@\n" + SLEEPER, ["start", "@first.service@"]),
+    ("a target", "first.target", "[Unit]\nWants=@app@\n", ["start", "@first.target@"]),
+    ("OnFailure= of another", "first.service", "[Unit]\nOnFailure=@app@\n" + shell("exit 1", "Type=oneshot"), ["start", "@first.service@"]),
+    ("OnSuccess= of another", "first.service", "[Unit]\nOnSuccess=@app@\n" + shell("exit 0", "Type=oneshot"), ["start", "@first.service@"]),
+    ("an operator", "first.service", SLEEPER, ["start", "@app@"]),
+    ("an operator's restart", "first.service", SLEEPER, ["restart", "@app@"]),
+]
+
+
+@pytest.mark.parametrize(("how", "other", "text", "told"), BY_ITSELF, ids=[row[0] for row in BY_ITSELF])
+async def test_what_systemd_starts_by_itself_has_no_launch_until_a_start_takes_it_over(
+    ground: Ground, how: str, other: str, text: str, told: Sequence[str]
+) -> None:
+    (app,) = await ground.load(app=SLEEPER)
+    stem = ground.name("first.").removesuffix(".")
+    unit = ground.name(other)
+    await ground.runtime.load([(unit, ground.fill(text))])
+    await ground.runtime.start([(app, 1)])
+    await ground.running(app)
+    await ground.runtime.stop([app])
+    await ground.ended(app)
+    await systemctl(*(word.replace("@app@", app).replace(f"@{other}@", unit) for word in told))
+    seen = await ground.running(app)
+    assert (seen.launch, len(seen.invocation)) == (0, 32), f"{how} of {stem}"
+    await ground.runtime.close()
+    ground.runtime = await ground.connect()
+    assert await ground.running(app) == seen, "also for the next agent"
+    await ground.runtime.start([(app, 2)])
+    taken = await ground.until(app, lambda seen: seen.launch == 2 and is_running(seen), "taken over")
+    assert (taken.pid, taken.invocation) == (seen.pid, seen.invocation)
+    await ground.runtime.stop([unit])  # what would start it again
+    await ground.runtime.stop([app])
+    assert (await ground.ended(app)).launch == 0
+
+
+async def test_a_socket_starts_its_service_without_a_launch(ground: Ground) -> None:
+    (app,) = await ground.load(app=SLEEPER)
+    door = ground.name("app.socket")
+    path = ground.scratch / "door"
+    await ground.runtime.load([(door, f"[Socket]\nListenStream={path}\n")])
+    await ground.runtime.start([(door, 1)])
+    await ground.until(door, lambda seen: seen.active == "active", "listening")
+    _, writer = await asyncio.open_unix_connection(str(path))
+    writer.close()
+    assert (await ground.running(app)).launch == 0
+
+
+async def test_conditions_that_do_not_hold_leave_a_launch_without_an_invocation(ground: Ground) -> None:
+    text = "[Unit]\nConditionPathExists=@dir@/there\n" + SLEEPER
+    name = await ground.run(text)
+    seen = await ground.ended(name)
+    assert (seen.active, seen.launch, seen.invocation, seen.code, seen.result) == ("inactive", 1, "", None, "success")
+    (ground.scratch / "there").touch()
+    await ground.runtime.start([(name, 2)])
+    ran = await ground.running(name)
+    await ground.runtime.stop([name])
+    await ground.ended(name)
+    (ground.scratch / "there").unlink()
+    await ground.runtime.start([(name, 3)])
+    again = await ground.until(name, lambda seen: seen.launch == 3 and seen.active == "inactive", "not run")
+    assert (again.invocation, again.code, again.result) == ("", None, "success")
+    assert ran.invocation
+
+
+async def test_a_start_that_waits_is_known_to_the_next_agent(ground: Ground) -> None:
+    slow = shell("until test -e @dir@/go; do sleep 0.02; done", "Type=oneshot")
+    app, late = await ground.load(app=slow, first=shell("exec sleep 1000", "After=@app@"))
+    await ground.runtime.start([(app, 1), (late, 1)])
+    await ground.until(app, lambda seen: seen.active == "activating", "activating")
+    await ground.runtime.close()
+    ground.runtime = await ground.connect()
+    seen = await ground.see(late)
+    assert (seen.active, seen.launch, seen.code, seen.invocation) == ("activating", 1, None, "")
+    (ground.scratch / "go").touch()
+    assert (await ground.running(late)).launch == 1
+
+
+async def test_what_systemd_refuses_to_stop_keeps_its_launch(ground: Ground) -> None:
+    name = await ground.run("[Unit]\nRefuseManualStop=yes\n" + SLEEPER, launch=4)
+    await ground.running(name)
+    with pytest.raises(RuntimeFailed) as caught:
+        await ground.runtime.stop([name])
+    assert set(caught.value.refused) == {name}
+    seen = await ground.running(name)
+    assert seen.launch == 4
+    await ground.load(app=SLEEPER)
 
 
 async def test_what_is_unloaded_leaves_no_trace(ground: Ground) -> None:

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from argosy.errors import NotFound, RuntimeFailed
+from tests.contracts.launch_contract import LaunchContract
 from tests.contracts.runtime_ground import DEADLINE, SLEEPER, Check, Ground, alive, close, eventually, is_running, runs, said, shell
 
 NOTIFIER = """
@@ -82,7 +83,7 @@ COMMAND_LINES: Sequence[tuple[str, str, str]] = [
 ]
 
 
-class RuntimeContract:
+class RuntimeContract(LaunchContract):
     """Needs the fixture `ground`, see the top of this file."""
 
     # ------------------------------------------------------------------ load and unload
@@ -191,14 +192,14 @@ class RuntimeContract:
         (ground.scratch / "go").touch()
         assert [(await ground.ended(name)).result for name in names] == ["success", "success"]
 
-    async def test_a_stop_ends_the_unit_and_keeps_its_launch(self, ground: Ground) -> None:
+    async def test_a_stop_ends_the_unit_and_its_launch(self, ground: Ground) -> None:
         name = await ground.run(
             shell("trap 'echo bye > @dir@/said; exit 0' TERM; echo up > @dir@/up; while :; do sleep 0.02; done"), launch=3
         )
         await ground.text("up")
         await ground.runtime.stop([name, ground.name("never-loaded")])
         seen = await ground.ended(name)
-        assert (seen.active, seen.launch, seen.pid, seen.result) == ("inactive", 3, 0, "success")
+        assert (seen.active, seen.launch, seen.pid, seen.result) == ("inactive", 0, 0, "success")
         assert await ground.text("said") == "bye\n"
         await ground.runtime.stop([name])
 

@@ -20,14 +20,12 @@ from argosy.errors import Refused, Unsuitable
 
 class Notes(msgspec.Struct, frozen=True):
     """What an agent leaves for the next one in the same boot. `since` marks its machine record in the store as this host's own; `sent` is
-    the monotonic time at which it last sent a keep-alive that succeeded; `exclusive` are units that must not outlive the lease, `cut`
-    those of them that were stopped for that and are not unloaded yet."""
+    the monotonic time at which it last sent a keep-alive that succeeded; `exclusive` are units that must not outlive the lease."""
 
     boot: str = ""
     since: float = 0.0
     sent: float = 0.0
     exclusive: tuple[str, ...] = ()
-    cut: tuple[str, ...] = ()
 
 
 class Foothold(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 
@@ -89,7 +89,6 @@ class Agent:
         self._states: dict[str, UnitState] = {}
         self._standing: set[str] | None = None
         self._exclusive: frozenset[str] = frozenset()
-        self._cut: frozenset[str] = frozenset()
         self._noted = Notes()
         self._wake = Wake()
         self._looked = Wake()
@@ -131,7 +130,7 @@ class Agent:
         """Until it is cancelled. Raises Refused if another agent has this run folder or this machine id."""
         notes = await self._foothold.take()
         try:
-            self._exclusive, self._cut = frozenset(notes.exclusive), frozenset(notes.cut)
+            self._exclusive = frozenset(notes.exclusive)
             machine = await self._with_facts(msgspec.structs.replace(self._first, since=self._clock.now()))
             self._noted = msgspec.structs.replace(notes, since=machine.since)
             self._heartbeat = Heartbeat(
@@ -349,7 +348,7 @@ class Agent:
 
     def _clear(self) -> bool:
         """Nothing is left that must not outlive the lease."""
-        return not fence(self._observed or {}, self._exclusive, self._placements or {}, math.inf, self._ttl)
+        return not fence(self._observed or {}, self._exclusive, math.inf, self._ttl)
 
     def _fenced(self) -> bool:
         return self._heartbeat is None or not self._heartbeat.lease or self._heartbeat.silent() >= self._ttl * STOP_AT
@@ -364,21 +363,13 @@ class Agent:
             self._guarding.set()
             await self._note()
 
-    async def _remember_cut(self, cut: Set[str]) -> None:
-        """Which units the fence has stopped and not unloaded yet; the next agent is told before they are stopped."""
-        if cut != self._cut:
-            self._cut = frozenset(cut)
-            await self._note()
-
     async def _beaten(self) -> None:
         if self._exclusive:
             await self._note()
 
     async def _note(self) -> None:
         sent = self._heartbeat.sent if self._heartbeat and self._heartbeat.lease else self._noted.sent
-        self._noted = msgspec.structs.replace(
-            self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)), cut=tuple(sorted(self._cut))
-        )
+        self._noted = msgspec.structs.replace(self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)))
         try:
             await self._foothold.note(self._noted)
         except OSError as error:
@@ -393,29 +384,18 @@ class Agent:
                 await self._guarding.wait(self._clock, None)
                 continue
             left = self._ttl * STOP_AT - heartbeat.silent()
-            if left <= 0 or self._cut:
+            if left <= 0:
                 try:
                     await self._fence(heartbeat.silent())
                 except RuntimeFailed as error:
                     log.error("units that must not outlive the lease cannot be stopped: %s", error)
-            await self._guarding.wait(
-                self._clock, self._ttl / GUARDS if self._cut else max(self._ttl / GUARDS, min(left, self._ttl / LOOKS))
-            )
+            await self._guarding.wait(self._clock, max(self._ttl / GUARDS, min(left, self._ttl / LOOKS)))
 
     async def _fence(self, silent: float) -> bool:
-        """Whether anything still runs that must not. A unit that was stopped is unloaded even if the store is back meanwhile: only so is it
-        started again."""
+        """Whether anything still runs that must not."""
         observed = await self._runtime.units()
         exclusive = self._exclusive & observed.keys()
-        if silent >= self._ttl * STOP_AT:
-            actions = fence(observed, exclusive, self._placements or {}, silent, self._ttl)
-        else:
-            actions = tuple(
-                Unload(name, "it was stopped while the store was out of reach") for name in self._cut if at_rest(observed[name])
-            )
-        stopping = {name for name in self._cut & observed.keys() if observed[name].active == "deactivating" or at_rest(observed[name])}
-        await self._remember_cut(stopping | {action.unit for action in actions if isinstance(action, Stop | Kill)})
-        for _, group in groupby(actions, type):
+        for _, group in groupby(fence(observed, exclusive, silent, self._ttl), type):
             chosen = list(group)
             _tell(logging.WARNING, chosen)
             await self._call(chosen)
@@ -429,7 +409,6 @@ class Agent:
         try:
             while await self._fence(max(heartbeat.silent(), self._ttl * STOP_AT)) and self._clock.monotonic() < end:
                 await self._clock.sleep(self._ttl / GUARDS)
-            await self._fence(self._ttl)
         except RuntimeFailed as error:
             log.error("units that must not outlive the lease cannot be stopped: %s", error)
 

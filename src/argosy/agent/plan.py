@@ -150,12 +150,16 @@ def plan(
 
 
 def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed], state: UnitState | None, now: float) -> Iterator[Action]:
+    """A stop is an event: it ends the launch, and what the engine starts after that (launch 0) is the engine's own affair."""
     name = placement.unit
     seen = observed.get(name)
     launched = placement.target is Target.LAUNCHED and not placement.finished
-    if seen is None or seen.hash != wanted.hash:
+    changed = seen is None or seen.hash != wanted.hash
+    if seen is not None and seen.launch and placement.target is not Target.LAUNCHED and not (changed and at_rest(seen)):
+        yield Stop(name, f"its target is {placement.target}")
+    elif seen is None or changed:
         why = f"placed here: {placement.reason}" if seen is None else "its text has changed"
-        if seen is not None and not at_rest(seen):
+        if seen is not None and not at_rest(seen) and (placement.target is Target.LAUNCHED or seen.active == "deactivating"):
             yield from _stop(seen, why)
         elif state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
@@ -163,9 +167,6 @@ def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed
             yield Load(name, placement.text, why)
             if launched:
                 yield Start(name, placement.launch, why)
-    elif placement.target is not Target.LAUNCHED:
-        if not at_rest(seen):
-            yield from _stop(seen, f"its target is {placement.target}")
     elif launched and seen.launch != placement.launch:
         if state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
@@ -228,17 +229,11 @@ def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str
     return ranks
 
 
-def fence(
-    observed: Mapping[str, Observed],
-    exclusive: Set[str],
-    placements: Mapping[str, Placement],
-    silent: float,
-    ttl: float,
-) -> tuple[Action, ...]:
+def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, ttl: float) -> tuple[Action, ...]:
     """What must happen to units that may not outlive the lease, `silent` seconds after the last good keep-alive was sent.
 
-    They are stopped, then killed, so that they are dead before another machine may be given them; and unloaded, so that they are started
-    again when the store is back and they are still placed here. A oneshot that has ended well stays as it is.
+    They are stopped, then killed, so that they are dead before another machine may be given them. That ends their launch, so that they are
+    started again when the store is back and they are still placed here.
     """
     actions: list[Action] = []
     if silent < ttl * STOP_AT:
@@ -246,12 +241,9 @@ def fence(
     reason = "the store is out of reach and OnDisconnect=stop"
     for name in sorted(exclusive & observed.keys()):
         seen = observed[name]
-        placement = placements.get(name)
-        oneshot = placement is not None and needs(name, placement.text).oneshot
         if at_rest(seen):
-            if not (oneshot and seen.code is not None and not has_failed(seen)):
-                actions.append(Unload(name, reason))
-        elif silent >= ttl * KILL_AT:
+            continue
+        if silent >= ttl * KILL_AT:
             actions.append(Kill(name, reason))
         else:
             actions += _stop(seen, reason)
@@ -304,6 +296,7 @@ def _report_one(machine: str, placement: Placement | None, seen: Observed, befor
         failures=failures,
         retry_at=retry_at,
         note=(seen.error or note)[:LONGEST_NOTE],
+        invocation=seen.invocation,
     )
 
 

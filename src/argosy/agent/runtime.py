@@ -16,11 +16,16 @@ import msgspec
 class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A loaded unit as the runtime sees it. The words are systemd's; see model.UnitState for the fields they share.
 
-    `launch` is what the latest `start` was told (0: never started since this text was loaded); it survives the agent, not a reboot of
-    the machine. `restarts` counts restarts by the runtime itself since that start. `started` is when it last left inactive or failed (0:
-    never, or forgotten). A start that is accepted but has not begun is shown as activating, so that inactive and failed always tell
-    how the latest start ended; an accepted stop is shown as deactivating. A unit that was not run because one that it requires failed
-    is inactive with result "dependency". `error` says in words why `load` is not "loaded".
+    `launch` is what the latest `start` was told, and 0 once `stop` or `kill` ended that launch or another text was loaded: a unit that
+    runs with launch 0 was started by the engine behind the runtime (a timer, a socket, a unit that requires it, an operator). It survives
+    the agent, not a reboot of the machine. `invocation` identifies the run that `pid`, `code` and `result` belong to ("": nothing has run
+    in this launch); each start has its own, a restart by the engine as well.
+
+    `restarts` counts restarts by the runtime itself since that start. `started` is when it last left inactive or failed (0: never, or
+    forgotten). While a start is accepted and its job has not ended, the unit is shown as activating or deactivating with result success,
+    so that inactive and failed always tell how the latest start ended; an accepted stop is shown as deactivating. A unit that was not run
+    because one that it requires failed is inactive with result "dependency"; one whose conditions do not hold is inactive without an
+    invocation. `error` says in words why `load` is not "loaded".
     """
 
     name: str
@@ -36,6 +41,7 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     restarts: int = 0
     started: float = 0.0
     error: str = ""
+    invocation: str = ""
 
 
 class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,14 +87,17 @@ class Runtime(Protocol):
         """Forget units. They are stopped first if they still run. Unknown names are no error."""
 
     async def start(self, launches: Sequence[tuple[str, int]]) -> None:
-        """Start units, many at once, remembering each one's launch; one that runs is restarted. Returns when the runtime has accepted the
-        jobs: how they end is seen in `units`. A failed unit is started afresh (its start limit is reset)."""
+        """Start units, many at once, remembering each one's launch. One that runs in another launch, or by an older text, is restarted; one
+        that runs in this launch or in none (the engine started it) keeps running and belongs to this launch from now on, as with
+        `systemctl start`. Returns when the runtime has accepted the jobs: how they end is seen in `units`. A failed unit is started afresh
+        (its start limit is reset)."""
 
     async def stop(self, names: Sequence[str]) -> None:
-        """Stop units; returns when the jobs are accepted. Units that do not run are no error."""
+        """Stop units and end their launch (it becomes 0); returns when the jobs are accepted. Units that do not run are no error. A launch
+        is ended only if the stop was accepted, also when the agent dies in between."""
 
     async def kill(self, names: Sequence[str]) -> None:
-        """SIGKILL to every process of the units, at once; they do not restart."""
+        """SIGKILL to every process of the units, at once; they do not restart, and their launch ends as with `stop`."""
 
     def changes(self) -> AsyncIterator[frozenset[str]]:
         """Names of units whose Observed changed, pushed as it happens; the first item comes at once and names all units. Never ends by

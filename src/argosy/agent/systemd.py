@@ -118,8 +118,9 @@ class SystemdRuntime:
             await self._link(bus, _readable([(name, texts[name]) for name in lost], {}))
             await bus.call("Reload")
             await self._read(bus, list(self._units.values()))
+        jobs = {row[1]: (row[2], row[4]) for row in await bus.call("ListJobs") if row[4] not in self._ended_jobs}
         for unit in self._units.values():
-            unit.recover()
+            unit.recover(jobs)
         await self._remember()
 
     def _read_folder(self) -> tuple[dict[str, str], Memory]:
@@ -349,16 +350,20 @@ class SystemdRuntime:
     async def _stop(self, bus: ManagerBus, units: Sequence[LoadedUnit]) -> dict[str, str]:
         refused: dict[str, str] = {}
         for unit in units:
-            unit.stopping()
+            unit.ask_stop(time.time())
         await self._remember()
         answers = await bus.each("StopUnit", "ss", *((unit.name, "replace") for unit in units))
         for unit, answer in zip(units, answers, strict=True):
             if not isinstance(answer, CallFailed):
+                unit.accepted()
                 self._job(unit, answer)
-                continue
-            unit.pending = ""
-            if not answer.name.endswith(("NoSuchUnit", "LoadFailed")):
+            elif answer.name.endswith(("NoSuchUnit", "LoadFailed")):
+                unit.accepted()
+                unit.pending = ""
+            else:
+                unit.refused()
                 refused[unit.name] = str(answer)
+        await self._remember()
         self._push(*(unit.name for unit in units))
         return refused
 

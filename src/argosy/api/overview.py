@@ -12,6 +12,7 @@ import msgspec
 from argosy.api import texts
 from argosy.api.shapes import MachineView, Place, UnitView
 from argosy.model import Leader, Machine, Order, Placement, Target, Unit, UnitState
+from argosy.placement.progress import has_stopped
 from argosy.state import keys
 from argosy.state.observed import with_orders
 from argosy.state.view import decoded
@@ -19,7 +20,6 @@ from argosy.store.base import Listing, Store
 
 T = TypeVar("T")
 
-RUNNING = frozenset({"active", "activating", "reloading", "deactivating"})
 UNIT_PREFIXES = (keys.UNITS, keys.PLACEMENTS, keys.STATES)
 MACHINE_PREFIXES = (keys.MACHINES, keys.ORDERS, keys.PLACEMENTS, keys.STATES, keys.ENGINE_LEADER)
 
@@ -68,10 +68,10 @@ _ORDER = (Target.INACTIVE, Target.LOADED, Target.LAUNCHED)
 
 def reached(placement: Placement, state: UnitState) -> Target:
     """What a placed unit came to: launched once its machine has started this launch of it (as fleet says it, even if it then failed), and
-    for as long as it still runs after it was told to stop."""
+    for as long as this launch still runs after it was told to stop. What systemd itself starts after that is only loaded, as in fleet."""
     if placement.target is Target.LAUNCHED:
         return Target.LAUNCHED if state.launch == placement.launch else Target.LOADED
-    return Target.LAUNCHED if state.active in RUNNING else Target.LOADED
+    return Target.LOADED if has_stopped(state) else Target.LAUNCHED
 
 
 class Machines(msgspec.Struct, frozen=True):

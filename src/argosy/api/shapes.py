@@ -144,6 +144,7 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     code: int | None = None
     result: str = "success"
     restarts: int = 0
+    invocation: str = ""
 
 
 class Detail(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from argosy.cli.cluster import View, places, state_on, states
+from argosy.model import UnitState
+from argosy.placement.progress import RUNNING, has_stopped
 
 Machines = Mapping[str, View]
-
-RUNNING = ("active", "activating", "reloading", "deactivating")
 
 ENDINGS = {
     "success": "it ended well",
@@ -93,9 +95,11 @@ def _loaded_on(unit: View, place: View, machines: Machines) -> Outcome:
         return Outcome(False, text=f"waiting for {where} to load it")
     if state.get("load") in ("error", "bad-setting"):
         return Outcome(True, False, f"Unit {unit['name']} cannot be loaded on {where}: {state.get('note') or state['load']}")
-    if state.get("active", "inactive") in RUNNING:
-        return Outcome(False, text=f"{state['active']} ({state.get('sub', '')}) on {where}")
-    return Outcome(True, True, f"Unit {unit['name']} loaded on {where}")
+    told = msgspec.convert({"unit": unit["name"], **state}, UnitState)
+    if not has_stopped(told):
+        return Outcome(False, text=f"{told.active} ({told.sub}) on {where}")
+    started = f"; it is {told.active} there, started by something other than argosy" if told.active in RUNNING else ""
+    return Outcome(True, True, f"Unit {unit['name']} loaded on {where}{started}")
 
 
 def stopped(unit: View, machines: Machines) -> Outcome:

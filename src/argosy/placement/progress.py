@@ -30,6 +30,11 @@ def may_run(state: UnitState | None) -> bool:
     return state is not None and state.active in RUNNING
 
 
+def has_stopped(state: UnitState) -> bool:
+    """Its latest launch has ended. What runs without a launch was started by its machine's systemd and is no reason to wait."""
+    return state.active not in RUNNING or (state.launch == 0 and state.active != "deactivating")
+
+
 def given_up(placement: Placement, state: UnitState | None) -> bool:
     """The agent says that nothing of the unit runs there: making a copy elsewhere interrupts nothing."""
     if placement.target is not Target.LAUNCHED:

@@ -10,7 +10,7 @@ Units that are not loaded here are no one's concern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
 
@@ -70,19 +70,24 @@ class Graph:
                 self.bound[name] = bound
 
 
-def start(graph: Graph, at: Standings, names: Iterable[str]) -> dict[str, Job]:
-    """The jobs that starting these units makes: themselves (one that runs is restarted), what they need, and what is restarted along."""
+def start(graph: Graph, at: Standings, names: Iterable[str], kept: Set[str] = frozenset()) -> dict[str, Job]:
+    """The jobs that starting these units makes: themselves (one that runs is restarted, unless it is `kept`), what they need, and what is
+    restarted along."""
     jobs: dict[str, Job] = {}
+    names = list(names)
     for name in names:
+        if name in kept:
+            continue
         standing = at(name)
         if standing.sub in AT_REST or standing.sub is Sub.AUTO_RESTART:
             jobs[name] = Job.START
         else:
             jobs[name] = Job.RESTOPPING if active(standing.sub) == "deactivating" else Job.RESTART
-    todo = list(jobs)
+    todo = names
     while todo:
         name = todo.pop(0)
-        added = _pulled(graph, at, name, jobs) | (_dragged(graph, at, name, jobs) if jobs[name] is not Job.NONE else {})
+        restarted = jobs.get(name, Job.NONE) is not Job.NONE
+        added = _pulled(graph, at, name, jobs) | (_dragged(graph, at, name, jobs) if restarted else {})
         jobs |= added
         todo += added
     return jobs

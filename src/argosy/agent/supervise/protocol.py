@@ -15,7 +15,7 @@ LOCK = "supervisor.lock"
 LOG = "supervisor.log"
 """Files of the supervisor's folder."""
 
-VERSION = 1
+VERSION = 2
 """Raised when an older supervisor cannot serve a newer client. `hello` and `renew` keep their form for ever: by `renew` the supervisor
 executes the program that is now on disk in its own place, with everything that it runs."""
 

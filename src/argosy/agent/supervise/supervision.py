@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -147,7 +147,7 @@ class Supervision:
         known = [name for name in names if name in self.units and not self.units[name].leaving]
         for name in known:
             self.units[name].leaving = True
-        self.stop(known)
+        self._assign(jobs.stop(self._links(), self._standing, known))
         for name in known:
             self._files.keep_unit(self.units[name].saved)
             self._forget_if_left(self.units[name])
@@ -156,18 +156,23 @@ class Supervision:
         """Returns those refused, and why."""
         refused = {}
         accepted = []
+        kept = set()
         for name, launch in launches:
             why = self._unstartable(name)
             if why:
                 refused[name] = why
                 continue
             unit = self.units[name]
+            accepted.append(name)
+            if unit.belongs_to(launch):
+                kept.add(name)
+                self._become(unit, replace(unit.run, launch=launch))
+                continue
             run = replace(unit.run, launch=launch, limit_count=0, restarts=0)
             if run.sub in AT_REST or run.sub is Sub.AUTO_RESTART:
                 run = replace(run, sub=Sub.DEAD, deadline=0.0, result="success", exit=None)
             self._become(unit, run)
-            accepted.append(name)
-        self._assign(jobs.start(self._links(), self._standing, accepted))
+        self._assign(jobs.start(self._links(), self._standing, accepted, kept))
         return refused
 
     def _unstartable(self, name: str) -> str:
@@ -189,13 +194,15 @@ class Supervision:
         return ""
 
     def stop(self, names: Iterable[str]) -> None:
-        self._assign(jobs.stop(self._links(), self._standing, [name for name in names if name in self.units]))
+        """Stops units and ends their launches."""
+        known = [name for name in names if name in self.units]
+        self._assign(jobs.stop(self._links(), self._standing, known), ended=known)
 
     def kill(self, names: Iterable[str]) -> None:
         for name in names:
             unit = self.units.get(name)
             if unit is not None:
-                self._become(unit, replace(unit.run, job=Job.NONE))
+                self._become(unit, replace(unit.run, job=Job.STOP, launch=0))
                 self._events.append((unit, Kill()))
 
     def reload(self, names: Iterable[str]) -> dict[str, str]:
@@ -359,7 +366,7 @@ class Supervision:
             for name in jobs.casualties(self._links(), self._standing, unit.name):
                 other = self.units[name]
                 self._outputs.say(name, f"Not started: {unit.name}, which it requires, failed.")
-                self._become(other, replace(other.run, sub=Sub.DEAD, job=Job.NONE, result="dependency", exit=None))
+                self._become(other, replace(other.run, sub=Sub.DEAD, job=Job.NONE, result="dependency", exit=None, invocation=""))
         self._forget_if_left(unit)
 
     def _drop_old_text(self, unit: Unit) -> None:
@@ -378,15 +385,17 @@ class Supervision:
 
     # ------------------------------------------------------------------ jobs
 
-    def _assign(self, assigned: dict[str, Job]) -> None:
+    def _assign(self, assigned: dict[str, Job], ended: Collection[str] = ()) -> None:
+        """Jobs for units; of those in `ended` the launch is over."""
         for name, job in assigned.items():
-            self._become(self.units[name], replace(self.units[name].run, job=job))
+            run = self.units[name].run
+            self._become(self.units[name], replace(run, job=job, launch=0 if name in ended else run.launch))
 
     def _advance(self) -> bool:
         """Begins the jobs that need not wait; False if there was none."""
         for name, other in jobs.unbound(self._links(), self._standing).items():
             self._outputs.say(name, f"Stopping: {other}, which it is bound to, does not run.")
-            self.stop([name])
+            self._assign(jobs.stop(self._links(), self._standing, [name]))
         pending = {name: unit.run.job for name, unit in self.units.items() if unit.run.job is not Job.NONE}
         if not pending:
             return False

@@ -86,11 +86,18 @@ class Unit:
     def saved(self) -> SavedUnit:
         return SavedUnit(self.name, self.text.text, self.running.text if self.running else None, self.leaving)
 
+    def belongs_to(self, launch: int) -> bool:
+        """Whether what runs now becomes part of this launch, instead of being restarted for it."""
+        run = self.run
+        up = active(run.sub) in ("active", "activating", "reloading") and run.sub is not Sub.AUTO_RESTART
+        return up and run.job in (Job.NONE, Job.STARTING) and run.launch in (0, launch) and self.running is None
+
     @property
     def observed(self) -> Observed:
         run = self.run
         shown, sub = _shown(run)
-        fresh = run.job is Job.START  # what it was before is over
+        fresh = run.job in (Job.START, Job.RESTART, Job.RESTOPPING)  # what it was before is over, or about to be
+        begins = fresh or run.job is Job.STARTING
         return Observed(
             name=self.name,
             hash=self.text.hash,
@@ -99,12 +106,13 @@ class Unit:
             active=shown,
             sub=sub,
             since=run.since,
-            pid=run.main.pid if run.main else 0,
-            code=run.exit.status if run.exit and run.exit.kind == "exited" and not fresh else None,
-            result="success" if fresh else run.result,
+            pid=run.main.pid if run.main and not fresh else 0,
+            code=run.exit.status if run.exit and run.exit.kind == "exited" and not begins else None,
+            result="success" if begins else run.result,
             restarts=run.restarts,
             started=run.started,
             error=self.text.error,
+            invocation="" if fresh else run.invocation,
         )
 
 
