@@ -61,12 +61,24 @@ class Stage:
         self.door = MemoryDoor(clock)
         self.reason = ""
         self.told: list[str] = []
+        self.at_work = 0
+        self.sees = True
         intent = Intent(KEY, VALUE, 60, checked, 2.0, linger)
-        self.announcer = Announcer(intent, self.door, clock, check=self.check, tell=self.told.append)
+        self.announcer = Announcer(
+            intent, self.door, clock, check=self.check, tell=self.told.append, count=self.count, stop_time=self.stop_time
+        )
         self.task = asyncio.create_task(self.announcer.run())
 
     async def check(self, url: str, timeout: float) -> str:
         return self.reason
+
+    async def count(self) -> int:
+        if not self.sees:
+            raise OSError(1, "Operation not permitted")
+        return self.at_work
+
+    async def stop_time(self) -> float:
+        return 20.0
 
     def announced(self) -> bool:
         return self.door.get(KEY) == VALUE
@@ -109,6 +121,61 @@ async def test_it_stays_after_removing_the_key_so_that_routers_let_go_before_the
         assert not here.task.done()
         await clock.advance(0.1)
         assert here.task.done()
+
+
+async def test_it_stays_until_the_requests_in_flight_have_ended(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with stage(clock, linger=1.0) as here:
+        here.at_work = 3
+        here.announcer.stop()
+        await clock.advance(12)
+        assert here.door.get(KEY) is None
+        assert not here.task.done()
+        assert here.told[-1] == f"STATUS=removed {KEY}: 3 connections are at work"
+        assert "3 connections are at work: waiting for them, at most 18 s" in caplog.messages
+        here.at_work = 0
+        await clock.advance(0.9)
+        assert not here.task.done(), "one more might come from a router that has not let go"
+        await clock.advance(0.3)
+        assert here.task.done()
+
+
+async def test_it_leaves_what_has_not_ended_a_little_before_its_unit_would_be_killed(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stage(clock, linger=1.0) as here:
+        here.at_work = 1
+        here.announcer.stop()
+        await clock.advance(17.9)
+        assert not here.task.done()
+        await clock.advance(0.2)
+        assert here.task.done()
+        assert "leaving 1 connections at work: its time to stop is over" in caplog.messages
+
+
+async def test_requests_in_flight_are_waited_for_when_the_check_took_the_key_away_before(clock: FakeClock) -> None:
+    async with stage(clock, "http://x/") as here:
+        here.at_work = 1
+        here.reason = "it answers 503: I am going"
+        await clock.advance(10)
+        assert not here.announced()
+        here.announcer.stop()
+        await clock.advance(5)
+        assert not here.task.done()
+        here.at_work = 0
+        await clock.advance(1)
+        assert here.task.done()
+
+
+async def test_where_connections_cannot_be_seen_it_lingers_and_says_so(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    async with stage(clock, linger=1.0) as here:
+        here.sees = False
+        here.announcer.stop()
+        await clock.advance(0.9)
+        assert not here.task.done()
+        await clock.advance(0.2)
+        assert here.task.done()
+        assert "requests in flight cannot be seen here ([Errno 1] Operation not permitted): staying for 1 s" in caplog.messages
 
 
 async def test_one_that_never_announced_does_not_stay(clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidInput
-from argosy.router.announce.plan import TRIES, Action, Intent, Known, checked, intent_of, pause_between, plan
+from argosy.router.announce.plan import LOOK, TRIES, Action, Intent, Known, checked, intent_of, leave_by, looked, pause_between, plan
 
 PLANS = [
     (Known(), Action.WAIT, "nothing is announced before the first check has ended"),
@@ -22,6 +22,7 @@ PLANS = [
     (Known(stopping=True), Action.LEAVE, "told to stop before the first check, it announces nothing"),
     (Known(healthy=True, stopping=True, lingers=11.0), Action.WAIT, "with the key just removed, it stays until routers have let go"),
     (Known(healthy=True, stopping=True, lingers=10.0), Action.LEAVE, "and leaves when that time is over"),
+    (Known(healthy=True, stopping=True, lingers=11.0, leave_by=10.0, at_work=3), Action.LEAVE, "or when its own time to stop is over"),
 ]
 
 
@@ -35,7 +36,28 @@ def test_the_next_step_follows_from_what_is_known(known: Known, action: Action, 
 def test_waiting_lasts_until_the_refresh_is_due() -> None:
     assert plan(Known(healthy=True, standing=True, renew=30.0), 10.0).pause == 20.0
     assert plan(Known(healthy=False), 10.0).pause is None
-    assert plan(Known(stopping=True, lingers=10.75), 10.0).pause == 0.75
+    assert plan(Known(stopping=True, lingers=10.75), 10.0).pause == LOOK, "connections are looked at often meanwhile"
+    assert plan(Known(stopping=True, lingers=10.05), 10.0).pause == pytest.approx(0.05)
+    assert plan(Known(stopping=True, lingers=11.0, leave_by=10.01), 10.0).pause == pytest.approx(0.01)
+
+
+LOOKS = [
+    (1.0, 0, 10.5, 10.5, "nothing in flight changes nothing"),
+    (1.0, 2, 10.5, 11.0, "a request in flight makes it stay as long as it lingers after the last"),
+    (0.0, 2, 0.0, 10.0 + LOOK, "even one that does not linger waits for what is in flight"),
+    (1.0, 2, 12.0, 12.0, "and never leaves earlier than before"),
+]
+
+
+@pytest.mark.parametrize(("linger", "at_work", "lingers", "then", "why"), LOOKS, ids=[row[4] for row in LOOKS])
+def test_a_request_in_flight_makes_it_stay(linger: float, at_work: int, lingers: float, then: float, why: str) -> None:
+    known = looked(Intent("/k", "v", linger=linger), Known(stopping=True, lingers=lingers), at_work, 10.0)
+    assert (known.lingers, known.at_work) == (then, at_work)
+
+
+@pytest.mark.parametrize(("stop_time", "then"), [(90.0, 85.0), (20.0, 18.0), (2.0, 1.8), (0.0, 0.0)])
+def test_it_leaves_a_little_before_it_would_be_killed(stop_time: float, then: float) -> None:
+    assert leave_by(100.0, stop_time) == pytest.approx(100.0 + then)
 
 
 PAUSES = [

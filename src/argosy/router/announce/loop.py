@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,13 +12,16 @@ import msgspec
 
 from argosy.errors import ArgosyError, InvalidInput, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, SystemClock, Wake
+from argosy.router.announce.connections import Count, counting
 from argosy.router.announce.door import Door, KeysDoor, check
 from argosy.router.announce.notify import Tell, silent, telling
-from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, pause_between, plan
+from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, leave_by, looked, pause_between, plan
+from argosy.router.announce.unit import stop_time
 
 log = logging.getLogger(__name__)
 
 Check = Callable[[str, float], Awaitable[str]]
+StopTime = Callable[[], Awaitable[float]]
 
 FAREWELL = 5.0
 """Seconds to go on trying to remove the key once told to stop; after that its ttl removes it."""
@@ -26,23 +30,40 @@ CHECK_TIMEOUT = 2.0
 
 
 class Announcer:
-    """`run` announces until `stop` is called, and returns when the key is removed and routers have had time to let go of it (or when it
-    cannot be removed within FAREWELL seconds). `tell` hears that it is ready once the key stands for the first time, and how it is."""
+    """`run` announces until `stop` is called. It returns when the key is removed, routers have let go of it and the requests in flight have
+    ended; at the latest when the unit's time to stop is over, or when the key cannot be removed within FAREWELL seconds.
 
-    def __init__(self, intent: Intent, door: Door, clock: Clock, *, check: Check = check, tell: Tell = silent) -> None:
+    `tell` hears READY=1 once the key stands for the first time, and STATUS=. `count` returns how many connections have a request in flight,
+    `stop_time` the seconds that the unit may take to stop."""
+
+    def __init__(
+        self,
+        intent: Intent,
+        door: Door,
+        clock: Clock,
+        *,
+        check: Check = check,
+        tell: Tell = silent,
+        count: Count | None = None,
+        stop_time: StopTime = stop_time,
+    ) -> None:
         self._intent = intent
         self._door = door
         self._clock = clock
         self._check = check
         self._tell = tell
+        self._count = count or counting(intent.address)
+        self._stop_time = stop_time
         self._wake = Wake()
         self._backoff = Backoff(0.2, min(5.0, intent.ttl / 6))
-        self._until = 0.0
+        self._began = self._until = 0.0
+        self._sees = True
         self._known = Known(healthy=None if intent.check else True)
 
     def stop(self) -> None:
         if not self._known.stopping:
-            self._until = self._clock.monotonic() + FAREWELL
+            self._began = self._clock.monotonic()
+            self._until = self._began + FAREWELL
             self._known = msgspec.structs.replace(self._known, stopping=True)
             self._tell("STOPPING=1")
             self._wake.set()
@@ -57,8 +78,12 @@ class Announcer:
 
     async def _step(self) -> bool:
         """One decision and its deed; False when there is nothing more to do."""
+        if self._known.stopping and self._known.ready and not self._known.standing:
+            await self._look()
         step = plan(self._known, self._clock.monotonic())
         if step.action is Action.LEAVE:
+            if self._known.at_work:
+                log.warning("leaving %d connections at work: %s", self._known.at_work, step.reason)
             return False
         if step.action is Action.WAIT:
             await self._wake.wait(self._clock, step.pause)
@@ -94,6 +119,24 @@ class Announcer:
         self._tell(f"STATUS=removed {self._intent.key}: {reason}")
         log.info("removed %s: %s", self._intent.key, reason)
 
+    async def _look(self) -> None:
+        """Sees which requests are in flight."""
+        if math.isinf(self._known.leave_by):
+            seconds = self._intent.stop_timeout or await self._stop_time()
+            self._known = msgspec.structs.replace(self._known, leave_by=leave_by(self._began, seconds))
+        before = self._known.at_work
+        try:
+            at_work = await self._count() if self._sees else 0
+        except OSError as error:
+            log.warning("requests in flight cannot be seen here (%s): staying for %g s", error, self._intent.linger)
+            self._sees, at_work = False, 0
+        now = self._clock.monotonic()
+        self._known = looked(self._intent, self._known, at_work, now)
+        if at_work and not before:
+            log.info("%d connections are at work: waiting for them, at most %.0f s", at_work, max(0.0, self._known.leave_by - now))
+        if at_work != before:
+            self._tell(f"STATUS=removed {self._intent.key}: {at_work} connections are at work")
+
     async def _retry(self, error: ArgosyError) -> bool:
         left = self._until - self._clock.monotonic() if self._known.stopping else None
         if left is not None and left <= 0:
@@ -107,7 +150,7 @@ class Announcer:
 
     async def _watch(self) -> None:
         intent = self._intent
-        while True:
+        while not self._known.stopping:
             reason = await self._check(intent.check, min(CHECK_TIMEOUT, max(0.5, intent.interval)))
             before = self._known
             self._known = checked(self._known, not reason)
@@ -128,7 +171,7 @@ def _line(text: str) -> str:
 
 def run_announcer(intent: Intent, endpoints: Sequence[str]) -> int:
     """The verb: announces until SIGTERM or SIGINT. Returns the exit status, 0. Raises InvalidInput for an intent that breaks a rule."""
-    intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval, intent.linger)
+    intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval, intent.linger, intent.stop_timeout)
 
     async def announce() -> None:
         announcer = Announcer(intent, KeysDoor(endpoints), SystemClock(), tell=telling())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from urllib.parse import urlsplit
 
@@ -16,13 +17,17 @@ TRIES = 2
 
 
 LINGER = 1.0
+LOOK = 0.1
+"""Seconds between two looks at the connections, once the key is removed."""
+
 SOON = 0.25
 """Seconds between checks of an app that has not passed any yet: it is only just starting."""
 
 
 class Intent(msgspec.Struct, frozen=True):
     """What to announce: `key` = `address` for `ttl` seconds at a time, while `check` (http://, https:// or tcp://, "" = none), made every
-    `interval` seconds, passes. `linger`: seconds to stay after the key is removed, so that routers let go of the app before it stops."""
+    `interval` seconds, passes. `linger`: seconds without a request in flight after which routers are taken to have let go of the app, once
+    the key is removed. `stop_timeout`: seconds that stopping may take in all, 0: as long as the unit may take."""
 
     key: str
     address: str
@@ -30,6 +35,7 @@ class Intent(msgspec.Struct, frozen=True):
     check: str = ""
     interval: float = 2.0
     linger: float = LINGER
+    stop_timeout: float = 0.0
 
 
 class Action(StrEnum):
@@ -50,7 +56,8 @@ class Step(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, frozen=True):
     """What the announcer knows. `standing`: the key may stand (a put was sent and no removal has succeeded since). `renew` is when it
     must be put again (monotonic seconds). `healthy` is None until the first check has ended; `failures` counts those in a row. `ready`: it
-    was announced at least once. `lingers`: until when (monotonic seconds) routers may still send requests after the key was removed."""
+    was announced at least once. `lingers`: until when (monotonic seconds) to stay after the key was removed, if no request is seen until
+    then; `leave_by`: when to leave in any case. `at_work`: connections with a request in flight, when last looked at."""
 
     standing: bool = False
     renew: float = 0.0
@@ -59,14 +66,19 @@ class Known(msgspec.Struct, frozen=True):
     ready: bool = False
     stopping: bool = False
     lingers: float = 0.0
+    leave_by: float = math.inf
+    at_work: int = 0
 
 
 def plan(known: Known, now: float) -> Step:
     if known.stopping:
         if known.standing:
             return Step(Action.REMOVE, "told to stop")
-        left = known.lingers - now
-        return Step(Action.WAIT, "the routers are letting go of it", left) if left > 0 else Step(Action.LEAVE, "told to stop")
+        left = min(known.lingers, known.leave_by) - now
+        if left > 0:
+            reason = f"{known.at_work} connections are at work" if known.at_work else "the routers are letting go of it"
+            return Step(Action.WAIT, reason, min(left, LOOK))
+        return Step(Action.LEAVE, "its time to stop is over" if known.at_work else "told to stop")
     if known.healthy is False:
         return Step(Action.REMOVE, "the check fails") if known.standing else Step(Action.WAIT, "the check fails")
     if known.healthy is None:
@@ -76,6 +88,17 @@ def plan(known: Known, now: float) -> Step:
     if now >= known.renew:
         return Step(Action.PUT, "it is time to refresh")
     return Step(Action.WAIT, "announced", known.renew - now)
+
+
+def looked(intent: Intent, known: Known, at_work: int, now: float) -> Known:
+    """What is known after a look at the connections: a request in flight makes it stay."""
+    lingers = max(known.lingers, now + max(LOOK, intent.linger)) if at_work else known.lingers
+    return msgspec.structs.replace(known, at_work=at_work, lingers=lingers)
+
+
+def leave_by(began: float, stop_time: float) -> float:
+    """When to leave, told to stop at `began` with `stop_time` seconds until the process is killed: a little earlier."""
+    return began + stop_time - min(5.0, stop_time / 10)
 
 
 def checked(known: Known, passed: bool) -> Known:
@@ -94,7 +117,9 @@ def pause_between(intent: Intent, known: Known) -> float:
     return intent.interval if known.ready or known.healthy else min(SOON, intent.interval)
 
 
-def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: float = 2.0, linger: float = LINGER) -> Intent:
+def intent_of(
+    key: str, address: str, ttl: int = 60, check: str = "", interval: float = 2.0, linger: float = LINGER, stop_timeout: float = 0.0
+) -> Intent:
     """The same, checked; InvalidInput names the first rule that is broken. Keys under /services/web/ obey the router's rules."""
     key = "/" + key.strip("/")
     parts = key[1:].split("/")
@@ -114,9 +139,11 @@ def intent_of(key: str, address: str, ttl: int = 60, check: str = "", interval: 
         raise InvalidInput(f"a check every {interval:g} s", remedy="give seconds above 0")
     if linger < 0:
         raise InvalidInput(f"to linger for {linger:g} s", remedy="give seconds, 0 or more")
+    if stop_timeout < 0:
+        raise InvalidInput(f"to stop within {stop_timeout:g} s", remedy="give seconds, or 0 for what the unit says")
     if check:
         _check_url(check)
-    return Intent(key, address, ttl, check, interval, linger)
+    return Intent(key, address, ttl, check, interval, linger, stop_timeout)
 
 
 def _check_url(check: str) -> None:
