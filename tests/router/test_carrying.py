@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -10,13 +11,17 @@ from pathlib import Path
 import pytest
 
 from argosy.model import Entry
+from argosy.reconcile import SystemClock
+from argosy.router.feed import StoreFeed
+from argosy.router.loop import Router
 from argosy.router.render import HEALTH, SETTINGS, Settings
 from argosy.router.tuning import parse_tuning
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
+from argosy.store.sqlite import SqliteStore
 from tests.router.test_serving import House, house
-from tests.router.web import backend, needs_nginx, until, until_async
+from tests.router.web import backend, needs_nginx, nginx, until, until_async
 
 pytestmark = needs_nginx
 
@@ -77,6 +82,10 @@ async def setting(here: House, app: str, value: str | None) -> None:
     before = here.proxy.active
     await here.store.commit([], [Put(key, encode(Entry(value))) if value is not None else Delete(key)])
     await until(lambda: here.proxy.active != before, "the settings are served")
+
+
+def complaints(here: House) -> tuple[str, ...]:
+    return here.router.report.complaints
 
 
 # --- connections
@@ -263,6 +272,55 @@ async def test_the_operator_sets_limits_for_all_apps(tmp_path: Path) -> None:
     async with backend("one") as one, house(tmp_path / "2", Settings(domain="example", tuning=parse_tuning("max_header=64k"))) as here:
         await here.set(hello__1=one.address)
         assert (await here.ask("hello.example", headers=f"X-Long: {'x' * 50_000}\r\n")).status == 200
+
+
+# --- the operator's own files
+
+
+async def test_an_include_that_collides_is_left_out_alone_and_taken_up_when_it_is_corrected(tmp_path: Path) -> None:
+    good, bad, broken = tmp_path / "a-good.conf", tmp_path / "b-bad.conf", tmp_path / "c-broken.conf"
+    good.write_text("add_header X-Good yes always;\n")
+    bad.write_text("client_max_body_size 5m;\n")
+    broken.write_text("upstream argosy_hello { server 127.0.0.1:1; }\n")
+    settings = Settings(domain="example", include=(str(tmp_path / "*.conf"), str(tmp_path / "none")))
+    async with backend("one") as one, house(tmp_path, settings) as here:
+        await here.set(hello__1=one.address)
+        answer = await here.ask("hello.example")
+        assert (answer.body, answer.headers["x-good"]) == ("one", "yes")
+        await until(lambda: len(complaints(here)) == 3, "all three are told of")
+        first, second, third = complaints(here)
+        assert first.startswith(f"include {bad} is left out: nginx refuses the configuration: ")
+        assert '"client_max_body_size" directive is duplicate' in first
+        assert first.endswith('(set it by [router] settings = "max_body=...")')
+        assert second.startswith(f"include {broken} is left out: ")
+        assert 'duplicate upstream "argosy_hello"' in second
+        assert third.startswith(f"include {tmp_path / 'none'} is left out: ")
+        bad.write_text("add_header X-Bad corrected always;\n")
+        good.write_text("add_header X-Good changed always;\n")
+
+        async def taken_up() -> bool:
+            headers = (await here.ask("hello.example")).headers
+            return (headers.get("x-bad"), headers.get("x-good")) == ("corrected", "changed")
+
+        await until_async(taken_up, "the files as they are now")
+        await until(lambda: len(complaints(here)) == 2, "one complaint less")
+
+
+async def test_a_mistake_of_an_app_s_or_of_the_router_s_own_is_not_laid_upon_an_include(tmp_path: Path) -> None:
+    good = tmp_path / "good.conf"
+    good.write_text("add_header X-Good yes always;\n")
+    occupied = socket.create_server(("127.0.0.1", 0))
+    with occupied:
+        listen = f"127.0.0.1:{occupied.getsockname()[1]}"
+        settings = Settings(domain="example", include=(str(good),), listen=(listen,), nofile=1024)
+        clock = SystemClock()
+        async with SqliteStore(":memory:", clock) as store, nginx(tmp_path / "nginx") as proxy:
+            router = Router(StoreFeed(store, clock), "a" * 32, proxy, settings, clock)
+            task = asyncio.create_task(router.run())
+            await until(lambda: "Address already in use" in router.report.error, "the reason is told")
+            assert router.report.complaints == ()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 # --- headers

@@ -18,13 +18,14 @@ from typing import Any
 import msgspec
 
 from argosy.config import RouterSection
-from argosy.errors import ArgosyError, InvalidInput
+from argosy.errors import ArgosyError, InvalidInput, RuntimeFailed
 from argosy.model import Entry, RefusedRoute, RouterReport, ServedCertificate, Upstream
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router import metrics
 from argosy.router.base import Proxy
 from argosy.router.feed import Feed
 from argosy.router.guard import guard, tend
+from argosy.router.includes import Includes
 from argosy.router.naming import check_ip
 from argosy.router.process import open_files
 from argosy.router.render import Routes, Settings, check_settings, hostnames, render, routes_of
@@ -46,6 +47,7 @@ RESOLVE_EVERY = 30.0
 RESOLVE_TIMEOUT = 2.0
 RESOLVE_AT_ONCE = 16
 CERTIFICATES_EVERY = 0.5
+INCLUDES_EVERY = 2.0
 
 _RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="resolve")
 """Of their own: a name server that does not answer keeps a thread for long, and must hold up nobody else."""
@@ -117,6 +119,7 @@ class Router:
         self._reports = reports or Untold()
         self._certificates = certificates
         self._shelved = Shelved()
+        self._includes = Includes(settings.include)
         self._entries: dict[str, Entry] = {}
         self._names: dict[str, tuple[str, ...]] = {}
         self._listed = asyncio.Event()
@@ -133,8 +136,17 @@ class Router:
             if await self._proxy.adopt():
                 self.report = await self._reports.last() or self.report
             await self._look_at_certificates()
+            await asyncio.to_thread(self._includes.look)
             async with asyncio.TaskGroup() as group:
-                for work in (self._follow, self._look_up, self._watch_certificates, self._serve, self._guard, self._reports.run):
+                for work in (
+                    self._follow,
+                    self._look_up,
+                    self._watch_certificates,
+                    self._watch_includes,
+                    self._serve,
+                    self._guard,
+                    self._reports.run,
+                ):
                     group.create_task(work())
                 group.create_task(tend(self._proxy, self._clock))
         finally:
@@ -194,6 +206,12 @@ class Router:
                 self._shelved = found
                 self._wake.set()
 
+    async def _watch_includes(self) -> None:
+        while self._settings.include:
+            await self._clock.sleep(INCLUDES_EVERY)
+            if await asyncio.to_thread(self._includes.look):
+                self._wake.set()
+
     # --- what is served
 
     async def _serve(self) -> None:
@@ -235,14 +253,28 @@ class Router:
         routes, config = await asyncio.to_thread(self._render, dict(self._entries), dict(self._names))
         self._tell_refused(routes)
         if config != self._proxy.active:
-            await self._apply(config)
+            try:
+                await self._apply(config)
+            except RuntimeFailed as error:
+
+                async def attempt(files: tuple[str, ...]) -> str:
+                    config = await asyncio.to_thread(self._configuration, routes, files)
+                    await self._apply(config)
+                    return config
+
+                config = await self._includes.isolate(error, attempt)
             if self._certificates is not None:
                 await asyncio.to_thread(self._certificates.tidy, config)
         self._publish(routes)
 
     def _render(self, entries: Mapping[str, Entry], names: Mapping[str, tuple[str, ...]]) -> tuple[Routes, str]:
         routes = routes_of(entries, names, self._settings.domain)
-        return routes, render(routes, self._settings, read_sources(self._templates), self._shelved.certificates)
+        return routes, self._configuration(routes, self._includes.chosen)
+
+    def _configuration(self, routes: Routes, include: tuple[str, ...]) -> str:
+        settings = msgspec.structs.replace(self._settings, include=include)
+        config = render(routes, settings, read_sources(self._templates), self._shelved.certificates)
+        return config + self._includes.mark(include)
 
     async def _apply(self, config: str) -> None:
         started = self._clock.monotonic()
@@ -286,7 +318,7 @@ class Router:
             report,
             listen=self._settings.listen,
             tls_listen=self._settings.tls_listen if report.certificates else (),
-            complaints=self._shelved.complaints,
+            complaints=(*self._shelved.complaints, *self._includes.complaints),
             proxy_protocol=self._settings.proxy_protocol,
         )
         metrics.ROUTES.set(len(self.report.upstreams))

@@ -151,6 +151,13 @@ def directives(tuning: Tuning) -> tuple[str, ...]:
     return tuple(line.format(value) for name, lines in _DIRECTIVES.items() if (value := getattr(tuning, name)) for line in lines)
 
 
+def setting_of(directive: str) -> str:
+    """Return the setting that a directive of nginx belongs to, "" for none."""
+    if directive in ("underscores_in_headers", "ignore_invalid_headers"):
+        return "odd_headers"
+    return next((name for name, lines in _DIRECTIVES.items() if directive in (line.split()[0] for line in lines)), "")
+
+
 def _bounded(tuning: Tuning, chosen: Tuning) -> Tuning:
     if tuning.buffer_requests == "on" and not chosen.max_body:
         return msgspec.structs.replace(tuning, max_body=MAX_BUFFERED)
