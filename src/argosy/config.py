@@ -124,7 +124,8 @@ class ImagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of what they may do. `challenge`: basic or bearer (empty: bearer if the rules let anonymous do anything). `realm`: the token endpoint's
     URL as clients reach it; `token_key`: an Ed25519 key in PEM that registries share. `cert`, `key`: PEM files (empty: beyond loopback
     those of [tls]). `mirror`: the registry that is asked for what is not here; `mirror_credentials`: a file with USER:PASSWORD.
-    `collect`: hours between garbage collections (0: never); `grace`: hours that a push may take at most."""
+    `collect`: hours between garbage collections (0: never); `grace`: hours that a push may take at most, and that a
+    manifest without a tag is kept; `keep_untagged`: such manifests are kept for ever."""
 
     enabled: bool = False
     listen: tuple[str, ...] = ("127.0.0.1:5000",)
@@ -143,6 +144,7 @@ class ImagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mirror_credentials: str = ""
     collect: float = 24.0
     grace: float = 24.0
+    keep_untagged: bool = False
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

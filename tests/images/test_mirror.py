@@ -12,6 +12,7 @@ from aiohttp import web
 from obstore.store import MemoryStore
 
 from argosy.errors import InvalidInput
+from argosy.images import documents
 from argosy.images.http import application
 from argosy.images.mirror import Mirror
 from argosy.images.objects import Objects
@@ -152,17 +153,99 @@ async def test_a_mirror_serves_what_it_has_when_upstream_has_gone_for_good(clock
     await mirror_context.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-async def test_what_upstream_refuses_is_not_there(origin: tuple[Origin, Client], clock: FakeClock, status: int) -> None:
+REFERRER_OF = digest_of(b"a subject")
+ASKED = ["apps/web/manifests/1", "apps/web/manifests/2", "apps/web/tags/list", "_catalog", f"apps/web/referrers/{REFERRER_OF}",
+         f"apps/web/manifests/{REFERRER_OF}", f"apps/web/blobs/{digest_of(b'another')}"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ASKED)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_what_upstream_refuses_is_refused(origin: tuple[Origin, Client], clock: FakeClock, status: int, path: str) -> None:
     upstream, there = origin
     await there.push_image("apps/web", "1", [b"layer"])
     async with mirror_of(there.port, clock) as mirror:
         assert await pull(mirror) == [b"layer"]
         upstream.away = status
+        answer = await mirror.ask("GET", path)
+        assert answer.told == (403, "DENIED")
+        assert upstream_url(there) in answer.json["errors"][0]["message"]
+        assert (await mirror.ask("HEAD", path)).status in (403, 405)
+
+
+def upstream_url(there: Client) -> str:
+    return f"http://127.0.0.1:{there.port}"
+
+
+@pytest.mark.parametrize("path", [path for path in ASKED if path != "_catalog"])
+async def test_what_upstream_does_not_have_is_not_there(origin: tuple[Origin, Client], clock: FakeClock, path: str) -> None:
+    upstream, there = origin
+    await there.push_image("apps/web", "1", [b"layer"])
+    async with mirror_of(there.port, clock) as mirror:
+        assert await pull(mirror) == [b"layer"]
+        upstream.away = 404
+        assert (await mirror.ask("GET", path)).status == 404
+
+
+async def test_a_tag_that_upstream_has_removed_does_not_come_back_when_it_is_away(origin: tuple[Origin, Client], clock: FakeClock) -> None:
+    upstream, there = origin
+    await there.push_image("apps/web", "1", [b"layer"])
+    async with mirror_of(there.port, clock) as mirror:
+        assert await pull(mirror) == [b"layer"]
+        assert (await there.ask("DELETE", "apps/web/manifests/1")).status == 202
         assert (await mirror.ask("GET", "apps/web/manifests/1")).told == (404, "MANIFEST_UNKNOWN")
-        for method in ("GET", "HEAD"):
-            answer = await mirror.ask(method, f"apps/web/blobs/{digest_of(b'another')}")
-            assert answer.status == 404
+        upstream.away = 503
+        assert (await mirror.ask("GET", "apps/web/manifests/1")).status == 503
+
+
+async def test_lists_are_upstreams_page_by_page(origin: tuple[Origin, Client], clock: FakeClock) -> None:
+    _, there = origin
+    image = await there.push_image("apps/web", "t0", [b"layer"])
+    for number in range(1, 8):
+        await there.push_image("apps/web", f"t{number}", [b"layer"])
+    await there.push_image("apps/other", "1", [b"layer"])
+    subject = {"mediaType": documents.OCI_IMAGE, "digest": image, "size": 1}
+    await there.push_image("apps/web", "sig", [b"signature"], subject=subject, artifactType="application/x.signature")
+    async with mirror_of(there.port, clock) as mirror:
+        await pull(mirror, "t3")
+        for path in ("apps/web/tags/list", "apps/web/tags/list?n=3", "apps/web/tags/list?n=3&last=t2", "_catalog", "_catalog?n=1",
+                     f"apps/web/referrers/{image}", f"apps/web/referrers/{image}?artifactType=none"):  # fmt: skip
+            ours, theirs = await mirror.ask("GET", path), await there.ask("GET", path)
+            assert (ours.status, ours.json) == (200, theirs.json), path
+            assert ours.headers.get("Link") == theirs.headers.get("Link"), path
+            assert "Warning" not in ours.headers
+        assert len((await mirror.ask("GET", "apps/web/tags/list")).json["tags"]) == 9
+
+
+async def test_while_upstream_is_away_lists_and_tags_are_the_caches_and_say_so(origin: tuple[Origin, Client], clock: FakeClock) -> None:
+    upstream, there = origin
+    image = await there.push_image("apps/web", "1", [b"layer"])
+    await there.push_image("apps/web", "2", [b"layer"])
+    async with mirror_of(there.port, clock) as mirror:
+        await pull(mirror)
+        upstream.away = 503
+        for path, field, expected in (
+            ("apps/web/tags/list", "tags", ["1"]),
+            ("_catalog", "repositories", ["apps/web"]),
+            (f"apps/web/referrers/{image}", "manifests", []),
+        ):
+            answer = await mirror.ask("GET", path)
+            assert (answer.status, answer.json[field]) == (200, expected)
+            assert answer.headers["Warning"].startswith(f'299 - "{upstream_url(there)} is away')
+        answer = await mirror.ask("GET", "apps/web/manifests/1")
+        assert answer.headers["Warning"].startswith(f'299 - "{upstream_url(there)} is away')
+        assert "Warning" not in (await mirror.ask("GET", f"apps/web/manifests/{image}")).headers
+        assert (await mirror.ask("HEAD", f"apps/web/blobs/{digest_of(b'layer')}")).status == 200
+
+
+async def test_a_list_that_is_none_is_not_passed_on(clock: FakeClock) -> None:
+    async def nonsense(request: web.Request) -> web.Response:
+        return web.Response(body=b'{"tags": ["ok", "not ok", 7, "<script>"]}' if "tags" in request.path else b"[]")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", nonsense)
+    async with serving(app, "127.0.0.1", 0) as (_, port), mirror_of(port, clock) as mirror:
+        assert (await mirror.ask("GET", "apps/web/tags/list")).json["tags"] == ["ok"]
+        assert (await mirror.ask("GET", "_catalog")).status == 503
 
 
 async def test_many_who_ask_at_once_cost_one_fetch(origin: tuple[Origin, Client], clock: FakeClock) -> None:
@@ -238,12 +321,14 @@ async def test_upstream_is_told_who_asks_as_it_wants_it(origin: tuple[Origin, Cl
         assert await pull(mirror) == [b"layer"]
 
 
-async def test_without_credentials_what_upstream_keeps_private_is_not_there(origin: tuple[Origin, Client], clock: FakeClock) -> None:
+async def test_without_credentials_what_upstream_keeps_private_is_refused(origin: tuple[Origin, Client], clock: FakeClock) -> None:
     upstream, there = origin
     await there.push_image("apps/web", "1", [b"layer"])
     upstream.want = "Basic x"
     async with mirror_of(there.port, clock) as mirror:
-        assert (await mirror.ask("GET", "apps/web/manifests/1")).status == 404
+        answer = await mirror.ask("GET", "apps/web/manifests/1")
+        assert answer.told == (403, "DENIED")
+        assert "give it a user and password" in answer.json["errors"][0]["message"]
 
 
 async def test_the_size_of_a_blob_is_told_without_fetching_it(origin: tuple[Origin, Client], clock: FakeClock) -> None:

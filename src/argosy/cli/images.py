@@ -173,16 +173,25 @@ def credentials(url: str, user: str | None) -> tuple[str, str]:
 
 @images.command("gc", short_help="Collect garbage.")
 @click.option("--storage", metavar="URL", help="The registry's storage.  [default: that of this machine's agent]")
-@click.option("--grace", type=click.FloatRange(min=0), default=24.0, show_default=True, help="Hours that a push may take.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="Hours that a push may take, and that a manifest without a tag is kept.",
+)
+@click.option("--keep-untagged", is_flag=True, help="Keep manifests without a tag.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @json_option
-def gc(storage: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
-    """Remove what no image refers to: blobs are condemned by one collection and removed by one that is at least --grace later, if no push
-    has asked for them meanwhile. Registries go on serving. Below an hour, be sure that nobody pushes.
+def gc(storage: str | None, grace: float, keep_untagged: bool, dry_run: bool, as_json: bool) -> None:
+    """Remove what nothing needs: manifests that no tag, index or referrer needs, and data that no manifest refers to. One collection marks
+    them, and one that is at least --grace later removes them, unless a push has asked for them meanwhile. Registries go on serving. Below
+    an hour, be sure that nobody pushes.
 
     Example: argosy images gc --storage file:///srv/images --dry-run
     """
-    report = asyncio.run(_collected(storage or load(None).images.storage, grace * 3600.0, dry_run))
+    section = load(None).images
+    report = asyncio.run(_collected(storage or section.storage, grace * 3600.0, keep_untagged or section.keep_untagged, dry_run))
     if as_json:
         echo_json(msgspec.to_builtins(report))
         return
@@ -190,10 +199,11 @@ def gc(storage: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
         echo(line)
 
 
-async def _collected(url: str, grace: float, dry: bool) -> Report:
+async def _collected(url: str, grace: float, keep_untagged: bool, dry: bool) -> Report:
     storage = await open_storage(url, os.environ)
     try:
-        return await Collector(storage, SystemClock(), grace=grace, settle=min(60.0, grace)).collect(dry=dry)
+        collector = Collector(storage, SystemClock(), grace=grace, settle=min(60.0, grace), keep_untagged=keep_untagged)
+        return await collector.collect(dry=dry)
     finally:
         await storage.close()
 
@@ -202,6 +212,10 @@ def told(report: Report) -> list[str]:
     """What happened, or would, in sentences."""
     would = "would be " if report.dry else ""
     lines = [f"{_count(report.blobs, 'blob')}, {_count(report.manifests, 'manifest')}."]
+    if report.untagged:
+        lines.append(f"{_count(report.untagged, 'manifest')} without a tag, which nothing needs: removed by a later collection.")
+    if report.untagged_removed:
+        lines.append(f"{_count(report.untagged_removed, 'manifest')} without a tag {would}removed.")
     if report.condemned:
         lines.append(
             f"{_count(report.condemned, 'blob')} ({size(report.condemned_bytes)}) {would}condemned: removed by a later collection."

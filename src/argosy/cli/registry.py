@@ -37,6 +37,7 @@ DAY = 24.0
 @click.option("--allow-anyone", is_flag=True, help="Beyond loopback: without users.")
 @click.option("--allow-plain", is_flag=True, help="Beyond loopback: without TLS.")
 @click.option("--collect", type=float, default=DAY, show_default=True, help="Hours between garbage collections; 0: never.")
+@click.option("--keep-untagged", is_flag=True, default=None, help="Keep manifests without a tag for ever.")
 @click.option(
     "--log-level", default="info", show_default=True, type=click.Choice(["debug", "info", "warning", "error"]), help="How much is logged."
 )

@@ -87,28 +87,24 @@ class Blobs:
         self._records.pop(digest, None)
 
     async def missing(self, repository: str, digests: Sequence[Digest], most: int) -> list[Digest]:
-        """Those of them that a manifest in this repository may not refer to: the first `most`, or a few more. Sentences are looked for, and
-        lifted, before links and records: what is there after that stays."""
+        """Those of them that a manifest in this repository may not refer to: the first `most`, or a few more. Sentences are lifted
+        before the collector's mark is looked for, and the collector looks for the sentence after setting its mark: one of the two sees the
+        other. The mark counts also where no sentence is: another push may just have lifted it, too late."""
         missing: list[Digest] = []
         for start in range(0, len(digests), LOOKED_UP_AT_ONCE):
             some = digests[start : start + LOOKED_UP_AT_ONCE]
             sentences = await self._storage.get([layout.condemned(digest) for digest in some])
-            lost = await self._lost([digest for digest, sentence in zip(some, sentences, strict=True) if sentence is not None])
+            await self._storage.delete(
+                [layout.condemned(digest) for digest, sentence in zip(some, sentences, strict=True) if sentence is not None]
+            )
+            doomed = await self._storage.get([layout.doomed(digest) for digest in some])
+            lost = {digest for digest, mark in zip(some, doomed, strict=True) if mark is not None}
             got = await self._storage.get([layout.link(repository, digest) for digest in some] + [layout.blob(digest) for digest in some])
             found = zip(some, got[: len(some)], got[len(some) :], strict=True)
             missing += [digest for digest, link, record in found if link is None or record is None or digest in lost]
             if len(missing) >= most:
                 break
         return missing
-
-    async def _lost(self, condemned: Sequence[Digest]) -> set[Digest]:
-        """Acquits blobs that a manifest is about to refer to; those of them for which it is too late. The sentence is lifted before the
-        collector's mark is looked for, and the collector looks for the sentence after setting its mark: one of the two sees the other."""
-        if not condemned:
-            return set()
-        await self._storage.delete([layout.condemned(digest) for digest in condemned])
-        doomed = await self._storage.get([layout.doomed(digest) for digest in condemned])
-        return {digest for digest, mark in zip(condemned, doomed, strict=True) if mark is not None}
 
     async def adopt(self, repository: str, digest: Digest, record: BlobRecord) -> BlobRecord:
         """Makes an uploaded, verified blob visible in the repository. Answers with the record that stands for it from now on: another one
@@ -124,7 +120,7 @@ class Blobs:
         key = layout.blob(digest)
         standing, condemned, doomed = await self._storage.get([key, layout.condemned(digest), layout.doomed(digest)])
         if doomed is not None:
-            raise Fault(Code.UNAVAILABLE, f"{digest} is being removed at this moment", remedy="try again", headers={"Retry-After": "60"})
+            raise being_removed(digest)
         if standing is None and not await self._storage.create(key, encoded(record)):
             (standing,) = await self._storage.get([key])
         if standing is not None:
@@ -159,6 +155,10 @@ class Blobs:
         for key, first, last in spans(blob.record, start, end):
             async for piece in self._storage.read(key, first, last):
                 yield piece
+
+
+def being_removed(digest: Digest) -> Fault:
+    return Fault(Code.UNAVAILABLE, f"{digest} is being removed at this moment", remedy="try again", headers={"Retry-After": "60"})
 
 
 def spans(record: BlobRecord, start: int, end: int) -> list[tuple[str, int, int]]:

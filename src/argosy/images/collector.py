@@ -1,13 +1,16 @@
-"""Garbage collection: removes blobs that no manifest refers to, uploads that nobody goes on with, and data that nothing names, while any
-number of registries push and pull. docs/images.md, "Garbage collection", says why no stored manifest ever misses a blob.
+"""Garbage collection: removes manifests that nothing needs, blobs that no manifest refers to, uploads that nobody goes on with, and data
+that nothing names, while any number of registries push and pull. docs/images.md, "Garbage collection", says why no stored manifest ever
+misses a blob. retention.py says which manifests are needed.
 
 A round does four things, in this order:
 
-1. what an earlier round condemned and a manifest refers to meanwhile is acquitted; what nobody took in since then, for longer than `grace`,
-   is due;
-2. blobs that no manifest refers to, and that are older than `grace`, are condemned: pushes send them again rather than rely on them;
-3. what is due is doomed; after `settle` seconds, in which every request that had looked before has ended, what still is condemned and
-   still is referred to by nothing loses its links, its record, its data and its marks;
+1. what an earlier round condemned (or, manifests, marked as untagged) and is needed meanwhile is acquitted; what nobody took in since then,
+   for longer than `grace`, is due;
+2. manifests that are not needed, and that are older than `grace`, are marked as untagged; blobs as old that only such manifests refer to,
+   or none, are condemned: pushes send them again rather than rely on them;
+3. what is due is doomed; after `settle` seconds, in which every request that had looked before has ended, manifests that still are not
+   needed go, and then what still is condemned and is referred to by no manifest that stays loses its links, its record, its data and its
+   marks;
 4. uploads whose last step is older than `grace` end; data older than `grace` that no record and no upload names is removed.
 
 One collector at a time: the holder of the newest key beneath `collecting/`. One that was silent for longer than `STALE_SECONDS` is followed
@@ -25,11 +28,12 @@ from typing import Any
 
 import msgspec
 
-from argosy.errors import ArgosyError, Conflict, StoreUnavailable
+from argosy.errors import Conflict, StoreUnavailable
 from argosy.images import layout
 from argosy.images.names import Digest
 from argosy.images.names import digest as parsed_digest
 from argosy.images.records import BlobRecord, UploadStep, decoded, encoded
+from argosy.images.retention import Scan
 from argosy.images.storage import Entry, Storage
 from argosy.images.uploads import CANCELLED
 from argosy.reconcile import Clock
@@ -47,7 +51,8 @@ REMOVED_AT_ONCE = 256
 
 class Report(msgspec.Struct, frozen=True):
     """What a round did, or would do. Blobs: `condemned` now, `acquitted` (referred to again, or taken in again), `waiting` (condemned
-    earlier, not long enough ago), `removed`. `uploads` that ended, `parts` of data that nothing named, `freed` bytes of both."""
+    earlier, not long enough ago), `removed`. Manifests that nothing needs: `untagged` (a later round removes them), `untagged_removed`.
+    `uploads` that ended, `parts` of data that nothing named, `freed` bytes."""
 
     blobs: int = 0
     manifests: int = 0
@@ -59,24 +64,36 @@ class Report(msgspec.Struct, frozen=True):
     uploads: int = 0
     parts: int = 0
     freed: int = 0
+    untagged: int = 0
+    untagged_removed: int = 0
     dry: bool = False
 
 
-class Marks(msgspec.Struct):
-    """What the manifests of a store refer to, as far as they were read; `read` are their keys."""
+class Due(msgspec.Struct, frozen=True):
+    """What a round is to remove: keys of manifests; blobs, and since when they are condemned."""
 
-    referenced: set[Digest] = msgspec.field(default_factory=set)
-    read: set[str] = msgspec.field(default_factory=set)
+    manifests: tuple[str, ...]
+    blobs: dict[Digest, datetime]
 
 
 class Collector:
-    """`grace`: seconds that a push may take from its first question to its manifest; `settle`: that a single request may take."""
+    """`grace`: seconds that a push may take from its first question to its manifest, and that a manifest without a tag is kept; `settle`:
+    that a single request may take. `keep_untagged`: all manifests are needed."""
 
-    def __init__(self, storage: Storage, clock: Clock, *, grace: float = GRACE_SECONDS, settle: float = SETTLE_SECONDS) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        grace: float = GRACE_SECONDS,
+        settle: float = SETTLE_SECONDS,
+        keep_untagged: bool = False,
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._grace = timedelta(seconds=grace)
         self._settle = settle
+        self._keep_untagged = keep_untagged
         self._token = uuid.uuid4().hex
         self._number = 0
         self._confirmed = 0.0
@@ -154,35 +171,47 @@ class Collector:
         began = self._now()
         if not dry:
             await self._storage.delete([each.key for each in await self._storage.entries(layout.DOOMED)])  # left by one that died
-        condemned = {layout.digest_of(entry.key): entry for entry in await self._storage.entries(layout.CONDEMNED)}
+        condemned = {layout.digest_of(entry.key): entry.modified for entry in await self._storage.entries(layout.CONDEMNED)}
+        marked = {layout.marked_manifest(entry.key): entry.modified async for entry in self._each(layout.UNTAGGED)}
         records = {layout.digest_of(entry.key): entry.modified async for entry in self._each(layout.BLOBS)}
-        marks = Marks()
-        await self._mark(marks)
-        acquitted = [digest for digest in condemned if digest in marks.referenced or digest not in records]
-        due = [d for d, entry in condemned.items() if d in records and d not in marks.referenced and entry.modified <= began - self._grace]
-        fresh = [
-            digest
-            for digest, modified in records.items()
-            if digest not in marks.referenced and digest not in condemned and modified <= began - self._grace
-        ]
+        scan = Scan()
+        await self._scan(scan)
+        old = began - self._grace
+        needed = self._needed(scan, old)
+        unneeded = scan.without(needed)
+        wanted = scan.referenced(needed)
+        expired = tuple(key for key in unneeded if key in marked and marked[key] <= old)
+        staying = scan.referenced(scan.without(set(expired)))
+        acquitted = [digest for digest in condemned if digest in wanted or digest not in records]
+        due = Due(expired, {d: since for d, since in condemned.items() if d in records and d not in staying and since <= old})
+        fresh = [digest for digest, since in records.items() if digest not in wanted and digest not in condemned and since <= old]
         report = Report(
             blobs=len(records),
-            manifests=len(marks.read),
+            manifests=len(scan.pushed),
             condemned=len(fresh),
             condemned_bytes=await self._bytes(fresh),
             acquitted=len(acquitted),
-            waiting=len(condemned) - len(acquitted) - len(due),
+            waiting=len(condemned) - len(acquitted) - len(due.blobs),
+            untagged=len(unneeded) - len(expired),
             dry=dry,
         )
         if dry:
             return await self._foreseen(report, due, began)
-        await self._storage.delete([layout.condemned(digest) for digest in acquitted])
-        for some in _batches(fresh, READ_AT_ONCE):
-            for digest in some:
-                await self._storage.create(layout.condemned(digest), b"")
-            await self._confirm()
-        report = await self._remove(report, due, condemned, marks)
+        stale = [layout.untagged(key) for key in marked if key in needed or key not in scan.pushed]
+        await self._storage.delete([*stale, *(layout.condemned(digest) for digest in acquitted)])
+        await self._create([layout.untagged(key) for key in unneeded if key not in marked])
+        await self._create([layout.condemned(digest) for digest in fresh])
+        report = await self._remove(report, due, scan, old)
         return await self._sweep_data(report, began)
+
+    def _needed(self, scan: Scan, old: datetime) -> set[str]:
+        return set(scan.pushed) if self._keep_untagged else scan.needed(old)
+
+    async def _create(self, keys: Sequence[str]) -> None:
+        for some in _batches(keys, READ_AT_ONCE):
+            for key in some:
+                await self._storage.create(key, b"")
+            await self._confirm()
 
     async def _each(self, prefix: str) -> AsyncIterator[Entry]:
         async for batch in self._storage.walk(prefix):
@@ -190,24 +219,34 @@ class Collector:
                 yield entry
             await self._confirm()
 
-    async def _mark(self, marks: Marks, links_of: Iterable[Digest] = ()) -> dict[Digest, list[str]]:
-        """Reads the manifests that `marks` has not read yet; the links of those digests, seen on the way."""
-        links: dict[Digest, list[str]] = {digest: [] for digest in links_of}
+    async def _scan(self, scan: Scan, links_of: Iterable[Digest] = ()) -> None:
+        """Looks at all tags and manifests anew, and reads the manifests that `scan` has not read yet; the links of those digests, seen on
+        the way."""
+        scan.pushed, scan.tagged, scan.links = {}, set(), {digest: [] for digest in links_of}
         async for batch in self._storage.walk(layout.REPOSITORIES):
-            unread = []
+            pushed, tags = {}, []
             for entry in batch:
                 if layout.is_link(entry.key):
-                    if links and (digest := layout.digest_of(entry.key)) in links:
-                        links[digest].append(entry.key)
-                elif layout.is_manifest(entry.key) and entry.key not in marks.read:
-                    unread.append(entry.key)
-            for keys in _batches(unread, READ_AT_ONCE):
-                for key, content in zip(keys, await self._storage.get(keys), strict=True):
-                    marks.read.add(key)
-                    marks.referenced |= references(content, key) if content is not None else set()
-                await self._confirm()
+                    if scan.links and (digest := layout.digest_of(entry.key)) in scan.links:
+                        scan.links[digest].append(entry.key)
+                elif layout.is_manifest(entry.key):
+                    pushed[entry.key] = entry.modified
+                elif layout.is_tag(entry.key):
+                    tags.append(entry.key)
+            async for key, content in self._read([key for key in pushed if key not in scan.contents]):
+                scan.add(key, content)
+            scan.pushed |= {key: modified for key, modified in pushed.items() if key in scan.contents}
+            async for key, content in self._read(tags):
+                scan.tagged.add(layout.manifest(layout.repository_of(key), parsed_digest(content.decode())))
             await self._confirm()
-        return links
+
+    async def _read(self, keys: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
+        """Those that are still there."""
+        for some in _batches(keys, READ_AT_ONCE):
+            for key, content in zip(some, await self._storage.get(some), strict=True):
+                if content is not None:
+                    yield key, content
+            await self._confirm()
 
     async def _bytes(self, digests: Sequence[Digest]) -> int:
         return sum([record.size async for _, record in self._records(digests)])
@@ -220,29 +259,49 @@ class Collector:
                     yield digest, decoded(content, BlobRecord, key)
             await self._confirm()
 
-    async def _remove(self, report: Report, due: list[Digest], condemned: dict[Digest, Entry], marks: Marks) -> Report:
-        """Dooms them, waits, looks again, and removes those whose sentence stands."""
-        if not due:
+    async def _remove(self, report: Report, due: Due, scan: Scan, old: datetime) -> Report:
+        """Dooms them, waits, looks again, and removes those whose sentence stands: manifests first."""
+        if not due.manifests and not due.blobs:
             return report
-        for digest in due:
-            await self._storage.put(layout.doomed(digest), b"")
+        doomed = [layout.doomed(digest) for digest in {*due.blobs, *(layout.digest_of(key) for key in due.manifests)}]
+        for key in doomed:
+            await self._storage.put(key, b"")
             await self._confirm()
         removed, freed = 0, 0
+        before = scan.pushed
         try:
             await self._wait()
             await self._confirm(now=True)
             still = {layout.digest_of(entry.key): entry.modified for entry in await self._storage.entries(layout.CONDEMNED)}
-            links = await self._mark(marks, due)
-            sentenced = [d for d in due if still.get(d) == condemned[d].modified and d not in marks.referenced]
+            await self._scan(scan, due.blobs)
+            needed = self._needed(scan, old)
+            manifests = [key for key in due.manifests if key not in needed and scan.pushed.get(key) == before[key]]
+            for some in _batches(manifests, REMOVED_AT_ONCE):
+                await self._confirm(now=True)
+                await self._remove_manifests(some, scan)
+            staying = scan.referenced(scan.without(set(manifests)))
+            sentenced = [digest for digest, since in due.blobs.items() if still.get(digest) == since and digest not in staying]
             for some in _batches(sentenced, REMOVED_AT_ONCE):
                 await self._confirm(now=True)
-                freed += await self._removed(some, links)
+                freed += await self._removed(some, scan.links)
                 removed += len(some)
         finally:
             if await self._holds():
-                await self._storage.delete([layout.doomed(digest) for digest in due])
-        spared = len(due) - removed
-        return msgspec.structs.replace(report, removed=removed, freed=freed, acquitted=report.acquitted + spared)
+                await self._storage.delete(doomed)
+        spared = len(due.blobs) - removed
+        done = msgspec.structs.replace(report, removed=removed, freed=freed, acquitted=report.acquitted + spared)
+        return msgspec.structs.replace(done, untagged_removed=len(manifests))
+
+    async def _remove_manifests(self, keys: Sequence[str], scan: Scan) -> None:
+        """Their places among referrers, themselves, their marks: whatever dies in between is marked still, and goes with the next round."""
+        places = [
+            layout.referrer(layout.repository_of(key), subject, layout.digest_of(key))
+            for key in keys
+            if (subject := scan.contents[key].subject) is not None
+        ]
+        await self._storage.delete(places)
+        await self._storage.delete(keys)
+        await self._storage.delete([layout.untagged(key) for key in keys])
 
     async def _wait(self) -> None:
         """`settle` seconds, with signs of life."""
@@ -307,14 +366,15 @@ class Collector:
         digests = [layout.digest_of(entry.key) async for entry in self._each(layout.BLOBS)]
         return {part.key async for _, record in self._records(digests) for part in record.parts}
 
-    async def _foreseen(self, report: Report, due: list[Digest], began: datetime) -> Report:
+    async def _foreseen(self, report: Report, due: Due, began: datetime) -> Report:
         old = began - self._grace
         living, ended = await self._uploads(old)
         unnamed = {entry.key: entry.size async for entry in self._each(layout.PARTS) if _is_old(entry, old, living)}
         for key in await self._named_parts() if unnamed else ():
             unnamed.pop(key, None)
-        freed = await self._bytes(due) + sum(unnamed.values())
-        return msgspec.structs.replace(report, removed=len(due), uploads=len(ended), parts=len(unnamed), freed=freed)
+        freed = await self._bytes(list(due.blobs)) + sum(unnamed.values())
+        report = msgspec.structs.replace(report, removed=len(due.blobs), untagged_removed=len(due.manifests))
+        return msgspec.structs.replace(report, uploads=len(ended), parts=len(unnamed), freed=freed)
 
 
 def _is_old(entry: Entry, old: datetime, living: set[str]) -> bool:
@@ -323,29 +383,3 @@ def _is_old(entry: Entry, old: datetime, living: set[str]) -> bool:
 
 def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def references(stored: bytes, key: str) -> set[Digest]:
-    """Every digest that a stored manifest names anywhere: rather one too many than one too few. Raises StoreUnavailable for one that cannot
-    be read, for nothing can be removed then."""
-    if not stored:  # as much as deleted
-        return set()
-    try:
-        left: list[Any] = [msgspec.json.decode(stored.partition(b"\n")[2])]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StoreUnavailable(
-            f"{key} in the image store is damaged: {error}", remedy="restore or delete it; nothing was removed"
-        ) from error
-    found: set[Digest] = set()
-    while left:
-        value = left.pop()
-        if isinstance(value, dict):
-            left.extend(value.values())
-        elif isinstance(value, list):
-            left.extend(value)
-        elif isinstance(value, str) and ":" in value[:8]:
-            try:
-                found.add(parsed_digest(value))
-            except ArgosyError:
-                continue
-    return found

@@ -160,5 +160,16 @@ def descriptor(document: Document, digest: Digest, size: int) -> Descriptor:
     return Descriptor(document.media_type, str(digest), size, document.artifact_type, document.annotations)
 
 
+def descriptors(entries: object) -> list[Descriptor]:
+    """Those of another registry's list of referrers; what is none is left out."""
+    found = []
+    for entry in entries if isinstance(entries, list) else []:
+        try:
+            found.append(msgspec.convert(entry, Descriptor))
+        except msgspec.ValidationError:
+            continue
+    return found
+
+
 def _invalid(why: str, status: int = 0) -> Fault:
     return Fault(Code.MANIFEST_INVALID, f"the manifest is not valid: {why}", status=status)

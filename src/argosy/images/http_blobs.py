@@ -43,12 +43,12 @@ class BlobDoor:
         return web.Response(headers={**_headers(digest), "Content-Length": str(size)})
 
     async def _size(self, repository: str, digest: Digest) -> int:
-        """As a push asks for it; of a blob that a mirror has not fetched yet, what its upstream says."""
-        if self._filler is not None and await self._registry.blobs.find(repository, digest, pushing=True) is None:
-            size = await self._filler.size(repository, digest)
-            if size is not None:
-                return size
-        return (await self._find(repository, digest, pushing=True, content=False)).size
+        """As a push asks for it; of a blob that a mirror, to which nobody pushes, has not fetched yet, what its upstream says."""
+        if self._filler is None:
+            return (await self._find(repository, digest, pushing=True, content=False)).size
+        blob = await self._registry.blobs.find(repository, digest)
+        size = blob.size if blob is not None else await self._filler.size(repository, digest)
+        return size if size is not None else (await self._find(repository, digest, pushing=False, content=False)).size
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]

@@ -12,7 +12,7 @@ from argosy.images import accepting, documents, names
 from argosy.images.bodies import LIMITS, whole
 from argosy.images.documents import Descriptor
 from argosy.images.faults import Code, Fault
-from argosy.images.filler import Filler
+from argosy.images.filler import Filler, Page
 from argosy.images.http_blobs import names_etag
 from argosy.images.manifests import Manifest
 from argosy.images.names import Digest
@@ -46,19 +46,20 @@ class ManifestDoor:
         self._registry = registry
         self._filler = filler
 
-    async def _find(self, repository: str, reference: str | Digest) -> Manifest:
-        manifest = await self._registry.manifests.find(repository, reference)
+    async def _find(self, repository: str, reference: str | Digest) -> tuple[Manifest, str]:
+        """And what the client should know about it."""
+        manifest, warning = await self._registry.manifests.find(repository, reference), ""
         if self._filler is not None and (manifest is None or isinstance(reference, str)):
-            manifest = await self._filler.manifest(repository, reference, manifest)
+            manifest, warning = await self._filler.manifest(repository, reference, manifest)
         if manifest is None:
             raise Fault(
                 Code.MANIFEST_UNKNOWN, f"{reference} is not in {repository}", detail={"name": repository, "reference": str(reference)}
             )
-        return manifest
+        return manifest, warning
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
-        manifest = await self._find(target.repository, _reference(target.reference))
+        manifest, warning = await self._find(target.repository, _reference(target.reference))
         accept = request.headers.getall("Accept", [])
         if ":" not in target.reference and not accepting.accepts(accept, manifest.media_type):
             manifest = await self._acceptable(target.repository, manifest, accept)
@@ -66,6 +67,7 @@ class ManifestDoor:
             "Content-Type": manifest.media_type,
             "Docker-Content-Digest": str(manifest.digest),
             "ETag": f'"{manifest.digest}"',
+            **_warned(warning),
         }
         if names_etag(request.headers.get("If-None-Match", ""), headers["ETag"]):
             return web.Response(status=304, headers=headers)
@@ -75,7 +77,7 @@ class ManifestDoor:
         """For clients that know no index, the image for the usual platform."""
         digest = accepting.default_image(manifest.content, manifest.media_type)
         if digest is not None:
-            image = await self._find(repository, digest)
+            image, _ = await self._find(repository, digest)
             if accepting.accepts(accept, image.media_type):
                 return image
         raise Fault(
@@ -119,6 +121,10 @@ class ManifestDoor:
 
     async def tags(self, request: web.Request) -> web.StreamResponse:
         name = request[TARGET].repository
+        upstream = await self._upstream_page(request, f"{name}/tags/list", f"repository:{name}:pull", "tags")
+        if upstream is not None:
+            tags = [tag for tag in upstream.entries if isinstance(tag, str) and names.is_tag(tag)]
+            return _json(_Tags(name, tags), _next(f"/v2/{name}/tags/list", upstream.following))
         count = _count(request.query, LARGEST_PAGE)
         last = request.query.get("last", "")
         if last:
@@ -128,9 +134,13 @@ class ManifestDoor:
         if not tags and not await self._registry.repositories.exists(name):
             raise Fault(Code.NAME_UNKNOWN, f"there is no repository {name}", detail={"name": name})
         page, headers = _page(tags, count, f"/v2/{name}/tags/list")
-        return _json(_Tags(name, page), headers)
+        return _json(_Tags(name, page), headers | self._alone())
 
     async def catalog(self, request: web.Request) -> web.StreamResponse:
+        upstream = await self._upstream_page(request, "_catalog", "registry:catalog:*", "repositories")
+        if upstream is not None:
+            found = [name for name in upstream.entries if isinstance(name, str) and names.is_repository(name)]
+            return _json(_Catalog(found), _next("/v2/_catalog", upstream.following))
         count = _count(request.query, CATALOG_LARGEST_PAGE)
         last = request.query.get("last", "")
         if last:
@@ -138,25 +148,37 @@ class ManifestDoor:
         count = CATALOG_PAGE if count is None else count
         found = await self._registry.repositories.names(last, count + 1)
         page, headers = _page(found, count, "/v2/_catalog")
-        return _json(_Catalog(page), headers)
+        return _json(_Catalog(page), headers | self._alone())
+
+    async def _upstream_page(self, request: web.Request, path: str, scope: str, field: str) -> Page | None:
+        """None where there is no upstream, or it is away."""
+        if self._filler is None:
+            return None
+        query = {name: value for name, value in request.query.items() if name != "artifactType"}
+        return await self._filler.page(path, scope, field, query)
+
+    def _alone(self) -> dict[str, str]:
+        """What goes with a list that is answered without upstream."""
+        return _warned(self._filler.warning()) if self._filler is not None else {}
 
     async def referrers(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
-        last = request.query.get("last", "")
-        if last:
-            names.digest(last)
-        page, following = await self._registry.manifests.referrers(target.repository, names.digest(target.reference), last)
-        headers = {}
-        query = {}
+        path = f"{target.repository}/referrers/{target.reference}"
+        upstream = await self._upstream_page(request, path, f"repository:{target.repository}:pull", "manifests")
+        if upstream is not None:
+            page, query, headers = documents.descriptors(upstream.entries), upstream.following, {}
+        else:
+            last = request.query.get("last", "")
+            if last:
+                names.digest(last)
+            page, following = await self._registry.manifests.referrers(target.repository, names.digest(target.reference), last)
+            query, headers = {"last": following} if following else {}, self._alone()
         wanted = request.query.get("artifactType", "")
         if wanted:
             page = [descriptor for descriptor in page if descriptor.artifact_type == wanted]
             headers["OCI-Filters-Applied"] = "artifactType"
-            query["artifactType"] = wanted
-        if following:
-            query["last"] = following
-            headers["Link"] = f'</v2/{target.repository}/referrers/{target.reference}?{urlencode(query)}>; rel="next"'
-        return _json(_Referrers(page), headers, documents.OCI_INDEX)
+            query = {"artifactType": wanted, **query} if query else {}
+        return _json(_Referrers(page), headers | _next(f"/v2/{path}", query), documents.OCI_INDEX)
 
 
 def _reference(text: str) -> str | Digest:
@@ -185,7 +207,17 @@ def _page(found: list[str], count: int | None, path: str) -> tuple[list[str], di
     if count is None or len(found) <= count or count == 0:
         return found[:count], {}
     page = found[:count]
-    return page, {"Link": f'<{path}?{urlencode({"n": count, "last": page[-1]})}>; rel="next"'}
+    return page, _next(path, {"n": str(count), "last": page[-1]})
+
+
+def _next(path: str, query: Mapping[str, str]) -> dict[str, str]:
+    """The header that names the next page; none if there is none."""
+    return {"Link": f'<{path}?{urlencode(query)}>; rel="next"'} if query else {}
+
+
+def _warned(text: str) -> dict[str, str]:
+    """As the OCI distribution specification has warnings; clients show them."""
+    return {"Warning": f'299 - "{text}"'} if text else {}
 
 
 def _json(value: object, headers: Mapping[str, str], content_type: str = "application/json") -> web.Response:

@@ -12,7 +12,7 @@ import msgspec
 from argosy.errors import InvalidInput, NotFound
 from argosy.images import documents, names
 from argosy.images.faults import Fault
-from argosy.images.upstream import Upstream, UpstreamAway, UpstreamRefuses, read_at_most
+from argosy.images.upstream import Upstream, UpstreamAbsent, UpstreamAway, read_at_most
 
 ASKED_AT_ONCE = 8
 LARGEST_LIST = 16 * 1024 * 1024
@@ -72,8 +72,8 @@ class Inventory:
         """Raises NotFound."""
         try:
             return await self._pages(f"{repository}/tags/list?n=1000", f"repository:{repository}:pull", "tags")
-        except UpstreamRefuses as error:
-            raise _not_found(repository, error) from error
+        except UpstreamAbsent as error:
+            raise _not_found(repository) from error
 
     async def _pages(self, path: str, scope: str, field: str) -> list[str]:
         found: list[str] = []
@@ -126,8 +126,8 @@ class Inventory:
             async with self._registry.asked("GET", repository, f"manifests/{reference}", ACCEPT) as response:
                 content = await read_at_most(response, documents.LARGEST)
                 return response.content_type, response.headers.get("Docker-Content-Digest", ""), _decoded(content)
-        except UpstreamRefuses as error:
-            raise _not_found(f"{repository}{'@' if ':' in reference else ':'}{reference}", error) from error
+        except UpstreamAbsent as error:
+            raise _not_found(f"{repository}{'@' if ':' in reference else ':'}{reference}") from error
 
     async def _config(self, repository: str, document: dict[str, Any]) -> dict[str, Any] | None:
         config = document.get("config") or {}
@@ -144,12 +144,12 @@ class Inventory:
         try:
             async with self._registry.asked("DELETE", reference.repository, f"manifests/{reference.reference}", actions="delete"):
                 return digest
-        except UpstreamRefuses as error:
-            raise _not_found(f"{reference.repository}:{reference.reference}", error) from error
+        except UpstreamAbsent as error:
+            raise _not_found(f"{reference.repository}:{reference.reference}") from error
 
 
-def _not_found(what: str, error: UpstreamRefuses) -> NotFound | UpstreamRefuses:
-    return NotFound(f"there is no {what} in this registry") if " 404 " in error.message else error
+def _not_found(what: str) -> NotFound:
+    return NotFound(f"there is no {what} in this registry")
 
 
 def _platform(of: dict[str, Any]) -> str:

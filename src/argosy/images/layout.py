@@ -7,8 +7,9 @@ repositories/<name>/_manifests/<algorithm>/<hex>          a line with the media 
 repositories/<name>/_tags/<tag>                           the digest it stands for
 repositories/<name>/_referrers/<algorithm>/<hex>/<algorithm>/<hex>    the descriptor of a manifest whose subject is the first digest
 uploads/<upload>/<step>                                   UploadStep: what an upload holds so far; each step is created once
+untagged/<name>/_manifests/<algorithm>/<hex>              a manifest that garbage collection has found unneeded
 condemned/<algorithm>/<hex>                               a blob that garbage collection has found unreferenced
-doomed/<algorithm>/<hex>                                  ... and is removing now
+doomed/<algorithm>/<hex>                                  a blob or manifest that it is removing now
 collecting/<number>                                       whoever collects garbage: the highest number does
 collected                                                 written at the end of every collection
 clocks/<token>                                            written and removed to learn what time the store has
@@ -24,6 +25,7 @@ BLOBS = "blobs/"
 PARTS = "parts/"
 REPOSITORIES = "repositories/"
 UPLOADS = "uploads/"
+UNTAGGED = "untagged/"
 CONDEMNED = "condemned/"
 DOOMED = "doomed/"
 COLLECTING = "collecting/"
@@ -65,6 +67,21 @@ def manifests(name: str) -> str:
 
 def manifest(name: str, digest: Digest) -> str:
     return f"{REPOSITORIES}{name}/_manifests/{digest.algorithm}/{digest.hex}"
+
+
+def untagged(manifest_: str) -> str:
+    """The mark of the manifest with that key."""
+    return UNTAGGED + manifest_.removeprefix(REPOSITORIES)
+
+
+def marked_manifest(untagged_: str) -> str:
+    """The key of the manifest that the mark is for."""
+    return REPOSITORIES + untagged_.removeprefix(UNTAGGED)
+
+
+def repository_of(key: str) -> str:
+    """The repository of the key of a manifest or a tag."""
+    return key.removeprefix(REPOSITORIES).partition("/_")[0]
 
 
 def tags(name: str) -> str:
@@ -128,6 +145,10 @@ def is_link(key: str) -> bool:
 
 def is_manifest(key: str) -> bool:
     return "/_manifests/" in key
+
+
+def is_tag(key: str) -> bool:
+    return "/_tags/" in key
 
 
 def upload_of(key: str) -> str:

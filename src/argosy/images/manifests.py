@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import msgspec
 
 from argosy.errors import StoreUnavailable
 from argosy.images import documents, layout, names
-from argosy.images.blobs import LOOKED_UP_AT_ONCE, Blobs
+from argosy.images.blobs import ADOPTION_SECONDS, LOOKED_UP_AT_ONCE, Blobs, being_removed
 from argosy.images.documents import Descriptor, Document
 from argosy.images.faults import Code, Fault, Faults
 from argosy.images.names import Digest
@@ -98,13 +99,29 @@ class Manifests:
             raise Fault(Code.DIGEST_INVALID, f"the manifest has the digest {actual}, not {digest}")
         if not sparse:
             await self._check_references(repository, document)
+        try:
+            async with asyncio.timeout(ADOPTION_SECONDS):
+                await self._write(repository, document, actual, content, tags)
+        except TimeoutError:
+            raise StoreUnavailable("the image store is too slow to take the manifest in") from None
+        return Pushed(actual, document.subject)
+
+    async def _write(self, repository: str, document: Document, actual: Digest, content: bytes, tags: Sequence[str]) -> None:
+        """Garbage collection marks what it removes, and waits for whoever looked before: so this looks first, and is soon done. Raises
+        Fault UNAVAILABLE."""
+        concerned = [actual, *document.manifests]
+        for start in range(0, len(concerned), LOOKED_UP_AT_ONCE):
+            some = concerned[start : start + LOOKED_UP_AT_ONCE]
+            marks = await self._storage.get([layout.doomed(digest) for digest in some])
+            removing = [digest for digest, mark in zip(some, marks, strict=True) if mark is not None]
+            if removing:
+                raise being_removed(removing[0])
         if document.subject is not None:
             entry = msgspec.json.encode(documents.descriptor(document, actual, len(content)))
             await self._storage.put(layout.referrer(repository, document.subject, actual), entry)
         await self._storage.put(layout.manifest(repository, actual), document.media_type.encode() + b"\n" + content)
         for tag in tags:
             await self._storage.put(layout.tag(repository, tag), str(actual).encode())
-        return Pushed(actual, document.subject)
 
     async def _check_references(self, repository: str, document: Document) -> None:
         missing = await self._blobs.missing(repository, document.blobs, TOLD_AT_MOST)

@@ -1,34 +1,40 @@
 """A mirror of another registry: what is asked for and not here comes from there, and stays.
 
-What has a digest never changes: once it is here, upstream is not asked again. A tag is compared with upstream's each time (by a HEAD
-request, which Docker Hub does not count); while upstream is away, fails or has enough of us, the tag that is here is served. Whatever many
-ask for at the same time is fetched once. A blob is sent to whoever asks first while it is being stored; who comes later is served from the
-store.
+What has a digest never changes: once it is here, upstream is not asked again. Of everything else (tags, and lists of tags, repositories and
+referrers) upstream's answer decides while it can be reached: what it refuses is refused, what it does not have is not there. A tag is
+compared with upstream's each time (by a HEAD request, which Docker Hub does not count). While upstream is away, fails or has enough of us,
+what is here is served, with a warning. Whatever many ask for at the same time is fetched once. A blob is sent to whoever asks first while
+it is being stored; who comes later is served from the store.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
 
 from argosy.errors import ArgosyError
 from argosy.images import documents
 from argosy.images.blobs import Blob
 from argosy.images.faults import Fault
-from argosy.images.filler import Flow
+from argosy.images.filler import Flow, Found, Page
 from argosy.images.manifests import Manifest
 from argosy.images.names import Digest
 from argosy.images.names import digest as parsed_digest
 from argosy.images.registry import Registry
-from argosy.images.upstream import Upstream, UpstreamAway, UpstreamRefuses, read_at_most
+from argosy.images.upstream import Upstream, UpstreamAbsent, UpstreamAway, UpstreamRefuses, read_at_most
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 ACCEPT = ", ".join(documents.KINDS)
+LARGEST_LIST = 16 * 1024 * 1024
 PIECES_AHEAD = 32
 """Pieces that a client may be behind what comes from upstream."""
 
@@ -69,17 +75,19 @@ class Mirror:
 
     # manifests
 
-    async def manifest(self, repository: str, reference: str | Digest, known: Manifest | None) -> Manifest | None:
+    async def manifest(self, repository: str, reference: str | Digest, known: Manifest | None) -> Found:
         try:
-            return await self._once((repository, reference), lambda: self._manifest(repository, reference, known))
-        except UpstreamRefuses as error:
+            return Found(await self._once((repository, reference), lambda: self._manifest(repository, reference, known)))
+        except UpstreamAbsent as error:
             log.info("mirror: %s", error)
-            return None
+            if known is not None and isinstance(reference, str):
+                await self._registry.manifests.untag(repository, reference)
+            return Found(None)
         except UpstreamAway as error:
             if known is None:
                 raise
             log.warning("mirror: %s; serving %s:%s as it was", error, repository, reference)
-            return known
+            return Found(known, f"{self._upstream.url} is away: this is the tag as the mirror saw it last")
 
     async def _manifest(self, repository: str, reference: str | Digest, known: Manifest | None) -> Manifest | None:
         path = f"manifests/{reference}"
@@ -99,13 +107,29 @@ class Mirror:
             raise UpstreamAway(f"{self._upstream.url} sends for {repository} what cannot be served: {fault}") from fault
         return Manifest(pushed.digest, media_type, content)
 
+    # lists
+
+    async def page(self, path: str, scope: str, field: str, query: Mapping[str, str]) -> Page | None:
+        asked = f"{path}?{urlencode(query)}" if query else path
+        try:
+            async with self._upstream.answered("GET", asked, scope, {}) as response:
+                content = await read_at_most(response, LARGEST_LIST)
+                following = parse_next(response.headers.get("Link", ""))
+        except UpstreamAway as error:
+            log.warning("mirror: %s; answering %s from what is here", error, path)
+            return None
+        return Page(_entries(content, field), following)
+
+    def warning(self) -> str:
+        return f"{self._upstream.url} is away: this is what the mirror has, and may be a part only"
+
     # blobs
 
     async def size(self, repository: str, digest: Digest) -> int | None:
         try:
             async with self._upstream.asked("HEAD", repository, f"blobs/{digest}") as response:
                 return response.content_length
-        except UpstreamRefuses:
+        except UpstreamAbsent:
             return None
 
     async def blob(self, repository: str, digest: Digest) -> Blob | None:
@@ -178,7 +202,7 @@ class Fetch:
         error = await asyncio.shield(self._end)
         if error is None:
             return True
-        if isinstance(error, UpstreamRefuses):
+        if isinstance(error, UpstreamAbsent):
             return False
         raise error
 
@@ -197,7 +221,7 @@ class Fetch:
             error = raised
         finally:
             if error is not None:
-                log.log(logging.INFO if isinstance(error, UpstreamRefuses) else logging.WARNING, "mirror: %s", error)
+                log.log(logging.INFO if isinstance(error, UpstreamRefuses | UpstreamAbsent) else logging.WARNING, "mirror: %s", error)
             if not self._size.done():
                 self._size.set_result(None)
             self._end.set_result(error)
@@ -255,6 +279,24 @@ class Reader:
     async def aclose(self) -> None:
         self._fetch.leave(self)
         self._room.release()  # a piece that waits for this reader waits no longer
+
+
+_NEXT = re.compile(r'<([^>]*)>\s*;\s*rel="?next"?')
+
+
+def parse_next(link: str) -> dict[str, str]:
+    """The query of the page that a Link header calls the next; {} if there is none."""
+    found = _NEXT.search(link[:8192])
+    return dict(parse_qsl(urlsplit(found[1]).query)) if found else {}
+
+
+def _entries(content: bytes, field: str) -> list[Any]:
+    """Raises UpstreamAway for what is no list of the API."""
+    try:
+        entries = msgspec.json.decode(content)[field]
+    except (msgspec.DecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise UpstreamAway(f"upstream sends a list without {field}") from error
+    return entries if isinstance(entries, list) else []
 
 
 def _digest(text: str) -> Digest | None:

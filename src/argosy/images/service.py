@@ -201,7 +201,7 @@ async def collecting(storage: Storage, section: ImagesSection, clock: Clock) -> 
     every = section.collect * 3600.0
     if every <= 0 or section.read_only:
         return
-    collector = Collector(storage, clock, grace=section.grace * 3600.0)
+    collector = Collector(storage, clock, grace=section.grace * 3600.0, keep_untagged=section.keep_untagged)
     while True:
         await clock.sleep(await _collected(collector, every))
 
@@ -223,9 +223,10 @@ async def _collected(collector: Collector, every: float) -> float:
         log.exception("images: garbage collection failed")
         return COLLECT_RETRY_SECONDS
     log.info(
-        "images: garbage collection: %d blobs condemned, %d removed, %d uploads ended, %d bytes freed",
-        report.condemned,
+        "images: garbage collection: %d untagged manifests and %d blobs removed, %d blobs condemned, %d uploads ended, %d bytes freed",
+        report.untagged_removed,
         report.removed,
+        report.condemned,
         report.uploads,
         report.freed,
     )

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from argosy.errors import ArgosyError, InvalidInput, Refused
+from argosy.errors import ArgosyError, InvalidInput, NotFound, Refused
 from argosy.reconcile import Clock
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,11 @@ class UpstreamAway(ArgosyError):
 
 
 class UpstreamRefuses(Refused):
-    """It does not let us see that, or there is no such thing there (it often does not tell which)."""
+    """It does not let us see or do that."""
+
+
+class UpstreamAbsent(NotFound):
+    """There is no such thing there."""
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -97,7 +101,7 @@ class Upstream:
     async def asked(
         self, method: str, repository: str, path: str, headers: dict[str, str] | None = None, *, actions: str = "pull"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to /v2/<repository>/<path>, which is good. Raises UpstreamRefuses and UpstreamAway."""
+        """The answer to /v2/<repository>/<path>, which is good. Raises UpstreamRefuses, UpstreamAbsent and UpstreamAway."""
         async with self.answered(method, f"{repository}/{path}", f"repository:{repository}:{actions}", headers or {}) as response:
             yield response
 
@@ -131,8 +135,13 @@ class Upstream:
         return authorization if self._clock.monotonic() < until else ""
 
     def _check(self, response: aiohttp.ClientResponse) -> None:
-        if response.status in (401, 403, 404, 405):
-            raise UpstreamRefuses(f"{self.url} answers {response.status} to {response.url.path}")
+        if response.status == 404:
+            raise UpstreamAbsent(f"{self.url} answers 404 to {response.url.path}")
+        if response.status in (401, 403):
+            remedy = "it wants other credentials" if self._basic else "give it a user and password"
+            raise UpstreamRefuses(f"{self.url} refuses with {response.status}: {response.url.path}", remedy=remedy)
+        if response.status == 405:
+            raise UpstreamRefuses(f"{self.url} answers 405 to {response.method} {response.url.path}: it does not do that")
         if response.status not in (200, 202, 206):
             raise UpstreamAway(f"{self.url} answers {response.status}")
 
