@@ -153,6 +153,15 @@ async def test_a_blocking_read_that_is_late_answers_at_once(house: House) -> Non
     assert answer.json["unit"]["places"]
 
 
+async def test_a_blocking_read_after_an_index_that_the_store_never_had_answers_at_once(house: House) -> None:
+    """The client knows it from the time before the store was restored."""
+    await house.submit("a.service")
+    index = (await house.own("GET", "/units")).json["index"]
+    for path in ("/units", "/machines", "/routes"):
+        answer = await asyncio.wait_for(house.own("GET", f"{path}?index={index + 1000}&wait=30"), 5)
+        assert answer.json["index"] == index
+
+
 async def test_a_blocking_read_ends_when_its_wait_is_over(house: House) -> None:
     await house.submit("a.service")
     index = (await house.own("GET", "/units")).json["index"]

@@ -16,7 +16,7 @@ import pytest
 from argosy.api.listeners import door_address, loopback, named, split_address, unix_listener
 from argosy.errors import InvalidInput, StoreUnavailable, Unsuitable
 from argosy.reconcile import SystemClock
-from argosy.store.base import Batch, Condition, Listing, Record, Write
+from argosy.store.base import Batch, Condition, Listing, Put, Record, Write
 from argosy.store.sqlite import SqliteStore
 from tests.api.house import HELLO, M1, a_house, config_for
 
@@ -182,9 +182,10 @@ async def test_closing_ends_those_who_wait_and_leaves_nothing_behind(tmp_path: P
                 return await response.read()
 
         async with a_house(tmp_path) as house:
+            index = await house.store.commit([], [Put("/x", b"")])
             waits = [
                 asyncio.create_task(wait(f"http://{house.address('keys')}/v2/keys/a?wait=true")),
-                asyncio.create_task(wait(f"http://{house.address('tcp')}/argosy/v1/units?index=1000&wait=300")),
+                asyncio.create_task(wait(f"http://{house.address('tcp')}/argosy/v1/units?index={index}&wait=300")),
             ]
             await asyncio.sleep(0.1)
             begun = time.monotonic()

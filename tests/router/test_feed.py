@@ -197,6 +197,16 @@ async def test_a_history_that_is_gone_is_listed_again(script: tuple[Script, Feed
         assert seen.resets == 2
 
 
+async def test_an_index_that_goes_back_is_listed_again(script: tuple[Script, Feed]) -> None:
+    server, feed = script
+    server.lists = [listing("900", hello__1="a:1"), listing("40", hello__2="b:1")]
+    server.waits = [(200, "", "40"), 60.0]
+    async with following(Told(feed)) as seen:
+        await seen.becomes({"hello/2": "b:1"})
+        await until(lambda: server.asked[-1].get("waitIndex") == "41", "it is so")
+        assert seen.resets == 2
+
+
 async def test_a_wait_that_ends_empty_is_asked_anew_from_where_it_stood(script: tuple[Script, Feed]) -> None:
     server, feed = script
     server.waits = [60.0, (200, "", ""), event("set", "hello/1", "a:1", 12), 60.0]

@@ -84,7 +84,8 @@ class Agent:
         self._ttl = self._first.ttl
         self._placements: dict[str, Placement] | None = None
         self._unreadable: set[str] = set()
-        self._revision = 0
+        self._modified: dict[str, int] = {}
+        self._heard = Wake()
         self._observed: dict[str, Observed] | None = None
         self._states: dict[str, UnitState] = {}
         self._standing: set[str] | None = None
@@ -172,10 +173,6 @@ class Agent:
             self._take(changes)
 
     def _take(self, changes: Changes[Placement]) -> None:
-        """What stood before a revision that is known already is old news."""
-        if changes.revision <= self._revision:
-            return
-        self._revision = changes.revision
         before = self._placements or {}
         after = {} if changes.reset else dict(before)
         broken = {name for name in changes.modified if changes.items.get(name) is None}
@@ -192,20 +189,18 @@ class Agent:
         for name in after:
             if name in self._states and name in before and _another(before[name], after[name]):
                 self._states[name] = anew(self._states[name])
+        kept = {} if changes.reset else {name: revision for name, revision in self._modified.items() if name not in changes.items}
+        self._modified = kept | dict(changes.modified)
         self._placements = after
+        self._heard.set()
         self._wake.set()
 
     async def _settle(self) -> None:
         """Before the machine joins (for the first time, or after it was counted as lost): what is no longer placed here is stopped, so that
         nothing runs twice. Units that take their time to stop are waited for as long as a lease lasts; those that must not outlive a lease
         that has ended, until they are dead."""
-        prefix = keys.placements_on(self._first.id)
-        listing = await within(self._clock, self._ttl, self._store.list(prefix))
-        found = {record.key[len(prefix) :]: decoded(Placement, record) for record in listing.records}
-        standing = {name: placement for name, placement in found.items() if placement is not None}
         await self._recall()
-        modified = {record.key[len(prefix) :]: record.modified for record in listing.records}
-        self._take(Changes(standing, modified, listing.revision, reset=True))
+        await within(self._clock, self._ttl, self._catch_up())
         self._wake.set()
         end = self._clock.monotonic() + self._ttl
         while (
@@ -214,6 +209,17 @@ class Agent:
             or (self._heartbeat is not None and self._heartbeat.lost and not self._clear())
         ):
             await self._looked.wait(self._clock, self._ttl / GUARDS)
+
+    async def _catch_up(self) -> None:
+        """Until the placements that are followed are those that the store has now. Which of two revisions is newer says nothing: the store
+        may have been restored."""
+        prefix = keys.placements_on(self._first.id)
+        while True:
+            listing = await self._store.list(prefix)
+            now = {record.key[len(prefix) :]: record.modified for record in listing.records}
+            if self._placements is not None and self._modified == now:
+                return
+            await self._heard.wait(self._clock, self._ttl / GUARDS)
 
     async def _recall(self) -> None:
         """The states that stand in the store: at first, the failures that the agent before had counted; later, what must be deleted."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from argosy.errors import HistoryGone
 from argosy.reconcile import Clock
+from argosy.state import keys
 from argosy.store.base import Store
 
 
@@ -14,7 +15,10 @@ async def beyond(
     store: Store, prefixes: Sequence[str], after: int, seconds: float, clock: Clock, relevant: Callable[[str], bool] | None = None
 ) -> bool:
     """True as soon as something under the prefixes has changed at a revision above `after` (of a key that is `relevant`) or the history
-    since then is gone; False when `seconds` have passed first. Raises StoreUnavailable."""
+    since then is gone, or is another one (the store has not come as far as `after`); False when `seconds` have passed first. Raises
+    StoreUnavailable."""
+    if after > (await store.list(keys.ENGINE_LEADER)).revision:  # any small listing: it says how far the store is
+        return True
     watchers = [asyncio.create_task(_moved(store, prefix, after, relevant)) for prefix in prefixes]
     timer = asyncio.create_task(clock.sleep(seconds))
     try:

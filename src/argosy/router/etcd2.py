@@ -86,8 +86,8 @@ class Etcd2Feed:
                         changed, index = await self._next(session, index)
                         if changed:
                             yield Changes(changed, {}, index)
-                except HistoryGone:
-                    log.info("etcd has forgotten what was next: listing %s again", self._prefix)
+                except HistoryGone as error:
+                    log.info("%s: listing %s again", error, self._prefix)
                 except (StoreUnavailable, ValueError) as error:
                     pause = backoff.next()
                     log.warning("cannot follow %s: %s; trying again in %.1f s", self._prefix, error, pause)
@@ -108,7 +108,9 @@ class Etcd2Feed:
     async def _next(self, session: aiohttp.ClientSession, index: int) -> tuple[Items, int]:
         """What changed first after `index`, and its own; nothing when nothing did for a while."""
         query = {"recursive": "true", "wait": "true", "waitIndex": str(index + 1)}
-        status, _, body = await self._ask(session, query, self._times.wait)
+        status, headers, body = await self._ask(session, query, self._times.wait)
+        if 0 < _number(headers.get("X-Etcd-Index") or 0) < index:
+            raise HistoryGone("etcd has gone back to an older index, or is another one")
         if body.get("errorCode") == INDEX_CLEARED:
             raise HistoryGone("etcd has forgotten what was next")
         if status != 200:

@@ -119,7 +119,9 @@ class Store(Protocol):
         old revision for each event: 20,000 keys deleted at once then take minutes to be told).
 
         Survives reconnects and changes of leader by itself: while the store is away it simply yields nothing... but a
-        watch that can no longer be continued raises HistoryGone when `after` (or where it stood) has been compacted.
+        watch that can no longer be continued raises HistoryGone: when `after` (or where it stood) has been compacted, and when
+        the store has gone back in time or become another one (restored from a backup): revisions are then other ones, and leases
+        that this process knew raise LeaseLost.
         Closing the iterator (aclose) ends it.
         """
 

@@ -18,8 +18,9 @@ from aetcd import rpc
 
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
-from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.base import Batch, Condition, Listing, Put, Record, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.gate import Gate
+from argosy.store.history import GONE_BACK, History, Leases
 from argosy.store.members import ANSWER, LEADER, PATIENCE, EtcdTls, Member, Members
 from argosy.store.subscription import Subscription
 from argosy.store.wire import Message, batches, failed_condition, record, span, transaction, watch_request
@@ -56,7 +57,9 @@ class EtcdStore:
 
     def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None = None, *, patience: float = PATIENCE) -> None:
         self._clock = clock
-        self._members = Members(endpoints, clock, tls, patience)
+        self._history = History()
+        self._leases = Leases(clock)
+        self._members = Members(endpoints, clock, tls, patience, self._history, self._gone_back)
         self._gate = Gate(COMMITS, COMMITS_BYTES)
         self._watches: dict[Subscription, asyncio.Task[None]] = {}
         self._prober: asyncio.Task[None] | None = None
@@ -66,7 +69,11 @@ class EtcdStore:
             return None
         request = rpc.RangeRequest(key=key.encode())
         response = await self._members.call(lambda member, timeout: _range(member, request, timeout), repeat=True)
-        return record(response.kvs[0]) if response.kvs else None
+        if not response.kvs:
+            return None
+        found = record(response.kvs[0])
+        self._history.saw(found)
+        return found
 
     async def list(self, prefix: str) -> Listing:
         if fault := check_prefix(prefix):
@@ -80,6 +87,7 @@ class EtcdStore:
     async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
         if fault := check_commit(conditions, writes):
             raise InvalidInput(fault)
+        self._leases.check(write.lease for write in writes if isinstance(write, Put))
         request = transaction(conditions, writes)
         async with self._gate.passing(request.ByteSize()):
             try:
@@ -95,7 +103,12 @@ class EtcdStore:
             found = f"was last modified at revision {modified}" if modified else "does not exist"
             wanted = f"at revision {condition.revision}" if condition.revision else "missing"
             raise Conflict(f"key {condition.key} {found}; the commit wanted it {wanted}", key=condition.key)
-        return int(response.header.revision)
+        revision = int(response.header.revision)
+        for write in writes:
+            if isinstance(write, Put):
+                self._history.saw(Record(write.key, write.value, revision, revision, write.lease))
+                break
+        return revision
 
     async def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
         if fault := check_prefix(prefix):
@@ -123,15 +136,19 @@ class EtcdStore:
             )
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
+        self._leases.kept(response.ID, ttl)
         return int(response.ID)
 
     async def keep_alive(self, lease: int) -> float:
+        self._leases.check((lease,))
         try:
             ttl = await self._members.call(lambda member, timeout: _keep_alive(member, lease, timeout), repeat=True)
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
         if ttl <= 0:
             raise LeaseLost(f"lease {lease} has ended, or never was", remedy="grant a new one and write its keys again")
+        self._leases.check((lease,))
+        self._leases.kept(lease, ttl)
         return float(ttl)
 
     async def revoke(self, lease: int) -> None:
@@ -180,6 +197,8 @@ class EtcdStore:
         while True:
             request = rpc.RangeRequest(key=key, range_end=end, revision=revision, limit=limit)
             page = await self._page(request)
+            if not revision and page.kvs:
+                self._history.saw(record(max(page.kvs, key=lambda pair: pair.mod_revision)))
             revision = revision or page.header.revision
             for start in range(0, len(page.kvs), SLICE):
                 records += [record(pair) for pair in page.kvs[start : start + SLICE]]
@@ -204,11 +223,13 @@ class EtcdStore:
         while True:
             member = self._members.current
             try:
-                if await member.connected(ANSWER):
+                if not await member.connected(ANSWER):
+                    why = "cannot be reached"
+                elif not (why := await self._members.check(member)):
+                    if subscription.ended:
+                        return
                     await self._read_stream(member, subscription, backoff)
                     why = "ended a watch"
-                else:
-                    why = "cannot be reached"
             except HistoryGone as error:
                 subscription.end(error)
                 return
@@ -234,6 +255,10 @@ class EtcdStore:
             fragments: list[Message] = []
             while response is not grpc.aio.EOF:
                 member.answered = self._clock.monotonic()
+                if response.header.cluster_id != self._history.cluster or (
+                    response.created and response.header.revision < subscription.position
+                ):
+                    return  # not the member that was checked, or one that is behind
                 if response.canceled:
                     if response.compact_revision:
                         raise HistoryGone(
@@ -247,6 +272,7 @@ class EtcdStore:
                     if fragments:  # the header's revision may be far ahead of them, while a watch catches up
                         found = batches(fragments)
                         subscription.put(found, found[-1].revision)
+                        self._heard(found[-1])
                     elif not response.created:  # a sign that nothing is left to tell, up to that revision
                         subscription.put((), response.header.revision)
                     fragments = []
@@ -259,6 +285,17 @@ class EtcdStore:
         finally:
             member.waiting.discard(stream)
             stream.cancel()
+
+    def _heard(self, batch: Batch) -> None:
+        self._history.moved(batch.revision)
+        written = next((event.record for event in batch.events if event.record is not None), None)
+        if written is not None:
+            self._history.saw(written)
+
+    def _gone_back(self) -> None:
+        self._leases.lose()
+        for subscription in tuple(self._watches):
+            subscription.end(HistoryGone(GONE_BACK, remedy="list again, then watch"))
 
     def _probe(self) -> None:
         if self._prober is None and not self._members.closed:

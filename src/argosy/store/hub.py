@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from argosy.errors import HistoryGone, StoreUnavailable
 from argosy.reconcile import Clock, Wake
 from argosy.store.base import Batch
+from argosy.store.history import GONE_BACK
 from argosy.store.subscription import Subscription
 from argosy.store.tables import News
 
@@ -22,10 +23,14 @@ AWAY_INTERVAL = 0.1
 
 
 class Hub:
-    """Reads the news once for all watchers, whenever somebody says `changed`, and every `poll` seconds (None: never by itself)."""
+    """Reads the news once for all watchers, whenever somebody says `changed`, and every `poll` seconds (None: never by itself).
+    `gone_back` is told when the store is found to be another one than before, or an older copy of it."""
 
-    def __init__(self, news: Callable[[int, int], Awaitable[News]], clock: Clock, poll: float | None) -> None:
+    def __init__(
+        self, news: Callable[[int, int], Awaitable[News]], clock: Clock, poll: float | None, gone_back: Callable[[], None]
+    ) -> None:
         self.poll = poll
+        self._gone_back = gone_back
         self._news = news
         self._clock = clock
         self._watchers: set[Subscription] = set()
@@ -67,8 +72,9 @@ class Hub:
                     first.end(error)
                     continue
                 if self._is_another(news):
+                    self._gone_back()
                     for watcher in self._watchers:
-                        watcher.end(HistoryGone("the store has been replaced by another one", remedy="list again, then watch"))
+                        watcher.end(HistoryGone(GONE_BACK, remedy="list again, then watch"))
                     return
                 for watcher in hungry:
                     watcher.put(news.batches, news.upto)
@@ -86,6 +92,8 @@ class Hub:
     def _is_another(self, news: News) -> bool:
         """Whether the file is not the one that was there before: another store, or an older copy of this one."""
         another = bool(self._identity) and (news.identity != self._identity or news.revision < self._head)
+        if another:
+            log.error("%s: it is at revision %d, after %d; everything is read anew", GONE_BACK, news.revision, self._head)
         self._identity, self._head = news.identity, news.revision
         return another
 

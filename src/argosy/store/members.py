@@ -16,6 +16,8 @@ from aetcd.rpc import KVStub, LeaseStub, WatchStub
 
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock
+from argosy.store.base import Record
+from argosy.store.history import GONE_BACK, History
 from argosy.store.wire import Message
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,8 @@ class EtcdTls(msgspec.Struct, frozen=True):
 
 
 class Member:
-    """One member: its stubs, and the calls that wait for it for long: watches and pages of listings."""
+    """One member: its stubs, and the calls that wait for it for long: watches and pages of listings. `cluster` is the id of its cluster,
+    `checked`: since it was last left, it has been seen to have the history that is known."""
 
     def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
         self.endpoint = endpoint
@@ -81,6 +84,9 @@ class Member:
         self.watch: Any = WatchStub(channel)
         self.waiting: set[grpc.aio.Call] = set()
         self.answered = 0.0
+        self.cluster = 0
+        self.checked = False
+        self.checking = asyncio.Lock()
 
     async def connected(self, timeout: float) -> bool:
         """Whether a connection stands, or does within `timeout` seconds. One that is refused is not waited for."""
@@ -94,15 +100,26 @@ class Member:
 
 
 class Members:
-    """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes what waits along."""
+    """All of them. `current` is asked by every call and watch; `leave` turns to the next one and takes what waits along. `gone_back` is
+    told when their history is found to be another than `history`, which by then is the new one."""
 
-    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None, patience: float) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        clock: Clock,
+        tls: EtcdTls | None,
+        patience: float,
+        history: History,
+        gone_back: Callable[[], None],
+    ) -> None:
         if not endpoints:
             raise InvalidInput("no etcd endpoints are given", remedy="name at least one HOST:PORT")
         self._endpoints = tuple(endpoints)
         self._clock = clock
         self._tls = tls
         self._patience = patience
+        self._history = history
+        self._gone_back = gone_back
         self._members: dict[str, Member] = {}
         self._at = 0
         self.closed = False
@@ -117,6 +134,7 @@ class Members:
 
     def leave(self, member: Member, why: str) -> None:
         """Somebody found this member failing: the next call asks another, and what waits for it goes there too."""
+        member.checked = False
         if member.endpoint == self._endpoints[self._at]:
             self._at = (self._at + 1) % len(self._endpoints)
             log.info("etcd member %s: %s; turning to %s", member.endpoint, why, self._endpoints[self._at])
@@ -138,10 +156,15 @@ class Members:
             try:
                 if not await member.connected(min(CONNECT, left)):
                     again, why = True, await self._why_not(member)
+                elif why := await self.check(member):
+                    again = True
                 else:
+                    number, floor = self._history.number, self._history.revision
                     found = await ask(member, min(answer, max(left, 0.05)))
                     member.answered = self._clock.monotonic()
-                    return found
+                    if self._is_of(found, number, floor) or not (why := await self.check(member, anew=True)):
+                        return found
+                    again = repeat
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _TRANSPORT:
                     raise
@@ -156,6 +179,44 @@ class Members:
                 raise StoreUnavailable(f"etcd ({', '.join(self._endpoints)}) does not answer; last, {member.endpoint}: {why}")
             if failed % len(self._endpoints) == 0:
                 await self._clock.sleep(ROUND_PAUSE)
+
+    async def check(self, member: Member, *, anew: bool = False) -> str:
+        """Why this member must not be asked, "" if it may: looks, once for each connection (or `anew`), whether it has the history that is
+        known. Raises AioRpcError."""
+        async with member.checking:
+            if member.checked and not anew:
+                return ""
+            floor, witness = self._history.revision, self._history.witness
+            response = await _look(member, witness.key if witness else "\0")
+            header, before = response.header, member.cluster
+            member.cluster = header.cluster_id
+            if self._history.cluster not in (0, member.cluster):
+                why = f"it belongs to cluster {member.cluster:x}, not to {self._history.cluster:x}"
+                if 2 * sum(other.cluster == member.cluster for other in self._members.values()) <= len(self._endpoints):
+                    if before != member.cluster:
+                        log.error("etcd member %s is not asked: %s (unless most of its members do)", member.endpoint, why)
+                    return why
+            else:
+                why = await _contradiction(member, response, floor, witness)
+            member.checked = True
+            if why:
+                self._history.begin(header.cluster_id, header.revision)
+                log.error("%s: etcd member %s: %s; everything is read anew", GONE_BACK, member.endpoint, why)
+                self._gone_back()
+            self._history.cluster = header.cluster_id
+            self._history.moved(header.revision)
+            return ""
+
+    def _is_of(self, answer: Any, number: int, floor: int) -> bool:
+        """Whether an answer is of the history that was known when it was asked for: `number`, at revision `floor`. What has no header says
+        nothing about it."""
+        header = getattr(answer, "header", None)
+        if header is None or number != self._history.number:
+            return True
+        if header.cluster_id != self._history.cluster or header.revision < floor:
+            return False
+        self._history.moved(header.revision)
+        return True
 
     async def probe(self) -> None:
         """Turns to another member unless the current one has answered lately, or answers now. Raises StoreUnavailable."""
@@ -190,8 +251,33 @@ def _keep_poller() -> None:
     grpc.aio.init_grpc_aio()
 
 
-async def _ask_anything(member: Member, timeout: float) -> Message:
-    return await member.kv.Range(rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True), timeout=timeout, metadata=LEADER)
+async def _ask_anything(member: Member, timeout: float) -> None:
+    await member.kv.Range(rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True), timeout=timeout, metadata=LEADER)
+
+
+async def _look(member: Member, key: str, revision: int = 0) -> Message:
+    """The key as it stands, or stood at `revision`, with a header as of now or later: what was acknowledged to anybody is in it."""
+    return await member.kv.Range(rpc.RangeRequest(key=key.encode(), revision=revision), timeout=ANSWER, metadata=LEADER)
+
+
+async def _contradiction(member: Member, response: Message, floor: int, witness: Record | None) -> str:
+    """What shows that a member has another history than one that was at `floor` and had `witness`; "" if nothing does. `response` is the
+    member's on the witness's key. Where the witness's time is compacted away, only the revision is left to go by."""
+    if response.header.revision < floor:
+        return f"it is at revision {response.header.revision}, after {floor}"
+    if witness is None:
+        return ""
+    pairs = response.kvs
+    if not pairs or pairs[0].mod_revision > witness.modified:
+        try:
+            pairs = (await _look(member, witness.key, witness.modified)).kvs
+        except grpc.aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.OUT_OF_RANGE:
+                return ""
+            raise
+    if pairs and (pairs[0].mod_revision, pairs[0].value) == (witness.modified, witness.value):
+        return ""
+    return f"at revision {witness.modified} it does not have what {witness.key} was"
 
 
 def _asked_to_end() -> bool:

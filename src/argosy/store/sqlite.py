@@ -13,11 +13,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
+import msgspec
+
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock, Wake
-from argosy.store.base import Batch, Condition, Listing, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.base import Batch, Condition, Listing, Put, Record, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.bell import boot_id, heard, listen
 from argosy.store.database import LOCK_TIMEOUT, MEMORY, Database
+from argosy.store.history import Leases
 from argosy.store.hub import Hub
 from argosy.store.lane import Inline, Lane, Threaded
 from argosy.store.tables import News, Tables
@@ -51,7 +54,8 @@ class SqliteStore:
         self._writer: Lane = Inline(self._file) if self._private else Threaded(self._file, "store-writer")
         self._reading = self._file if self._private else Database(path, writes=False, create=False, patience=patience)
         self._reader: Lane = self._writer if self._private else Threaded(self._reading, "store-reader")
-        self._hub = Hub(self._news, clock, poll=None if self._private else POLL_DEAF)
+        self._leases = Leases(clock)
+        self._hub = Hub(self._news, clock, None if self._private else POLL_DEAF, self._leases.lose)
         self._ear: int | None = None
         self._ear_on: tuple[int, int] | None = None
         self._leases_changed = Wake()
@@ -72,6 +76,7 @@ class SqliteStore:
     async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
         if fault := check_commit(conditions, writes):
             raise InvalidInput(fault)
+        self._leases.check(write.lease for write in writes if isinstance(write, Put))
         revision = await self._write(lambda tables: tables.commit(conditions, writes))
         self._hub.changed()
         return revision
@@ -85,11 +90,15 @@ class SqliteStore:
         if fault := check_ttl(ttl):
             raise InvalidInput(fault)
         lease = await self._write(lambda tables: tables.grant(ttl, self._clock.monotonic()))
+        self._leases.kept(lease, ttl)
         self._leases_changed.set()
         return lease
 
     async def keep_alive(self, lease: int) -> float:
-        return await self._write(lambda tables: tables.keep_alive(lease, self._clock.monotonic()), durable=False)
+        self._leases.check((lease,))
+        ttl = await self._write(lambda tables: tables.keep_alive(lease, self._clock.monotonic()), durable=False)
+        self._leases.kept(lease, ttl)
+        return ttl
 
     async def revoke(self, lease: int) -> None:
         await self._write(lambda tables: tables.revoke(lease))
@@ -131,9 +140,11 @@ class SqliteStore:
 
     async def _news(self, after: int, limit: int) -> News:
         news = await self._read(lambda tables: tables.news(after, limit))
-        if not self._private and self._ear_on != self._reading.inode:
+        if self._private:
+            return news
+        if self._ear_on != self._reading.inode:
             await self._listen()
-        return news
+        return msgspec.structs.replace(news, identity=f"{news.identity} {self._reading.inode}")
 
     async def _listen(self) -> None:
         """Has the hub told when another process commits. The bell lies beside the file that is open now."""

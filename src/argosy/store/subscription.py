@@ -34,6 +34,8 @@ class Subscription:
 
     def put(self, batches: Sequence[Batch], upto: int) -> None:
         """Keeps what is new of `batches`, which are all there is up to revision `upto`, and touches the prefix."""
+        if self._ended:
+            return
         for batch in batches:
             if batch.revision > self.position:
                 events = tuple([event for event in batch.events if event.key.startswith(self.prefix)])

@@ -82,6 +82,7 @@ class Keyspace:
         self.tree = Tree()
         self._history: deque[KeyEvent] = deque(maxlen=history)
         self._history_from = 0
+        self._told_until = 0
         self._exact: dict[str, set[Waiter]] = {}
         self._deep: dict[str, set[Waiter]] = {}
         self._moved = asyncio.Condition()
@@ -116,6 +117,8 @@ class Keyspace:
     async def _read_all(self) -> None:
         listing = await self.store.list(keys.KV_ALL)
         self._close_waiters()
+        if listing.revision < self.tree.revision:
+            self._told_until = self.tree.revision
         self.tree = Tree(listing.records, listing.revision)
         self._history.clear()
         self._history_from = listing.revision + 1
@@ -188,6 +191,9 @@ class Keyspace:
 
     async def wait(self, ask: Ask) -> AsyncGenerator[KeyEvent, None]:
         """What happens at a path from `wait_index` on (0: from now on). Raises KeyFault when that is no longer known."""
+        if self.tree.revision + 1 < ask.wait_index <= self._told_until + 1:
+            cause = f"the store has gone back to an older index [{self.tree.revision}/{ask.wait_index}]"
+            raise KeyFault(INDEX_CLEARED, cause, self.tree.revision)
         if self.is_older(ask):
             async for event in self._older(ask):
                 yield event
