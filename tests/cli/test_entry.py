@@ -22,6 +22,7 @@ from argosy.lab.install import program
 from argosy.model import Machine, RouterReport
 from argosy.router.entry.plan import Wanted
 from argosy.router.entry.render import OWN_HEALTH
+from argosy.router.tuning import Tuning
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
@@ -226,6 +227,8 @@ REFUSED = [
     (("--tcp", "5432"), "says not what to carry where", "half of it"),
     (("--ca", "/x"), "some are missing", "a third of a certificate"),
     (("--trusted", "x"), "trusted has 'x'", "a network that is none"),
+    (("--settings", "max_body=x"), "max_body=x: it is a size", "a size that is none"),
+    (("--settings", "http=1.0"), "'http' is set for all apps of a router", "a setting that an entry has not"),
     (("--reload", "true"), "--output goes with --print", "a reload of nothing"),
     (("--metadata", "role"), "is not metadata", "metadata without a value"),
     (("--agent", "https://10.0.0.1", "--print", "nginx"), "no agent tells of the machines", "an agent that asks for a certificate"),
@@ -269,6 +272,11 @@ def test_a_status_says_whether_the_entry_runs(tmp_path: Path) -> None:
 
 
 def test_the_options_of_a_service_are_all_that_was_asked_for() -> None:
-    asked = Asked(Wanted(("0.0.0.0:80",), ("0.0.0.0:443",), trusted=("10.0.0.0/8",)), folder="/f", metrics="127.0.0.1:9")
+    asked = Asked(
+        Wanted(("0.0.0.0:80",), ("0.0.0.0:443",), trusted=("10.0.0.0/8",), tuning=Tuning(retry="error timeout")),
+        folder="/f",
+        metrics="127.0.0.1:9",
+    )
     assert entering.words_of(asked)[:6] == ["--listen", "0.0.0.0:80", "--tls-listen", "0.0.0.0:443", "--trusted", "10.0.0.0/8"]
+    assert entering.words_of(asked)[6:8] == ["--settings", "retry=error,timeout"]
     assert entering.words_of(asked)[-2:] == ["--metrics", "127.0.0.1:9"]

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from argosy.config import RouterSection
 from argosy.errors import InvalidInput
 from argosy.router.loop import settings_of
-from argosy.router.tuning import APP, ROUTER, Tuning, all_apps, directives, merge, one_app, parse_tuning
+from argosy.router.tuning import (
+    APP,
+    ENTRY,
+    ROUTER,
+    Tuning,
+    all_apps,
+    directives,
+    haproxy_timeouts,
+    load_balancer,
+    merge,
+    one_app,
+    parse_tuning,
+    tuning_text,
+)
 
 GOOD = [
     ("", Tuning(), "nothing is set"),
@@ -24,6 +37,7 @@ GOOD = [
 @pytest.mark.parametrize(("text", "tuning", "why"), GOOD, ids=[row[2] for row in GOOD])
 def test_settings_are_words(text: str, tuning: Tuning, why: str) -> None:
     assert parse_tuning(text) == tuning
+    assert parse_tuning(tuning_text(tuning)) == tuning
 
 
 BAD = [
@@ -92,3 +106,13 @@ def test_the_configuration_sets_them_and_a_mistake_names_its_place() -> None:
     assert settings_of(RouterSection(settings="max_body=5m")).tuning == Tuning(max_body="5m")
     with pytest.raises(InvalidInput, match=r"\[router\] settings: 'nonsense' is no setting"):
         settings_of(RouterSection(settings="nonsense"))
+
+
+def test_a_load_balancer_s_settings_go_over_its_own_defaults_and_haproxy_has_its_timeouts() -> None:
+    tuning = parse_tuning("connect_timeout=2 read_timeout=10m", ENTRY)
+    assert (load_balancer(tuning).connect_timeout, load_balancer(tuning).retry) == ("2", "error timeout")
+    assert haproxy_timeouts(tuning) == {"connect": "2s", "server": "10m", "tunnel": "10m"}
+    with pytest.raises(InvalidInput, match=r"max_body cannot be set for HAProxy \(there are connect_timeout"):
+        haproxy_timeouts(parse_tuning("max_body=1g", ENTRY))
+    with pytest.raises(InvalidInput, match="'buffer_requests' is set for all apps of a router, not here"):
+        parse_tuning("buffer_requests=on", ENTRY)

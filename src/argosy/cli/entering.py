@@ -33,6 +33,7 @@ from argosy.router.entry.render import render_haproxy, render_nginx
 from argosy.router.modules import stream_module
 from argosy.router.nginx import PIDFILE, Nginx
 from argosy.router.sources import read_sources
+from argosy.router.tuning import tuning_text
 from argosy.trust import contexts
 
 log = logging.getLogger(__name__)
@@ -262,6 +263,7 @@ def words_of(asked: Asked) -> list[str]:
     found += [word for listen, port in wanted.tcp for word in ("--tcp", f"{listen}={port}")]
     found += [word for network in wanted.trusted for word in ("--trusted", network)]
     found += ["--metadata", ",".join(f"{key}={value}" for key, value in wanted.metadata.items())] if wanted.metadata else []
+    found += ["--settings", words] if (words := tuning_text(wanted.tuning)) else []
     found += ["--proxy-protocol"] if wanted.proxy_protocol else []
     found += ["--assume-routers"] if wanted.assume else []
     found += [word for one in asked.agents for word in ("--agent", one)]

@@ -18,6 +18,7 @@ from argosy.lab.install import program
 from argosy.logs import log_to_stderr
 from argosy.router.entry.plan import LISTEN, Wanted, check_wanted, parse_tcp
 from argosy.router.render import check_listen
+from argosy.router.tuning import ENTRY, parse_tuning
 from argosy.terminal import content, echo, echo_json
 
 
@@ -29,6 +30,9 @@ from argosy.terminal import content, echo, echo_json
 @click.option("--tcp", multiple=True, metavar="HOST:PORT=PORT", help="A TCP address that is passed through to that port of the machines.")
 @click.option("--metadata", metavar="K=V,...", help="Only machines that have all of this.")
 @click.option("--trusted", multiple=True, metavar="NETWORK", help="Proxies in front whose X-Forwarded-For, -Proto and -Host are believed.")
+@click.option(
+    "--settings", default="", metavar="WORDS", help='Limits and timeouts for HTTP, such as "max_body=1g read_timeout=10m" (docs/router.md).'
+)
 @click.option("--proxy-protocol", is_flag=True, help="Tell routers the client's address over TLS, if they take the PROXY protocol.")
 @click.option("--assume-routers", is_flag=True, help="Ask machines whose router reports nothing at 80 and 443: it may be a container.")
 @click.option("--check-interval", default=0.2, show_default=True, type=click.FloatRange(0.05, 60), help="Seconds between health checks.")
@@ -111,6 +115,7 @@ def _asked(given: dict[str, object]) -> Asked:
         bool(given["proxy_protocol"]),
         texts("trusted"),
         bool(given["assume_routers"]),
+        parse_tuning(text("settings"), ENTRY),
     )
     files = (text("ca"), text("cert"), text("key"))
     if any(files) and not all(files):

@@ -76,6 +76,9 @@ DEFAULTS = Tuning(
 )
 """`client_timeout` is nginx's own where it is not set: 60s."""
 
+ENTRY_DEFAULTS = msgspec.structs.replace(DEFAULTS, connect_timeout="400ms", read_timeout="1d", send_timeout="1d", retry="error timeout")
+"""A load balancer leaves to routers how long an app may take, and which answers are not good."""
+
 ROUTER = Tuning.__struct_fields__
 APP = tuple(name for name in ROUTER if name not in ("max_header", "client_timeout", "odd_headers"))
 ENTRY = (
@@ -89,6 +92,9 @@ ENTRY = (
     "client_timeout",
     "odd_headers",
 )
+
+HAPROXY = {"connect_timeout": ("connect",), "read_timeout": ("server", "tunnel"), "client_timeout": ("client",)}
+"""The settings that HAProxy has, and its timeouts for each."""
 
 _CHOICES = {
     "buffer_requests": ("on", "off"),
@@ -131,6 +137,11 @@ def parse_tuning(text: str, names: tuple[str, ...] = ROUTER) -> Tuning:
     return Tuning(**found)
 
 
+def tuning_text(tuning: Tuning) -> str:
+    """Return the words that `parse_tuning` reads the same from."""
+    return " ".join(f"{name}={value.replace(' ', ',')}" for name in ROUTER if (value := getattr(tuning, name)))
+
+
 def merge(base: Tuning, over: Tuning) -> Tuning:
     """Return `base` with what `over` sets."""
     return msgspec.structs.replace(base, **{name: value for name in ROUTER if (value := getattr(over, name))})
@@ -139,6 +150,24 @@ def merge(base: Tuning, over: Tuning) -> Tuning:
 def all_apps(tuning: Tuning) -> Tuning:
     """Return the effective settings of a router, given what its operator sets."""
     return _bounded(merge(DEFAULTS, tuning), tuning)
+
+
+def load_balancer(tuning: Tuning) -> Tuning:
+    """Return the effective settings of a load balancer, given what its operator sets."""
+    return merge(ENTRY_DEFAULTS, tuning)
+
+
+def haproxy_timeouts(tuning: Tuning) -> dict[str, str]:
+    """Return HAProxy's timeouts for what is set. Raises InvalidInput for a setting that HAProxy's configuration has not."""
+    for name in ROUTER:
+        if getattr(tuning, name) and name not in HAPROXY:
+            raise InvalidInput(f"{name} cannot be set for HAProxy", remedy=f"there are {', '.join(HAPROXY)}; set others on the routers")
+    return {timeout: value for name, timeouts in HAPROXY.items() if (value := _seconds(getattr(tuning, name))) for timeout in timeouts}
+
+
+def _seconds(time: str) -> str:
+    """A time as HAProxy writes it, which takes a plain number for milliseconds."""
+    return f"{time}s" if time.isdecimal() else time
 
 
 def one_app(router: Tuning, app: Tuning) -> Tuning:

@@ -22,6 +22,7 @@ from tests.conftest import FakeClock
 from tests.router.entry.test_plan import member
 from tests.router.entry.test_render import needs_haproxy
 from tests.router.entry.test_serving import Load, contexts_of, machines, names_of
+from tests.router.test_carrying import old
 from tests.router.web import ask, free_port
 
 SOURCES = read_sources()
@@ -200,7 +201,7 @@ async def test_haproxy_carries_requests_tls_and_tcp_and_none_fails_while_a_machi
 @needs_haproxy
 async def test_routers_hear_the_same_of_who_asked_as_from_nginx(tmp_path: Path) -> None:
     said = "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.example\r\n"
-    heard = {}
+    heard, health = {}, []
     async with machines(1) as (one,):
         for trusted in ((), ("127.0.0.0/8",)):
             port = free_port()
@@ -209,6 +210,8 @@ async def test_routers_hear_the_same_of_who_asked_as_from_nginx(tmp_path: Path) 
             async with haproxy(config, tmp_path, port):
                 answer = await ask(port, "hello.example", "/echo", headers=said)
                 heard[trusted] = answer.body.lower()
+                health.append(await old(port, b"OPTIONS / HTTP/1.0\r\n\r\n"))
+    assert all(b" 200 " in answer and answer.endswith(b"ok") for answer in health), "without a Host the entry answers itself"
     assert "\r\nx-forwarded-proto: http\r\n" in heard[()]
     assert "\r\nx-forwarded-host: hello.example\r\n" in heard[()]
     assert "\r\nx-forwarded-proto: https\r\n" in heard[("127.0.0.0/8",)]

@@ -18,8 +18,10 @@ from argosy.router.entry.plan import Member, Wanted
 from argosy.router.entry.ports import check_free
 from argosy.router.entry.render import OWN_HEALTH
 from argosy.router.nginx import Nginx
+from argosy.router.tuning import parse_tuning
 from argosy.trust.authority import create_authority, issue
 from tests.router.entry.test_render import MODULE, needs_stream
+from tests.router.test_carrying import old
 from tests.router.web import Backend, ask, free_port, needs_nginx, nginx, until
 
 pytestmark = [needs_nginx, pytest.mark.timeout(60)]
@@ -216,6 +218,37 @@ async def test_its_own_health_says_whether_there_is_a_machine_to_send_to(tmp_pat
         entry.know([one.member], "test")
         await until(lambda: one.address in proxy.active, "the machine is used")
         assert (await ask(port, "anything", OWN_HEALTH)).body == "ok\n"
+
+
+async def test_a_health_check_in_http_1_0_without_a_host_is_answered_by_the_entry(tmp_path: Path) -> None:
+    port = free_port()
+    async with nginx(tmp_path / "nginx") as proxy, machines(1) as (one,), serving(Wanted((f"127.0.0.1:{port}",)), proxy) as entry:
+        assert b" 503 " in await old(port, b"GET / HTTP/1.0\r\n\r\n")
+        entry.know([one.member], "test")
+        await until(lambda: one.address in proxy.active, "the machine is used")
+        assert (await old(port, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"ok\n")
+        assert b" 200 " in await old(port, b"GET http://hello.example/ HTTP/1.0\r\n\r\n")
+        assert "host: hello.example\r\n" in one.router.heard[-1].lower()
+
+
+async def test_bodies_stream_through_and_unusual_headers_pass_and_limits_can_be_set(tmp_path: Path) -> None:
+    port, limited = free_port(), free_port()
+    async with machines(1) as (one,):
+        async with nginx(tmp_path / "1") as proxy, serving(Wanted((f"127.0.0.1:{port}",)), proxy, one.member):
+            heard = (await ask(port, "x", "/echo", headers="X_API_KEY: k\r\nX.Dot: d\r\nX_Real_IP: 6.6.6.6\r\n")).body
+            assert "X_API_KEY: k\r\n" in heard
+            assert "X.Dot: d\r\n" in heard
+            assert "6.6.6.6" not in heard
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            begun = len(one.router.heard)
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000000\r\n\r\nbegin")
+            await until(lambda: len(one.router.heard) > begun, "the router has the request before its body has come")
+            writer.close()
+            await writer.wait_closed()
+        wanted = Wanted((f"127.0.0.1:{limited}",), tuning=parse_tuning("max_body=1k odd_headers=drop"))
+        async with nginx(tmp_path / "2") as proxy, serving(wanted, proxy, one.member):
+            assert (await ask(limited, "x", method="POST", body=bytes(2000))).status == 413
+            assert "X_API_KEY" not in (await ask(limited, "x", "/echo", headers="X_API_KEY: k\r\n")).body
 
 
 async def line_of(port: int, context: ssl.SSLContext | None = None) -> tuple[str, asyncio.StreamReader, asyncio.StreamWriter]:

@@ -19,6 +19,7 @@ from argosy.errors import InvalidInput
 from argosy.model import RouterReport
 from argosy.router.naming import parse_address, printable
 from argosy.router.render import Settings, check_listen, check_settings
+from argosy.router.tuning import Tuning
 
 HTTP, TLS = "http", "tls"
 
@@ -34,7 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 class Wanted(msgspec.Struct, frozen=True):
     """What the operator wants of an entry. `tcp`: (where it listens, the machines' port). `metadata`: only machines that have all of it.
     `proxy_protocol`: tell routers the client's address in a PROXY line. `trusted`: networks of proxies in front of the entry.
-    `assume`: a machine whose router reports nothing (it runs by itself, in a container) has one on the usual ports."""
+    `assume`: a machine whose router reports nothing (it runs by itself, in a container) has one on the usual ports. `tuning`: limits and
+    timeouts for HTTP."""
 
     listen: tuple[str, ...] = LISTEN
     tls_listen: tuple[str, ...] = ()
@@ -43,6 +45,7 @@ class Wanted(msgspec.Struct, frozen=True):
     proxy_protocol: bool = False
     trusted: tuple[str, ...] = ()
     assume: bool = False
+    tuning: Tuning = Tuning()
 
     @property
     def everywhere(self) -> tuple[str, ...]:

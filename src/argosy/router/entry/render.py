@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from argosy.errors import InvalidInput
 from argosy.router.entry.plan import HTTP, Pool, Wanted, check_wanted, is_router
 from argosy.router.naming import parse_address, printable
-from argosy.router.render import HEALTH, HEALTH_HOST, Settings, rendered
+from argosy.router.render import FOLDINGS, HEALTH, HEALTH_HOST, Settings, rendered
+from argosy.router.tuning import directives, haproxy_timeouts, load_balancer
 
 NGINX_TEMPLATE = "entry.conf.j2"
 HAPROXY_TEMPLATE = "haproxy.cfg.j2"
@@ -24,6 +25,8 @@ def render_nginx(pools: Sequence[Pool], wanted: Wanted, sources: Mapping[str, st
     if stream_module and not (stream_module.startswith("/") and stream_module.isprintable()):
         raise InvalidInput(f"{printable(stream_module)!r} is no nginx module", remedy="give an absolute path on one line")
     values = {**_values(pools, wanted), "settings": Settings(nofile=nofile, trusted=wanted.trusted), "stream_module": stream_module}
+    tuning = load_balancer(wanted.tuning)
+    values |= {"router": tuning, "directives": directives(tuning), "foldings": FOLDINGS}
     return rendered(NGINX_TEMPLATE, sources, values)
 
 
@@ -35,6 +38,7 @@ def render_haproxy(pools: Sequence[Pool], wanted: Wanted, sources: Mapping[str, 
         "interval": max(1, round(interval * 1000)),
         "health": HEALTH,
         "health_host": HEALTH_HOST,
+        "timeouts": {"connect": "400ms", "client": "1d", "server": "1d", "tunnel": "1d"} | haproxy_timeouts(wanted.tuning),
     }
     return rendered(HAPROXY_TEMPLATE, sources, values)
 
