@@ -20,7 +20,7 @@ from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
 
 PREFIX = "ARGOSY_"
-LISTS = ("listen", "tls_listen", "include", "trusted", "bridges")
+LISTS = ("listen", "tls_listen", "include", "trusted", "bridges", "hosts")
 
 
 class MachineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,21 +70,30 @@ class RuntimeSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[api] `socket`: empty = argosy.sock in the run folder. `fleet_socket`: a second socket, such as /var/run/fleet.sock. `listen`: plain
     HTTP, loopback only. `door`: HOST:PORT of the mutual TLS API for other machines (empty = the machine's address, 8700, if [tls] is set;
-    "none" = none). `exec`: other machines and clients of the socket may run commands here (the lab's machines set it)."""
+    "none" = none). `exec`: other machines and clients of the socket may run commands here (the lab's machines set it). `group`: its
+    members may do what the agent's own user may. `trusted`: networks of proxies in front, and "unix:". `hosts`: further names that a
+    Host header may have."""
 
     socket: str = ""
     fleet_socket: str = ""
     listen: tuple[str, ...] = ("127.0.0.1:8700",)
     door: str = ""
     exec: bool = False
+    group: str = "argosy"
+    trusted: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[keys] the etcd v2 keys door. `listen`: loopback, and further addresses by name. `bridges`: network devices such as docker0 whose
-    containers may ask too, at the machine's own address and at the bridge's, and nobody else there."""
+    containers may ask too, at the machine's own address and at the bridge's, and nobody else there. All who reach it may read; `group`:
+    its members may write. `trusted`, `hosts`: as in [api]."""
 
     listen: tuple[str, ...] = ("127.0.0.1:4001",)
     bridges: tuple[str, ...] = ()
+    group: str = "argosy"
+    trusted: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +134,8 @@ class ImagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     URL as clients reach it; `token_key`: an Ed25519 key in PEM that registries share. `cert`, `key`: PEM files (empty: beyond loopback
     those of [tls]). `mirror`: the registry that is asked for what is not here; `mirror_credentials`: a file with USER:PASSWORD.
     `collect`: hours between garbage collections (0: never); `grace`: hours that a push may take at most, and that a
-    manifest without a tag is kept; `keep_untagged`: such manifests are kept for ever."""
+    manifest without a tag is kept; `keep_untagged`: such manifests are kept for ever. `group`: without users its
+    members may push, as this process's own user may. `trusted`, `hosts`: as in [api]."""
 
     enabled: bool = False
     listen: tuple[str, ...] = ("127.0.0.1:5000",)
@@ -145,6 +155,9 @@ class ImagesSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collect: float = 24.0
     grace: float = 24.0
     keep_untagged: bool = False
+    group: str = "argosy"
+    trusted: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

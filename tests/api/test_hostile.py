@@ -92,8 +92,10 @@ FRAMES: list[tuple[str, bytes, bytes]] = [
 
 @pytest.mark.parametrize("door", ["tcp", "keys"])
 @pytest.mark.parametrize(("said", "content", "status"), FRAMES, ids=[frame[0] for frame in FRAMES])
-async def test_broken_http(house: House, door: str, said: str, content: bytes, status: bytes) -> None:
+async def test_broken_http(house: House, door: str, said: str, content: bytes, status: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     answer = await asyncio.to_thread(_sent, house.address(door), content)
+    assert [record for record in caplog.records if record.exc_info or record.levelno > logging.DEBUG] == []
     assert not answer or answer.split(b" ")[1] == status, answer[:200]
     assert b"Traceback" not in answer
     assert (await house.own("GET", "/version")).status == 200

@@ -14,7 +14,6 @@ from argosy.images.access import (
     basic_challenge,
     bearer_challenge,
     check_listen,
-    foreign_page,
     needs,
     parse_rules,
     parse_scopes,
@@ -182,22 +181,3 @@ def test_elsewhere_there_are_users_and_tls_or_somebody_said_so(host: str, given:
     with pytest.raises(InvalidInput) as caught:
         check_listen(host, **given)
     assert said in caught.value.remedy
-
-
-@pytest.mark.parametrize(
-    ("host", "origin", "foreign"),
-    [
-        ("localhost:5000", None, False),
-        ("127.0.0.1:5000", None, False),
-        ("[::1]:5000", None, False),
-        ("registry:5000", None, False),  # a container's name
-        ("registry.internal:5000", None, False),
-        ("evil.example:5000", None, True),  # a name rebound to 127.0.0.1
-        ("localhost:5000", "http://localhost:5000", False),
-        ("localhost:5000", "http://evil.example", True),
-        ("localhost:5000", "null", True),
-        ("[", None, True),
-    ],
-)
-def test_web_pages_do_not_reach_an_open_registry(host: str, origin: str | None, foreign: bool) -> None:
-    assert foreign_page(host, origin) is foreign

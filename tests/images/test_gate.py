@@ -46,9 +46,9 @@ TOKENS = Tokens(make_key(), "argosy")
 
 @asynccontextmanager
 async def gated(
-    clock: FakeClock, passwords: Passwords | None, rules: Rules, *, bearer: bool = False, read_only: bool = False, pages: bool = False
+    clock: FakeClock, passwords: Passwords | None, rules: Rules, *, bearer: bool = False, read_only: bool = False
 ) -> AsyncIterator[Client]:
-    gate = Gate(rules, TOKENS, clock, passwords=passwords, bearer=bearer, read_only=read_only, pages=pages)
+    gate = Gate(rules, TOKENS, clock, passwords=passwords, bearer=bearer, read_only=read_only)
     registry = Registry(Objects(MemoryStore(), "memory://"))
     app = application(registry, middlewares=[gate.middleware], anonymous_mounts=passwords is None)
     gate.add_to(app)
@@ -221,15 +221,6 @@ async def test_a_read_only_registry_takes_nothing(clock: FakeClock, method: str,
     async with gated(clock, None, ALL_TO_ANYONE, read_only=True) as client:
         assert (await client.ask(method, path, b"{}")).told == (405, "UNSUPPORTED")
         assert (await client.ask("GET", "x/tags/list")).status == 404
-
-
-@pytest.mark.parametrize(
-    "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Host": "evil.example", "Origin": "http://evil.example"}]
-)
-async def test_web_pages_of_others_do_not_reach_a_registry_without_users(clock: FakeClock, headers: dict[str, str]) -> None:
-    async with gated(clock, None, ALL_TO_ANYONE, pages=True) as client:
-        assert (await client.ask("GET", "_catalog", **headers)).told == (403, "DENIED")
-        assert (await client.ask("GET", "_catalog")).status == 200
 
 
 async def test_without_users_there_is_no_token_endpoint_and_credentials_are_not_looked_at(clock: FakeClock) -> None:

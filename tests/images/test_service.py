@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from pathlib import Path
@@ -15,10 +16,12 @@ from argosy.config import ImagesSection, TlsSection
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.images import service
 from argosy.images.opening import open_storage
+from argosy.images.passwords import FREE_FAILURES, LONGEST_DELAY
 from argosy.images.service import Door, collecting, doors, serving
 from argosy.trust.authority import create_authority, issue
 from tests.conftest import FakeClock
 from tests.images import clouds
+from tests.web.clients import STRANGER, curl_as
 
 PLAIN = TlsSection()
 CLUSTER = TlsSection(ca="ca.pem", cert="cert.pem", key="key.pem")
@@ -74,7 +77,10 @@ async def asked(url: str, **more: object) -> tuple[int, str]:
 async def test_it_serves_and_says_what(tmp_path: Path, clock: FakeClock) -> None:
     async with serving(on_free_port(tmp_path), PLAIN, clock) as made:
         url = made.doors[0].url
-        assert made.said == (f"serving file://{tmp_path}/images on {url}", "anybody on this machine may push and pull")
+        assert made.said == (
+            f"serving file://{tmp_path}/images on {url}",
+            f"root, user {os.geteuid()} and members of group argosy may push, everybody on this machine may pull",
+        )
         assert await asked(url) == (200, "")
     with pytest.raises(aiohttp.ClientConnectionError):
         await asked(url)
@@ -204,3 +210,86 @@ async def test_garbage_is_collected_as_often_as_it_is_said(tmp_path: Path, caplo
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await storage.close()
+
+
+async def statuses(url: str, uid: int, *options: str) -> dict[str, int]:
+    """What a user of this machine gets: for reading, and for each way to change something."""
+    asked = {"read": (), "begin": ("-X", "POST"), "put": ("-X", "PUT", "-d", "{}"), "delete": ("-X", "DELETE")}
+    paths = {"read": "/v2/", "begin": "/v2/a/blobs/uploads/", "put": "/v2/a/manifests/1", "delete": "/v2/a/manifests/1"}
+    return {what: (await curl_as(uid, *more, *options, url + paths[what]))[0] for what, more in asked.items()}
+
+
+OTHERS: list[tuple[str, int, dict[str, object], dict[str, int]]] = [
+    ("root", 0, {}, {"read": 200, "begin": 202, "put": 400, "delete": 404}),
+    ("a member of the group", 1, {"group": "daemon"}, {"read": 200, "begin": 202, "put": 400, "delete": 404}),
+    ("another user only pulls", STRANGER, {}, {"read": 200, "begin": 403, "put": 403, "delete": 403}),
+    ("whom the operator lets in", STRANGER, {"allow_anyone": True}, {"read": 200, "begin": 202, "put": 400, "delete": 404}),
+]
+
+
+@pytest.mark.parametrize(("_why", "uid", "more", "found"), OTHERS, ids=[row[0] for row in OTHERS])
+async def test_who_pushes_to_a_registry_without_users(
+    tmp_path: Path, clock: FakeClock, _why: str, uid: int, more: dict[str, object], found: dict[str, int]
+) -> None:
+    async with serving(on_free_port(tmp_path, **more), PLAIN, clock) as made:
+        assert await statuses(made.doors[0].url, uid) == found
+
+
+async def test_who_has_a_password_needs_no_group(tmp_path: Path, clock: FakeClock) -> None:
+    async with serving(on_free_port(tmp_path, htpasswd=await asyncio.to_thread(users, tmp_path)), PLAIN, clock) as made:
+        assert (await statuses(made.doors[0].url, STRANGER, "-u", "alice:secret"))["begin"] == 202
+        assert (await statuses(made.doors[0].url, STRANGER))["begin"] == 401
+
+
+async def test_the_refusal_says_who_may(tmp_path: Path, clock: FakeClock) -> None:
+    async with serving(on_free_port(tmp_path), PLAIN, clock) as made:
+        _, said = await curl_as(STRANGER, "-X", "POST", f"{made.doors[0].url}/v2/a/blobs/uploads/")
+    assert "DENIED" in said
+    assert f"root, user {os.geteuid()} and members of group argosy may; or let users log in (--htpasswd)" in said
+
+
+@pytest.mark.parametrize("anyone", [False, True])
+async def test_what_a_router_was_made_to_pass_on_is_refused(tmp_path: Path, clock: FakeClock, anyone: bool) -> None:
+    passed_on = {"Host": "reg", "X-Forwarded-For": "10.0.0.9", "X-Real-IP": "10.0.0.9"}
+    async with serving(on_free_port(tmp_path, allow_anyone=anyone), PLAIN, clock) as made, aiohttp.ClientSession() as session:
+        for method, path in (("GET", "/v2/"), ("POST", "/v2/a/blobs/uploads/"), ("GET", "/token")):
+            async with session.request(method, made.doors[0].url + path, headers=passed_on) as answer:
+                assert answer.status == 403
+                assert "argosy registry --trusted 127.0.0.1" in await answer.text()
+
+
+async def test_a_registry_behind_a_proxy_that_is_named_sends_clients_to_where_they_came_from(tmp_path: Path, clock: FakeClock) -> None:
+    section = on_free_port(tmp_path, htpasswd=await asyncio.to_thread(users, tmp_path), challenge="bearer", trusted=("127.0.0.1",))
+    async with serving(section, PLAIN, clock) as made:
+        proxied = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "reg.example"}
+        status, challenge = await asked(made.doors[0].url, headers=proxied)
+        assert status == 401
+        assert 'realm="https://reg.example/token"' in challenge
+        assert f'realm="{made.doors[0].url}/token"' in (await asked(made.doors[0].url))[1]
+
+
+async def test_wrong_passwords_through_a_proxy_count_against_their_sender(tmp_path: Path, clock: FakeClock) -> None:
+    section = on_free_port(tmp_path, htpasswd=await asyncio.to_thread(users, tmp_path), trusted=("127.0.0.1",))
+    wrong, right = (aiohttp.encode_basic_auth("alice", password) for password in ("wrong", "secret"))
+    offender = {"X-Forwarded-For": "203.0.113.5", "Authorization": wrong}
+    other = {"X-Forwarded-For": "203.0.113.6", "Authorization": right}
+    async with serving(section, PLAIN, clock) as made:
+        for _ in range(FREE_FAILURES):
+            assert (await asked(made.doors[0].url, headers=offender))[0] == 401
+        delayed = asyncio.create_task(asked(made.doors[0].url, headers=offender))
+        assert (await asked(made.doors[0].url, headers=other))[0] == 200
+        assert not delayed.done()
+        while not delayed.done():
+            await clock.advance(LONGEST_DELAY)
+        assert (await delayed)[0] == 401
+
+
+async def test_a_name_by_which_clients_reach_an_open_registry_can_be_allowed(tmp_path: Path, clock: FakeClock) -> None:
+    for hosts, status in (((), 403), (("reg.example",), 200)):
+        async with (
+            serving(on_free_port(tmp_path, hosts=hosts), PLAIN, clock) as made,
+            aiohttp.ClientSession() as session,
+            session.get(f"{made.doors[0].url}/v2/", headers={"Host": "reg.example"}) as answer,
+        ):
+            assert answer.status == status
+            assert hosts or "argosy registry --host reg.example" in await answer.text()

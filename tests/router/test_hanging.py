@@ -11,7 +11,7 @@ import pytest
 
 from argosy.router.hanging import SILENT, Hanging, answers, suspects
 from argosy.router.nginx import Nginx
-from argosy.router.sockdiag import Target, end_connections
+from argosy.sockdiag import Target, end_connections
 from tests.router.test_nginx import config
 from tests.router.web import ask, backend, free_port, needs_nginx, until
 

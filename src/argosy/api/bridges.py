@@ -20,9 +20,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import msgspec
 from aiohttp import web
 
-from argosy.api.listeners import shown
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.reconcile import Backoff, Clock
+from argosy.web.listeners import shown
 
 log = logging.getLogger(__name__)
 

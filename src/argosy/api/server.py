@@ -1,12 +1,12 @@
-"""The doors of one machine: where they listen, who may enter, how they open and close. What is served behind them is in the other files.
+"""The listeners of one machine: where they are, who may ask, how they open and close. What they serve is in the other files.
 
-door      where                                        serves
-socket    <run>/argosy.sock, mode 0660                 fleet's API, our own
-fleet     [api] fleet_socket, mode 0660                fleet's API, our own
-tcp       [api] listen, plain HTTP on loopback only    fleet's API, our own (no commands)
-tls       [api] door, certificates required            fleet's API, our own
-keys      [keys] listen, plain HTTP                    etcd v2 keys
-bridges   for containers on [keys] bridges only        etcd v2 keys
+listener  where                                        serves                                who may do everything; others
+socket    <run>/argosy.sock, mode 0660                 fleet's API, our own                  owner, root, group; nothing
+fleet     [api] fleet_socket, mode 0660                fleet's API, our own                  owner, root, group; nothing
+tcp       [api] listen, plain HTTP on loopback only    fleet's API, our own (no commands)    owner, root, group; health, version, metrics
+tls       [api] door, certificates required            fleet's API, our own                  holders of a certificate; nothing
+keys      [keys] listen, plain HTTP                    etcd v2 keys                          owner, root, group, writers; reading
+bridges   for containers on [keys] bridges only        etcd v2 keys                          as keys
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from argosy.api.fleet.http import Fleet
 from argosy.api.inspector import Inspector
 from argosy.api.keys.http import Keys
 from argosy.api.keys.space import Keyspace
-from argosy.api.listeners import door_address, loopback, named, shown, split_address, tcp_listener, unix_listener, unlink_own
+from argosy.api.listeners import door_address, loopback, named
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.own import Own
 from argosy.api.peers import Peers
 from argosy.api.remote import Remote
+from argosy.api.routes import PREFIX
 from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
-from argosy.api.web import LIMITS, PATIENT, Limits, guarded, signed
+from argosy.api.web import LIMITS, PATIENT, Limits, failure, guarded, signed
 from argosy.config import Config
 from argosy.reconcile import Clock
 from argosy.store.base import Store
 from argosy.trust import contexts
+from argosy.web.admission import READING, Admission, reading
+from argosy.web.connections import BACKLOG, Runner
+from argosy.web.listeners import shown, split_address, tcp_listener, unix_listener, unlink_own
+from argosy.web.users import Users, group_id
 
 CLOSING_SECONDS = 0.25
 """How long answers that are being written may go on when the api closes; those that wait or stream are ended then."""
 
-IDLE_SECONDS = 75.0
-"""How long a connection may stand without a complete request."""
-
-LINGER_SECONDS = 2.0
-"""How long a client that was refused may go on sending before it is hung up on."""
-
 LONGEST_LINE = 256 * 1024
 """Bytes of a request line: many units may be named in one."""
 
-BACKLOG = 1024
+OPEN_PATHS = frozenset({f"{PREFIX}/health", f"{PREFIX}/version", f"{PREFIX}/metrics", "/metrics"})
+"""What every user of this machine may ask: it tells nothing of what runs, and monitoring has a user of its own."""
 
 
 class Api:
@@ -127,40 +127,47 @@ class Api:
 
     def app(self, door: str) -> web.Application:
         """What is served at a door."""
-        app = web.Application(middlewares=[guarded(door, self.metrics, plain=door in ("tcp", "keys"))], client_max_size=0)
+        keys = Keys(self._space, self._machine_id, self.config.machine.name)
+        guard = guarded(door, self.metrics, self._admission(door), keys.failed if door == "keys" else failure)
+        app = web.Application(middlewares=[guard], client_max_size=0)
         app[LIMITS] = self._limits
         app.on_response_prepare.append(signed)
         if door == "keys":
-            Keys(self._space, self._machine_id, self.config.machine.name).add_to(app)
+            keys.add_to(app)
             return app
         Fleet(self._units, self._machines).add_to(app)
         Own(self._store, self._units, self._machines, self._remote, self.metrics, self._machine_id, door).add_to(app)
         return app
 
-    async def _runner(self, stack: AsyncExitStack, door: str) -> web.AppRunner:
-        runner = web.AppRunner(
-            self.app(door),
-            access_log=None,
-            handler_cancellation=True,
-            shutdown_timeout=CLOSING_SECONDS,
-            max_line_size=LONGEST_LINE,
-            lingering_time=LINGER_SECONDS,
-            keepalive_timeout=IDLE_SECONDS,
-        )
+    def _admission(self, door: str) -> Admission:
+        api, keys = self.config.api, self.config.keys
+        if door == "keys":
+            return Admission("keys", users=self._users(keys.group, "keys"), harmless=reading, trusted=keys.trusted, hosts=keys.hosts)
+        if door == "tcp":
+            return Admission("api", users=self._users(api.group, "api"), harmless=_is_open, trusted=api.trusted, hosts=api.hosts)
+        return Admission("api", trusted=api.trusted, hosts=None)
+
+    def _users(self, group: str, section: str) -> Users:
+        return Users(os.geteuid(), group_id(group, section), self._clock)
+
+    async def _runner(self, stack: AsyncExitStack, door: str) -> Runner:
+        app = await asyncio.to_thread(self.app, door)
+        runner = Runner(app, handler_cancellation=True, shutdown_timeout=CLOSING_SECONDS, max_line_size=LONGEST_LINE)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         return runner
 
     async def _unix(self, stack: AsyncExitStack, door: str, path: str) -> None:
-        listener = await asyncio.to_thread(unix_listener, Path(path))
+        group = await asyncio.to_thread(group_id, self.config.api.group, "api")
         runner = await self._runner(stack, door)
+        listener = await asyncio.to_thread(unix_listener, Path(path), group)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         stack.push_async_callback(asyncio.to_thread, unlink_own, path, (await asyncio.to_thread(os.stat, path)).st_ino)
         self.addresses.setdefault(door, []).append(path)
 
     async def _tcp(self, stack: AsyncExitStack, door: str, address: tuple[str, int]) -> None:
-        listener = tcp_listener(*address)
         runner = await self._runner(stack, door)
+        listener = tcp_listener(*address)
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         self.addresses.setdefault(door, []).append(shown(listener))
 
@@ -189,3 +196,7 @@ class Api:
         assert server is not None
         self.addresses.setdefault("tls", []).append(shown(listener))
         return TlsDoor(listener, context, server, self.metrics)
+
+
+def _is_open(request: web.Request) -> bool:
+    return request.method in READING and request.path in OPEN_PATHS

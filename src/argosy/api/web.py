@@ -1,19 +1,13 @@
-"""What all doors do with a request before and after their own work: who may ask, how much may be sent, how errors are told, what is
-counted.
-
-A door that listens on plain TCP is within reach of every web page that a browser on this machine shows. It therefore serves no request
-whose Host is a foreign name (a page that rebinds its own name to 127.0.0.1) or whose Origin is another host's, and takes JSON only when
-it is called JSON, which makes a browser ask first.
+"""What all listeners do with a request before and after their own work: how much may be sent, how errors are told, what is counted.
+Who may ask is decided by `argosy.web.admission`. JSON is taken only when it is called JSON, which makes a browser ask first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
@@ -22,7 +16,8 @@ from aiohttp.typedefs import Middleware
 from argosy import __version__
 from argosy.api.metrics import Metrics
 from argosy.api.shapes import Failure, Fault
-from argosy.errors import ArgosyError, InvalidInput, Refused, TooLarge
+from argosy.errors import ArgosyError, InvalidInput, TooLarge
+from argosy.web.admission import Admission
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +54,10 @@ def failure(status: int, message: str, remedy: str = "") -> web.Response:
     if status == 503:
         response.headers["Retry-After"] = RETRY_AFTER
     return response
+
+
+Failed = Callable[[int, str, str], web.Response]
+"""The answer to a failure, given its status, message and remedy."""
 
 
 async def body(request: web.Request, limit: int = LARGEST_BODY) -> bytes:
@@ -123,67 +122,36 @@ def query_as(request: web.Request, kind: type[T]) -> T:
         raise InvalidInput(f"a parameter is not valid: {error}") from error
 
 
-PROXIED = ("X-Forwarded-For", "X-Real-IP", "Forwarded")
-"""What a router adds to a request: whoever may announce an instance could send one to a door of this machine."""
-
-
-def trusted_host(host: str) -> bool:
-    """A Host header that no web page can have: an address, localhost, or a name without dots (a container's or a machine's short name)."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost" or name.endswith((".localhost", ".internal")):
-        return True
-    if "." not in name and ":" not in name:
-        return name != ""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def check_browser(request: web.Request, plain: bool) -> None:
-    """Raises Refused for what a foreign web page would send. `plain`: the door is plain TCP, so that the Host matters."""
-    host = request.headers.get("Host", "")
-    try:
-        if plain and host and not trusted_host(host):
-            raise Refused(f"Host {host!r} is not this machine", remedy="ask for it by its address, or through the socket")
-        if plain and any(name in request.headers for name in PROXIED):
-            raise Refused(
-                "this came through a proxy, and this door is for processes of this machine", remedy="use the door with certificates"
-            )
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            raise Refused(f"a page of {origin!r} may not ask here")
-    except ValueError:
-        raise Refused(f"Host {host!r} or Origin is not valid") from None
-
-
 async def signed(request: web.Request, response: web.StreamResponse) -> None:
     """Says who answers, and not what it is made of."""
     response.headers["Server"] = f"argosy/{__version__}"
 
 
-def guarded(door: str, metrics: Metrics, plain: bool) -> Middleware:
-    """The outermost middleware of a door: refuses browsers' foreign pages, tells every error as JSON without a traceback, counts."""
+def guarded(door: str, metrics: Metrics, admission: Admission, failed: Failed = failure) -> Middleware:
+    """The outermost middleware of a listener: asks `admission`, tells every error as `failed` words it, without a traceback, counts."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            check_browser(request, plain)
+            await admission.check(request)
             response = await handler(request)
         except web.HTTPException as error:
-            response = failure(error.status, _said(error))
+            response = failed(error.status, _said(error), "")
             if isinstance(error, web.HTTPMethodNotAllowed):
                 response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         except ArgosyError as error:
-            response = failure(error.status, error.message, error.remedy)
+            response = failed(error.status, error.message, error.remedy)
             if error.status >= 500:  # the store away is known already, and asked about all the time
                 log.log(logging.DEBUG if error.status == 503 else logging.WARNING, "%s %s: %s", request.method, request.path, error)
+        except web.RequestPayloadError as error:
+            log.debug("%s %s: its body is no HTTP (%s)", request.method, request.path, type(error).__name__)
+            response = failed(400, "the body is malformed HTTP", "")
+            response.force_close()
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            response = failure(500, "this is a defect in argosy; its log says more")
+            response = failed(500, "this is a defect in argosy; its log says more", "")
         metrics.counted(door, response.status)
         return response
 

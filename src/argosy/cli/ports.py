@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import psutil
 
-from argosy.api.listeners import split_address
 from argosy.config import Config
 from argosy.errors import Unsuitable
 from argosy.router.process import lives_in
+from argosy.web.listeners import split_address
 
 
 class Door(NamedTuple):

@@ -36,6 +36,9 @@ DAY = 24.0
 @click.option("--mirror-credentials", metavar="FILE", default="", help="A file with USER:PASSWORD for it.")
 @click.option("--allow-anyone", is_flag=True, help="Beyond loopback: without users.")
 @click.option("--allow-plain", is_flag=True, help="Beyond loopback: without TLS.")
+@click.option("--group", metavar="NAME", help="Without users: whose members may push, beside you and root.  [default: argosy]")
+@click.option("--trusted", metavar="NETWORK", multiple=True, help="Proxies in front whose X-Forwarded-* are believed; others are refused.")
+@click.option("--host", "hosts", metavar="NAME", multiple=True, help="A name by which clients reach it, where there are no users.")
 @click.option("--collect", type=float, default=DAY, show_default=True, help="Hours between garbage collections; 0: never.")
 @click.option("--keep-untagged", is_flag=True, default=None, help="Keep manifests without a tag for ever.")
 @click.option(

@@ -17,7 +17,6 @@ import functools
 import ipaddress
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -186,21 +185,3 @@ def check_listen(host: str, *, users: bool, tls: bool, anyone: bool = False, pla
             f"{host} is not a loopback address, and images and passwords would cross the network in the clear",
             remedy="give --cert and --key, or say --allow-plain",
         )
-
-
-def foreign_page(host: str, origin: str | None) -> bool:
-    """Whether a request to an open door on loopback may come from a web page: its Host is a name that a page can have rebound to
-    127.0.0.1, or its Origin is another host's. Docker, podman and the others send an address, localhost or a short name, and no Origin."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return True
-    except ValueError:
-        return True
-    if not name or ("." not in name and ":" not in name) or name.endswith((".localhost", ".internal")):
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return True
-    return False

@@ -17,12 +17,13 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from argosy.errors import InvalidInput, TooLarge
-from argosy.images.access import Need, Rules, basic_challenge, bearer_challenge, foreign_page, needs, parse_scopes
+from argosy.images.access import Need, Rules, basic_challenge, bearer_challenge, needs, parse_scopes
 from argosy.images.faults import Code, Fault
 from argosy.images.http import TARGET
 from argosy.images.passwords import Passwords
 from argosy.images.tokens import SHORT_SECONDS, BadToken, Claims, Tokens
 from argosy.reconcile import Clock
+from argosy.web.admission import client_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,8 +44,7 @@ NOBODY = Asker()
 
 class Gate:
     """`passwords` None: there are no users, and everybody may do what `rules` allow anonymous. `bearer`: the challenge asks for a token
-    rather than for a password. `realm`: the token endpoint's URL as clients reach it ("" = from the request). `pages`: whether web pages
-    of other sites are kept away, as must be where no password is asked."""
+    rather than for a password. `realm`: the token endpoint's URL as clients reach it ("" = from the request)."""
 
     def __init__(
         self,
@@ -56,7 +56,6 @@ class Gate:
         bearer: bool = False,
         realm: str = "",
         read_only: bool = False,
-        pages: bool = False,
     ) -> None:
         self._rules = rules
         self._tokens = tokens
@@ -65,13 +64,11 @@ class Gate:
         self._bearer = bearer
         self._realm = realm
         self._read_only = read_only
-        self._pages = pages
 
     @property
     def middleware(self) -> Middleware:
         @web.middleware
         async def enter(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._check_page(request)
             if TARGET in request:
                 await self._admit(request)
             return await handler(request)
@@ -83,12 +80,6 @@ class Gate:
         if self._passwords is not None:
             app.router.add_get(TOKEN_PATH, self._get_token)
             app.router.add_post(TOKEN_PATH, self._post_token)
-
-    def _check_page(self, request: web.Request) -> None:
-        if self._pages and foreign_page(request.headers.get("Host", ""), request.headers.get("Origin")):
-            raise Fault(
-                Code.DENIED, "a page of another site may not ask here", remedy="ask for the registry by its address or as localhost"
-            )
 
     async def _admit(self, request: web.Request) -> None:
         target = request[TARGET]
@@ -123,7 +114,7 @@ class Gate:
             except BadToken as error:
                 raise self._challenge(request, wanted, "invalid_token", error.message) from error
             return Asker(claims.sub, claims)
-        user = await self._user(scheme, credentials, request.remote or "")
+        user = await self._user(scheme, credentials, client_of(request).address)
         if user is None:
             raise self._challenge(request, wanted, message="user and password do not match")
         return Asker(user)
@@ -147,7 +138,8 @@ class Gate:
 
     def _challenge(self, request: web.Request, wanted: Sequence[Need], error: str = "", message: str = "log in first") -> Fault:
         if self._bearer or error:
-            realm = self._realm or f"{request.scheme}://{request.host}{TOKEN_PATH}"
+            client = client_of(request)
+            realm = self._realm or f"{client.scheme}://{client.host}{TOKEN_PATH}"
             header = bearer_challenge(realm, self._tokens.service, wanted, error)
         else:
             header = basic_challenge(self._tokens.service)
@@ -158,7 +150,7 @@ class Gate:
         user: str | None = ""
         if "Authorization" in request.headers:
             scheme, _, credentials = request.headers["Authorization"].partition(" ")
-            user = await self._user(scheme, credentials, request.remote or "")
+            user = await self._user(scheme, credentials, client_of(request).address)
         return self._answer(user, request.query.get("service", ""), request.query.getall("scope", []))
 
     async def _post_token(self, request: web.Request) -> web.Response:
@@ -170,7 +162,7 @@ class Gate:
         if text.get("grant_type") != "password":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
         user = text.get("username", "")
-        right = await self._checked(user, text.get("password", ""), request.remote or "")
+        right = await self._checked(user, text.get("password", ""), client_of(request).address)
         return self._answer(user if right else None, text.get("service", ""), [text.get("scope", "")])
 
     def _answer(self, user: str | None, service: str, scopes: Sequence[str]) -> web.Response:

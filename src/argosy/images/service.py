@@ -24,11 +24,15 @@ from argosy.images.mirror import Mirror
 from argosy.images.opening import open_storage
 from argosy.images.passwords import Passwords
 from argosy.images.registry import Registry
-from argosy.images.server import BACKLOG, listener, runner
+from argosy.images.server import runner
 from argosy.images.storage import Storage
 from argosy.images.tokens import Tokens, load_key, make_key
 from argosy.images.upstream import Upstream
 from argosy.reconcile import Backoff, Clock
+from argosy.web.admission import Admission, reading
+from argosy.web.connections import BACKLOG
+from argosy.web.listeners import split_address, tcp_listener
+from argosy.web.users import Users, group_id
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +90,7 @@ async def serving(
     for a store that cannot be used, Unsuitable for an address that is taken."""
     planned = doors(section, tls)
     gate, said = await asyncio.to_thread(_gate, section, clock)
+    admission = await asyncio.to_thread(_admission, section, clock)
     contexts = await asyncio.to_thread(_contexts, section, tls, planned)
     async with AsyncExitStack() as stack:
         storage = await open_storage(section.storage, environment)
@@ -97,7 +102,9 @@ async def serving(
             upstream = await stack.enter_async_context(Upstream(section.mirror, clock, user=user, password=password))
             mirror = await stack.enter_async_context(Mirror(registry, upstream))
             said += (f"what is not here comes from {upstream.url}",)
-        app = application(registry, middlewares=[gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd)
+        app = application(
+            registry, middlewares=[admission.middleware, gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd
+        )
         gate.add_to(app)
         opened = await _open(stack, app, planned, contexts)
         yield Serving(opened, storage, (f"serving {storage.url} on {', '.join(door.url for door in opened)}", *said))
@@ -108,7 +115,7 @@ async def _open(
 ) -> tuple[Door, ...]:
     listeners = []
     for door in planned:
-        listeners.append(listener(door.host, door.port))
+        listeners.append(tcp_listener(door.host, door.port))
         stack.callback(listeners[-1].close)
     served = runner(app)
     stack.push_async_callback(served.cleanup)
@@ -124,20 +131,13 @@ def doors(section: ImagesSection, tls: TlsSection) -> tuple[Door, ...]:
     addresses that may not be listened on so."""
     found = []
     for address in section.listen:
-        host, port = _split(address)
+        host, port = split_address(address)
         secure = bool(section.cert) or (bool(tls.cert) and not is_loopback(host))
         check_listen(host, users=bool(section.htpasswd), tls=secure, anyone=section.allow_anyone, plain=section.allow_plain)
         found.append(Door(host, port, secure))
     if not found:
         raise InvalidInput("the registry is to listen nowhere", remedy="give it an address, such as 127.0.0.1:5000")
     return tuple(found)
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise InvalidInput(f"{address!r} is no address to listen on", remedy="write HOST:PORT, such as 127.0.0.1:5000")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _contexts(section: ImagesSection, tls: TlsSection, planned: tuple[Door, ...]) -> dict[bool, ssl.SSLContext | None]:
@@ -168,12 +168,34 @@ def _gate(section: ImagesSection, clock: Clock) -> tuple[Gate, tuple[str, ...]]:
         bearer=section.challenge == "bearer" or (not section.challenge and anonymous and passwords is not None),
         realm=section.realm,
         read_only=section.read_only or bool(section.mirror),
-        pages=passwords is None and not section.allow_anyone,
     )
-    who = "anybody on this machine may push and pull" if passwords is None else f"users are those of {section.htpasswd}"
+    who = (
+        f"{_pushers(section)} may push, everybody on this machine may pull"
+        if passwords is None
+        else f"users are those of {section.htpasswd}"
+    )
     if passwords is None and section.allow_anyone:
         who = "ANYBODY who reaches it may push and pull"
     return gate, ("it is read-only",) if section.read_only else ("it is a mirror: nothing is pushed here",) if section.mirror else (who,)
+
+
+def _admission(section: ImagesSection, clock: Clock) -> Admission:
+    """Without users the kernel says who may push: else every user of this machine could replace what its root runs."""
+    is_open = not section.htpasswd and not section.allow_anyone
+    return Admission(
+        "images",
+        users=Users(os.geteuid(), group_id(section.group, "images"), clock) if is_open else None,
+        harmless=reading,
+        trusted=section.trusted,
+        pages=is_open,
+        hosts=section.hosts,
+        remedy=f"{_pushers(section)} may; or let users log in (--htpasswd)",
+        command="argosy registry",
+    )
+
+
+def _pushers(section: ImagesSection) -> str:
+    return f"root, user {os.geteuid()}" + (f" and members of group {section.group}" if section.group else "")
 
 
 def _rules(path: str) -> Rules:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from argosy.errors import InvalidInput
 from argosy.router.naming import Address, parse_address
-from argosy.router.sockdiag import Target, end_connections
+from argosy.sockdiag import Target, end_connections
 
 log = logging.getLogger(__name__)
 

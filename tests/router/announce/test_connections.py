@@ -17,7 +17,7 @@ from argosy.router.announce.connections import IDLE, counting, is_at_work, is_fo
 from argosy.router.announce.loop import Announcer
 from argosy.router.announce.plan import Intent
 from argosy.router.announce.unit import USUAL, limit, stop_time, unit_of
-from argosy.router.sockdiag import Connection, connections
+from argosy.sockdiag import Connection, connections
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put

@@ -12,7 +12,7 @@ import pytest
 from argosy.router.entry.plan import Backend, Silent, Unhealthy
 from argosy.router.entry.probe import probe, sever
 from argosy.router.render import HEALTH
-from argosy.router.sockdiag import Target
+from argosy.sockdiag import Target
 from tests.router.web import backend, free_port
 
 

@@ -12,7 +12,19 @@ from aiohttp import web
 
 from argosy.api import web as answers
 from argosy.api.keys.plan import Plan
-from argosy.api.keys.shapes import INTERNAL, INVALID_FIELD, Ask, KeyEvent, KeyFault, NodeView, clean_path, node_told, parse_form, read_ask
+from argosy.api.keys.shapes import (
+    INTERNAL,
+    INVALID_FIELD,
+    UNAUTHORIZED,
+    Ask,
+    KeyEvent,
+    KeyFault,
+    NodeView,
+    clean_path,
+    node_told,
+    parse_form,
+    read_ask,
+)
 from argosy.api.keys.space import Keyspace
 from argosy.api.keys.tree import Node
 from argosy.errors import StoreUnavailable, TooLarge
@@ -136,6 +148,12 @@ class Keys:
         if fault.status == 503:
             headers["Retry-After"] = answers.RETRY_AFTER
         return web.Response(body=_line(fault.body()), status=fault.status, content_type="application/json", headers=headers)
+
+    def failed(self, status: int, message: str, remedy: str) -> web.Response:
+        """A failure outside the handlers. Who may not write is told so by the error of an etcd with authentication."""
+        if status == 403:
+            return self._refused(KeyFault(UNAUTHORIZED, f"{message}: {remedy}" if remedy else message, status=status))
+        return answers.failure(status, message, remedy)
 
     # What clients ask beside keys
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from argosy.errors import InvalidInput
 from argosy.router.naming import parse_address
-from argosy.router.sockdiag import Connection, Target, connections
+from argosy.sockdiag import Connection, Target, connections
 
 IDLE = 5.0
 CONNTRACK = Path("/proc/net/nf_conntrack")

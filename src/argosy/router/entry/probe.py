@@ -11,7 +11,7 @@ from argosy.router.entry.plan import Backend, Silent, Unhealthy
 from argosy.router.hanging import Ask, End, answers
 from argosy.router.naming import parse_address
 from argosy.router.render import HEALTH, HEALTH_HOST
-from argosy.router.sockdiag import end_connections
+from argosy.sockdiag import end_connections
 
 log = logging.getLogger(__name__)
 
