@@ -12,18 +12,20 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from examples.operator_side import ARGOSY, INSIDE, STARTER, Operator, has_azurite, operator, provision, shared_folder
 
+from argosy.errors import RuntimeFailed
 from argosy.lab import dockerd, host
 from argosy.lab.asker import Asker
 from argosy.lab.etc import has_docker
 from argosy.lab.lab import Lab
+from argosy.lab.leaders import ROLES, arrange
 from argosy.lab.load import Load
 from argosy.reconcile import SystemClock
-from bench.cluster import LEASE, RATE, figure
+from bench.cluster import LEASE, RATE, ROUNDS, figure, worst
 
 CLOCK = SystemClock()
 NAME = "bench"
@@ -65,13 +67,13 @@ async def start(asker: Asker, path: str, names: list[str]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def loaded(entry: str) -> AsyncIterator[Load]:
-    """200 requests a second, once every instance answers."""
+async def loaded(entry: str, instances: Iterable[int] = range(1, MACHINES + 1)) -> AsyncIterator[Load]:
+    """200 requests a second, once these instances answer."""
     load = Load(f"http://{entry}/", HOST, RATE, CLOCK)
     async with asyncio.TaskGroup() as group:
         group.create_task(load.run())
         try:
-            await until_answered(load, 0.0, *(f"instance {number}" for number in range(1, MACHINES + 1)))
+            await until_answered(load, 0.0, *(f"instance {number}" for number in instances))
             load.answers.clear()
             await CLOCK.sleep(2.0)
             yield load
@@ -109,20 +111,48 @@ async def rolling(made: Operator, load: Load) -> tuple[float, int, int]:
     return took, len(load.failed(begun)), sum(answer.due >= begun for answer in load.answers)
 
 
-async def machine_lost(made: Operator, asker: Asker, load: Load) -> tuple[float, int, int]:
-    """(seconds from the power cut until the replacement answered, failed requests, all requests). Two instances go first, to make room."""
-    for number in (3, 4):
-        await asker.ask("DELETE", f"/units/{SIDEKICK.format(number)}")
+async def machines_lost(made: Operator, asker: Asker, rounds: int = ROUNDS) -> tuple[dict[str, list[float]], int, int]:
+    """(seconds from each power cut until the replacement answered, by what the lost machine led; failed requests, all requests)."""
+    took: dict[str, list[float]] = {role: [] for role in ROLES}
+    failed = asked = 0
+    for number in range(rounds):
+        role = ROLES[number % len(ROLES)]
+        await steer(asker)
+        victim, _ = await asker.home(APP.format(1))
+        await arrange(made.lab, asker, victim, role)
+        async with loaded(made.record.entry, (1, 2)) as load:
+            seconds, bad, sent = await machine_lost(made, victim, load)
+        took[role].append(seconds)
+        failed, asked = failed + bad, asked + sent
+        print(f"machine lost that led {role}: {seconds:.2f} s until the replacement answered, {bad} of {sent} failed", file=sys.stderr)
+        await made.lab.start(victim)
+        await made.lab.wait_ready()
+    return took, failed, asked
+
+
+async def steer(asker: Asker) -> None:
+    """Two instances, on the members of etcd that this file does not ask (m1 is asked); there is room for them elsewhere."""
+    for number in range(1, MACHINES + 1):
+        with contextlib.suppress(RuntimeFailed):
+            await asker.ask("DELETE", f"/units/{SIDEKICK.format(number)}")
     await CLOCK.sleep(2.0)
-    for number in (3, 4):
-        await asker.ask("DELETE", f"/units/{APP.format(number)}")
+    for number in range(1, MACHINES + 1):
+        with contextlib.suppress(RuntimeFailed):
+            await asker.ask("DELETE", f"/units/{APP.format(number)}")
     await CLOCK.sleep(3.0)
-    # m1 is asked by this file, so another machine dies
-    homes = {number: (await asker.home(APP.format(number)))[0] for number in (1, 2)}
-    number = next(number for number, machine in homes.items() if machine != "m1")
+    for machine in ("m1", "m4"):
+        await asker.ask("POST", f"/machines/{machine}/cordon", {})
+    await start(asker, "example-app/example-app@.service", [APP.format(number) for number in (1, 2)])
+    await start(asker, "example-app/example-app-discovery@.service", [SIDEKICK.format(number) for number in (1, 2)])
+    for machine in ("m1", "m4"):
+        await asker.ask("POST", f"/machines/{machine}/uncordon", {})
+
+
+async def machine_lost(made: Operator, victim: str, load: Load) -> tuple[float, int, int]:
+    """(seconds from the power cut until the replacement answered, failed requests, all requests)."""
     begun = CLOCK.monotonic()
-    await made.lab.kill(homes[number])
-    answered = await until_answered(load, begun, rf"instance {number} on (?!{homes[number]}\b)")
+    await made.lab.kill(victim)
+    answered = await until_answered(load, begun, rf"instance 1 on (?!{victim}\b)")
     await CLOCK.sleep(2.0)
     for answer in load.failed(begun):
         print(
@@ -138,13 +168,16 @@ async def run() -> dict[str, Any]:
         print(f"containers: {'; '.join(lacking)}; left out")
         return {}
     figures: dict[str, Any] = {}
-    async with starter_up() as (made, asker), loaded(made.record.entry) as load:
-        took, failed, asked = await rolling(made, load)
+    async with starter_up() as (made, asker):
+        async with loaded(made.record.entry) as load:
+            took, failed, asked = await rolling(made, load)
         figures[f"rolling update of {MACHINES} containers at {RATE}/s: failed requests"] = figure(failed, f"of {asked}", "0")
         figures["  it took"] = figure(took, "s", "")
-        took, failed, asked = await machine_lost(made, asker, load)
-        figures["machine with containers killed: replacement answers"] = figure(took, "s", f"≤ lease ({LEASE:.0f}) + 3")
-        figures["  failed requests"] = figure(failed, f"of {asked}", "≤ 5")
+        times, failed, asked = await machines_lost(made, asker)
+        slowest, told = worst(times)
+        figures[f"machine with containers killed: replacement answers, worst of {ROUNDS}"] = figure(slowest, "s", "≤ 6")
+        figures[f"  by what the lost machine led: {told}"] = figure(slowest, "s", "")
+        figures["  failed requests"] = figure(failed, f"of {asked}", f"≤ {5 * ROUNDS}")
     return figures
 
 

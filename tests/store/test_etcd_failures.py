@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
+import grpc
 import msgspec
 import pytest
 import pytest_asyncio
@@ -15,6 +16,8 @@ from argosy.errors import Conflict, HistoryGone, InvalidInput, StoreUnavailable
 from argosy.reconcile import SystemClock
 from argosy.store.base import Condition, Put, Store
 from argosy.store.etcd import EtcdStore
+from argosy.store.history import History
+from argosy.store.members import PATIENCE, Member, Members
 from argosy.trust.authority import create_authority, issue
 from tests.contracts.store_contract import eventually, put, watching
 from tests.etcd_server import Cluster, etcd_cluster, fast_folder
@@ -177,6 +180,56 @@ async def test_a_call_to_a_member_that_hangs_is_answered_by_another(cluster: Clu
         finally:
             cluster.resume(follower)
         await store.revoke(lease)
+
+
+async def test_many_calls_at_once_to_a_member_that_hangs_wait_together_and_not_one_after_the_other(cluster: Cluster) -> None:
+    follower = ((await cluster.leader()) + 1) % 3
+    members = Members(
+        [cluster.endpoints[(follower + step) % 3] for step in range(2)], SystemClock(), cluster.tls, 5.0, History(), lambda: None
+    )
+
+    async def ask(member: Member, timeout: float) -> str:
+        return member.endpoint
+
+    try:
+        first = members.current
+        assert await members.call(ask, repeat=True) == first.endpoint
+        members.leave(first, "a test")
+        second = members.current
+        assert await members.call(ask, repeat=True) == second.endpoint
+        members.leave(second, "a test")
+        cluster.pause(follower)
+        began = time.monotonic()
+        assert await asyncio.gather(*(members.call(ask, repeat=True) for _ in range(8))) == [second.endpoint] * 8
+        assert time.monotonic() - began < 3
+    finally:
+        cluster.resume(follower)
+        await members.close()
+
+
+async def test_of_the_other_members_one_that_is_connected_is_asked_before_one_that_may_be_dead(cluster: Cluster) -> None:
+    """While etcd elects a leader every member fails in turn; one without power would cost a second of the few that a failover has."""
+    members = Members(cluster.endpoints, SystemClock(), cluster.tls, PATIENCE, History(), lambda: None)
+    try:
+        first = members.current
+        assert await first.connected(5)
+        members.leave(first, "no leader")
+        second = members.current
+        assert second.endpoint == cluster.endpoints[1], "none of the others is connected: in their order"
+        assert await second.connected(5)
+        members.leave(second, "no leader")
+        assert members.current is first, "the third was never reached"
+        members.leave(first, "no leader")
+        assert members.current is second
+        await cluster.kill(0)
+        async with asyncio.timeout(10):
+            while first.ready:
+                await first.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        members.leave(second, "no leader")
+        assert members.current.endpoint == cluster.endpoints[2], "the first is not connected any more"
+    finally:
+        await members.close()
+        await cluster.restart(0)
 
 
 async def test_a_member_without_quorum_refuses_in_time_and_serves_again_when_it_has_one(cluster: Cluster, store: EtcdStore) -> None:

@@ -88,6 +88,11 @@ class Member:
         self.checked = False
         self.checking = asyncio.Lock()
 
+    @property
+    def ready(self) -> bool:
+        """A connection stands, as far as this side knows."""
+        return bool(self.channel.get_state() == grpc.ChannelConnectivity.READY)
+
     async def connected(self, timeout: float) -> bool:
         """Whether a connection stands, or does within `timeout` seconds. One that is refused is not waited for."""
         state = self.channel.get_state(try_to_connect=True)
@@ -133,13 +138,20 @@ class Members:
         return member
 
     def leave(self, member: Member, why: str) -> None:
-        """Somebody found this member failing: the next call asks another, and what waits for it goes there too."""
+        """Somebody found this member failing: the next call asks another, and what waits for it goes there too. One to which a connection
+        stands comes first: while etcd elects a leader every member fails, and turning to a dead one then costs a second more."""
         member.checked = False
         if member.endpoint == self._endpoints[self._at]:
-            self._at = (self._at + 1) % len(self._endpoints)
+            count = len(self._endpoints)
+            others = [(self._at + step) % count for step in range(1, count)] or [self._at]
+            self._at = next((at for at in others if self._is_ready(at)), others[0])
             log.info("etcd member %s: %s; turning to %s", member.endpoint, why, self._endpoints[self._at])
         for call in tuple(member.waiting):
             call.cancel()
+
+    def _is_ready(self, at: int) -> bool:
+        member = self._members.get(self._endpoints[at])
+        return member is not None and member.ready
 
     async def call(self, ask: Callable[[Member, float], Awaitable[T]], *, repeat: bool, answer: float = ANSWER) -> T:
         """`ask(member, timeout)` of one member after the other until one answers; what is no fault of the transport is raised as it comes.
@@ -186,6 +198,8 @@ class Members:
         async with member.checking:
             if member.checked and not anew:
                 return ""
+            if not anew and member is not self.current:
+                return "was left while it was looked at"  # by the one who looked first: nobody looks at it in vain after that
             floor, witness = self._history.revision, self._history.witness
             response = await _look(member, witness.key if witness else "\0")
             header, before = response.header, member.cluster
