@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from argosy.images.clouds import AZURITE_ACCOUNT, AZURITE_KEY
+from argosy.images.azure_account import AZURITE_ACCOUNT, AZURITE_KEY
 
 AZURITE = Path(__file__).parents[2] / ".tools/azurite/node_modules/.bin/azurite-blob"
 START_SECONDS = 40.0

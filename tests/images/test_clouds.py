@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 
 import pytest
+from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from argosy.errors import InvalidInput, Refused, StoreUnavailable
-from argosy.images.clouds import AZURITE_KEY, Place, azure_account, open_cloud, parse_place, without_secrets
+from argosy.images.azure_account import AZURITE_ACCOUNT, AZURITE_KEY, CONNECTION, AzureAccount, azure_account
+from argosy.images.clouds import Place, open_cloud, parse_place, without_secrets
 from argosy.images.opening import folder_of, open_storage
 from argosy.images.storage import Storage
 from tests.contracts.storage_contract import StorageContract
@@ -61,40 +67,106 @@ def test_a_folder_may_have_blanks() -> None:
     assert str(folder_of("file:///srv/my%20images")) == "/srv/my images"
 
 
+KEY = "a2V5IHRoYXQgbm9ib2R5IG1heSBzZWU="
+SAS = "sv=2022-11-02&ss=b&srt=sco&sp=rwdlacx&sig=a%2Bb%2Fc%3D"
+FLEET = "https://fleet.blob.core.windows.net"
+NAMED = f"AccountName=fleet;AccountKey={KEY}"
+DOCUMENTED = [
+    ("an account's key", f"DefaultEndpointsProtocol=https;{NAMED}", FLEET, KEY, ""),
+    ("as the portal shows it", f"DefaultEndpointsProtocol=https;{NAMED};EndpointSuffix=core.windows.net", FLEET, KEY, ""),
+    ("plain HTTP", f"DefaultEndpointsProtocol=http;{NAMED};", "http://fleet.blob.core.windows.net", KEY, ""),
+    ("China", f"{NAMED};EndpointSuffix=core.chinacloudapi.cn", "https://fleet.blob.core.chinacloudapi.cn", KEY, ""),
+    ("the US", f"{NAMED};EndpointSuffix=core.usgovcloudapi.net;", "https://fleet.blob.core.usgovcloudapi.net", KEY, ""),
+    ("explicit endpoints", f"BlobEndpoint=https://z1.example/;FileEndpoint=https://f/;{NAMED}", "https://z1.example", KEY, ""),
+    ("an endpoint and a key alone", f"BlobEndpoint={FLEET};AccountKey={KEY}", FLEET, KEY, ""),
+    ("the portal's signature", f"BlobEndpoint={FLEET}/;SharedAccessSignature={SAS}", FLEET, "", SAS),
+    ("the portal's, of all services", f"BlobEndpoint={FLEET}/;QueueEndpoint=https://q/;SharedAccessSignature={SAS}", FLEET, "", SAS),
+    ("a signature and the account's name", f"SharedAccessSignature=?{SAS};AccountName=fleet;", FLEET, "", SAS),
+    ("a signature for an emulator", f"BlobEndpoint=http://[::1]:1/fleet/;SharedAccessSignature={SAS}", "http://[::1]:1/fleet", "", SAS),
+    ("any spelling and blanks", f" accountname = fleet ; ACCOUNTKEY = {KEY} ;\n", FLEET, KEY, ""),
+]
+
+
+@pytest.mark.parametrize(("what", "text", "endpoint", "key", "sas"), DOCUMENTED, ids=[row[0] for row in DOCUMENTED])
+def test_every_documented_form_of_a_connection_string(what: str, text: str, endpoint: str, key: str, sas: str) -> None:
+    account = azure_account({CONNECTION: text})
+    assert (account.name, account.endpoint, account.key, account.sas) == ("fleet", endpoint, key, sas)
+    assert KEY not in repr(account)
+    assert "sig=" not in repr(account)
+
+
 @pytest.mark.parametrize(
-    ("environment", "name", "endpoint", "key", "sas"),
+    ("text", "endpoint"),
     [
-        (
-            {"AZURE_STORAGE_ACCOUNT_NAME": "fleet", "AZURE_STORAGE_ACCOUNT_KEY": "k"},
-            *("fleet", "https://fleet.blob.core.windows.net", "k", ""),
-        ),
-        (
-            {"AZURE_STORAGE_CONNECTION_STRING": "AccountName=a;AccountKey=k==;EndpointSuffix=core.chinacloudapi.cn;"},
-            *("a", "https://a.blob.core.chinacloudapi.cn", "k==", ""),
-        ),
-        (
-            {"AZURE_STORAGE_CONNECTION_STRING": "BlobEndpoint=http://x/a/;AccountName=a;SharedAccessSignature=?sv=1&sig=2"},
-            *("a", "http://x/a", "", "sv=1&sig=2"),
-        ),
-        (
-            {"AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true"},
-            *("devstoreaccount1", "http://127.0.0.1:10000/devstoreaccount1", AZURITE_KEY, ""),
-        ),
+        ("UseDevelopmentStorage=true", "http://127.0.0.1:10000/devstoreaccount1"),
+        ("UseDevelopmentStorage=True;DevelopmentStorageProxyUri=http://myProxyUri", "http://myProxyUri:10000/devstoreaccount1"),
     ],
 )
-def test_azure_accounts_come_from_the_environment(environment: dict[str, str], name: str, endpoint: str, key: str, sas: str) -> None:
-    account = azure_account(Place("az", "images"), environment)
-    assert (account.name, account.endpoint, account.key, account.sas) == (name, endpoint, key, sas)
-    assert not key or key not in repr(account)
+def test_the_emulator(text: str, endpoint: str) -> None:
+    account = azure_account({CONNECTION: text})
+    assert (account.name, account.endpoint, account.key) == (AZURITE_ACCOUNT, endpoint, AZURITE_KEY)
 
 
-async def test_what_is_missing_is_named() -> None:
-    with pytest.raises(InvalidInput, match="which storage account") as caught:
-        await open_cloud("az://images", {})
-    assert "AZURE_STORAGE_CONNECTION_STRING" in caught.value.remedy
-    with pytest.raises(InvalidInput, match="no connection string") as caught:
-        await open_cloud("az://images", {"AZURE_STORAGE_CONNECTION_STRING": "s3cret"})
-    assert "s3cret" not in str(caught.value)
+def test_variables_stand_for_a_connection_string_and_line_breaks_of_files_are_no_part_of_them() -> None:
+    given = {"AZURE_STORAGE_ACCOUNT_NAME": "fleet\n", "AZURE_STORAGE_ACCOUNT_KEY": f"{KEY}\r\n"}
+    assert azure_account(given) == AzureAccount("fleet", "https://fleet.blob.core.windows.net", KEY)
+    given = {"AZURE_STORAGE_ACCOUNT": "fleet", "AZURE_STORAGE_SAS_TOKEN": f" ?{SAS}\n"}
+    assert azure_account(given, endpoint="https://x.example") == AzureAccount("fleet", "https://x.example", "", SAS)
+
+
+UNUSABLE = [
+    ("no account", "", {}, "which Azure storage account"),
+    ("no pairs", "s3cret", {}, "no connection string"),
+    ("another service", f"QueueEndpoint=https://q/;SharedAccessSignature={SAS}", {}, "neither BlobEndpoint nor AccountName"),
+    ("a key that was cut off", f"AccountName=a;AccountKey={KEY[:-3]}", {}, "has 29 characters, and base64 a multiple of four"),
+    ("a key in two lines", f"AccountName=a;AccountKey={KEY[:4]}\n{KEY[4:]}", {}, r"holds '\\n'"),
+    ("a quoted key", "", {"AZURE_STORAGE_ACCOUNT": "a", "AZURE_STORAGE_KEY": f"'{KEY}'"}, "AZURE_STORAGE_KEY"),
+    ("an endpoint without a scheme", f"BlobEndpoint=fleet.example;SharedAccessSignature={SAS}", {}, "no http:// or https:// URL"),
+    ("a signature in the endpoint", f"BlobEndpoint={FLEET}/?{SAS}", {}, "more than an address"),
+]
+
+
+@pytest.mark.parametrize(("what", "text", "more", "said"), UNUSABLE, ids=[row[0] for row in UNUSABLE])
+def test_what_cannot_be_used_is_named_and_no_secret_is_told(what: str, text: str, more: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said) as caught:
+        azure_account({CONNECTION: text, **more})
+    for secret in ("s3cret", KEY, KEY[4:12], "sig="):
+        assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("newline", ["", "\n"])
+async def test_the_portals_signature_opens_a_container_and_makes_it(newline: str) -> None:
+    url, environment = clouds.place("az")
+    endpoint = environment[CONNECTION].partition("BlobEndpoint=")[2]
+    sas = generate_account_sas(
+        AZURITE_ACCOUNT, AZURITE_KEY, ResourceTypes(service=True, container=True, object=True),
+        AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
+        datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1),
+    )  # fmt: skip
+    store = await open_cloud(url, {CONNECTION: f"BlobEndpoint={endpoint}/;SharedAccessSignature={sas}{newline}"})
+    await store.put("a", b"x")
+    assert await store.get(["a"]) == [b"x"]
+
+
+async def test_a_key_with_the_line_break_of_its_file_opens_a_container() -> None:
+    url, environment = clouds.place("az")
+    endpoint = environment[CONNECTION].partition("BlobEndpoint=")[2]
+    given = {"AZURE_STORAGE_ACCOUNT_NAME": AZURITE_ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": f"{AZURITE_KEY}\n"}
+    store = await open_cloud(f"{url}?endpoint={endpoint}", given)
+    assert await store.get(["a"]) == [None]
+
+
+async def test_the_libraries_requests_are_not_in_the_log() -> None:
+    url, environment = clouds.place("az")
+    words = (sys.executable, "-c", "from argosy.cli.main import main; main()", "registry", "--listen", "127.0.0.1:0", "--storage", url)
+    process = await asyncio.create_subprocess_exec(*words, env={**os.environ, **environment}, stdout=PIPE, stderr=PIPE)
+    assert process.stdout is not None
+    async with asyncio.timeout(50):
+        assert (await process.stdout.readline()).startswith(b"Serving az://")
+        process.terminate()
+        _, logged = await process.communicate()
+    lines = [line for line in logged.decode().splitlines() if not line.startswith("Stopping")]
+    assert [line for line in lines if " argosy." not in line] == []
 
 
 def test_signatures_are_cut_out_of_errors() -> None:

@@ -161,7 +161,7 @@ def asked(registry: str, user: str | None, question: Callable[[Inventory], Await
 def credentials(url: str, user: str | None) -> tuple[str, str]:
     """Those of --user; or what docker login has kept in plain text; or nobody's."""
     if user:
-        return user, os.environ.get(PASSWORD) or click.prompt("Password", hide_input=True, err=True)
+        return user, os.environ.get(PASSWORD, "").rstrip("\r\n") or click.prompt("Password", hide_input=True, err=True)
     file = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     try:
         kept = json.loads(file.read_text())["auths"][urlsplit(url).netloc]["auth"]

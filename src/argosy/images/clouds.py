@@ -20,6 +20,7 @@ from obstore.store import AzureStore, GCSStore, MemoryStore, ObjectStore, S3Stor
 from yarl import URL
 
 from argosy.errors import InvalidInput, Refused, StoreUnavailable
+from argosy.images.azure_account import AzureAccount, azure_account
 from argosy.images.objects import Objects
 
 PROVIDERS = {"az": "Azure Blob", "s3": "S3", "gs": "Google Cloud Storage"}
@@ -29,9 +30,6 @@ ABSENT = ("ContainerNotFound", "NoSuchBucket", "The specified bucket does not ex
 
 CLIENT: Any = {"timeout": "120s", "connect_timeout": "5s"}
 RETRY: Any = {"max_retries": 3, "retry_timeout": datetime.timedelta(seconds=15)}
-AZURITE_ACCOUNT = "devstoreaccount1"
-AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Published by Microsoft for its emulator: UseDevelopmentStorage=true means these."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _PREFIX = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -52,18 +50,6 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
-
-
-class AzureAccount(msgspec.Struct, frozen=True):
-    """`endpoint`: of the account's blob service."""
-
-    name: str
-    endpoint: str
-    key: str = ""
-    sas: str = ""
-
-    def __repr__(self) -> str:
-        return f"AzureAccount({self.name!r}, {self.endpoint!r})"
 
 
 def parse_place(url: str) -> Place:
@@ -93,40 +79,8 @@ def parse_place(url: str) -> Place:
     return Place(split.scheme, bucket, prefix, endpoint.rstrip("/"), options.get("region", ""), options.get("account", ""))
 
 
-def azure_account(place: Place, environment: Mapping[str, str]) -> AzureAccount:
-    """From AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and _KEY (or AZURE_STORAGE_SAS_TOKEN); what the URL says goes
-    before. Raises InvalidInput."""
-    text = environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
-    given = _connection_string(text) if text else {}
-    if given.get("usedevelopmentstorage") == "true":
-        endpoint = f"http://127.0.0.1:10000/{AZURITE_ACCOUNT}"
-        given = {"accountname": AZURITE_ACCOUNT, "accountkey": AZURITE_KEY, "blobendpoint": endpoint}
-    key = given.get("accountkey") or _first(environment, "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_KEY")
-    sas = given.get("sharedaccesssignature") or _first(environment, "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY")
-    name = place.account or given.get("accountname") or _first(environment, "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
-    if not name:
-        raise InvalidInput(
-            f"{place.url}: which storage account?", remedy="set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and _KEY"
-        )
-    suffix = given.get("endpointsuffix") or "core.windows.net"
-    endpoint = place.endpoint or given.get("blobendpoint") or f"{given.get('defaultendpointsprotocol', 'https')}://{name}.blob.{suffix}"
-    return AzureAccount(name, endpoint.rstrip("/"), key, sas.removeprefix("?"))
-
-
-def _connection_string(text: str) -> dict[str, str]:
-    given = {}
-    for pair in filter(None, (part.strip() for part in text.split(";"))):
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise InvalidInput(
-                "AZURE_STORAGE_CONNECTION_STRING is no connection string", remedy="NAME=VALUE;NAME=VALUE as the portal shows it"
-            )
-        given[name.lower()] = value
-    return given
-
-
 def _first(environment: Mapping[str, str], *names: str) -> str:
-    return next((environment[name] for name in names if environment.get(name)), "")
+    return next((environment[name].strip() for name in names if environment.get(name, "").strip()), "")
 
 
 async def open_memory() -> Objects:
@@ -151,7 +105,7 @@ def _store(place: Place, environment: Mapping[str, str]) -> tuple[ObjectStore, A
     client: Any
     try:
         if place.scheme == "az":
-            account = azure_account(place, environment)
+            account = azure_account(environment, account=place.account, endpoint=place.endpoint)
             config: Any = {"account_name": account.name, "endpoint": account.endpoint}
             config |= {"account_key": account.key} if account.key else {"sas_key": account.sas} if account.sas else {}
             client = plain if account.endpoint.startswith("http://") else CLIENT
@@ -164,8 +118,8 @@ def _store(place: Place, environment: Mapping[str, str]) -> tuple[ObjectStore, A
         region = place.region or _first(environment, "AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
         config = {"region": region} | ({"endpoint": endpoint} if endpoint else {})
         for name in ("access_key_id", "secret_access_key", "session_token"):
-            if environment.get(f"AWS_{name.upper()}"):
-                config[name] = environment[f"AWS_{name.upper()}"]
+            if value := _first(environment, f"AWS_{name.upper()}"):
+                config[name] = value
         client = plain if endpoint.startswith("http://") else CLIENT
         return S3Store(place.bucket, prefix=prefix, config=config, client_options=client, retry_config=RETRY), None
     except (BaseError, ValueError) as error:

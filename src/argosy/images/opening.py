@@ -2,7 +2,7 @@
 
 file:///var/lib/argosy/images      a folder; made if it is not there
 memory://                          of this process, gone with it
-az://CONTAINER[/PREFIX]            Azure Blob: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and _KEY, …; the container
+az://CONTAINER[/PREFIX]            Azure Blob: AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and _KEY, ...; the container
                                    is made if it is not there
 s3://BUCKET[/PREFIX]               S3 and compatible: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, …
 gs://BUCKET[/PREFIX]               Google Cloud Storage: GOOGLE_APPLICATION_CREDENTIALS, …
