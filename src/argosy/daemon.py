@@ -31,6 +31,7 @@ from argosy.errors import InvalidInput, RuntimeFailed
 from argosy.model import Machine
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.feed import StoreFeed
+from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.router.process import enabled
@@ -147,22 +148,27 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         containers = Containers(config.runtime.containers, runtime.kind)
         agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
-        api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address)
+        router = _router(config, store, machine, clock) if enabled(config.router) else None
+        api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
         if client is not None and machine.door:
             rooms["probes"] = Prober(store, machine.id, clock, lambda: agent.lease, TlsDial(client)).run
         if config.engine.enabled:
             rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
-        if enabled(config.router):
-            reports = Reporter(store, machine.id, clock, config.machine.ttl)
-            place = config.run_dir / "router"
-            proxy = Nginx(place, (config.router.nginx,))
-            rooms["router"] = open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports).run
+        if router is not None:
+            rooms["router"] = router.run
         if config.images.enabled:  # loaded only here: its libraries are large
             images = importlib.import_module("argosy.images.service")
             rooms["images"] = partial(images.run, config.images, config.tls, clock)
         rooms["ready"] = lambda: _say_ready(api)
         yield rooms
+
+
+def _router(config: Config, store: Store, machine: Machine, clock: Clock) -> Router:
+    place = config.run_dir / "router"
+    reports = Reporter(store, machine.id, clock, config.machine.ttl)
+    proxy = Nginx(place, (config.router.nginx,))
+    return open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports)
 
 
 async def _say_ready(api: Api) -> None:

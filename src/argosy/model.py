@@ -203,27 +203,55 @@ class ServedCertificate(msgspec.Struct, frozen=True, omit_defaults=True):
     until: float
 
 
-class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one machine's router serves now. Written by that router only, under its machine's lease.
+class ExcludedUpstream(msgspec.Struct, frozen=True):
+    """A backend that a router asks last, because connections to it fail: which, why, since when."""
 
-    `hosts` are the host names that apps answer to. `error` is nginx's word when it refused the newest configuration, "" when the newest
-    is being served. `omitted` counts upstreams and refused routes that did not fit in. `listen` and `tls_listen` are where it listens,
-    in nginx's words (0.0.0.0:80): an entry in front reads them. `proxy_protocol`: what comes to its `tls_listen` begins with a PROXY line.
-    `certificates` are those for TLS, the default first, and `complaints` what is wrong with any.
+    app: str
+    instance: str
+    address: str
+    reason: str
+    since: float
+
+
+class RouterDetail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that one router serves. It stays on the router's machine, which is asked for it: it grows with the number of routes.
+
+    `hosts` are the host names that apps answer to. `certificates` are those for TLS, the default first, and `complaints` what is wrong
+    with any.
     """
 
-    machine: str
     upstreams: tuple[Upstream, ...] = ()
     refused: tuple[RefusedRoute, ...] = ()
     hosts: dict[str, str] = {}
+    excluded: tuple[ExcludedUpstream, ...] = ()
+    certificates: tuple[ServedCertificate, ...] = ()
+    complaints: tuple[str, ...] = ()
+
+
+class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a machine's router serves, and how much. Written by that router only, under a lease, at each change: so its size does not
+    depend on what is served. The whole is `RouterDetail`.
+
+    `routes`, `refusing` and `excluding` count upstreams, refused keys and excluded upstreams; `digest` is equal for two routers that
+    serve the same (see router.served). `error` is nginx's reason when it refused the newest configuration, "" when the newest is being
+    served. `listen` and `tls_listen` are where it listens, in nginx's words (0.0.0.0:80): load balancers read them. `proxy_protocol`: what
+    comes to its `tls_listen` begins with a PROXY line. `domain` is what its apps' host names end in. A `standalone` router runs without an
+    agent and cannot be asked for details: `machine` is then its host name and `address` its machine's, as far as it knows.
+    """
+
+    machine: str
     since: float = 0.0
     error: str = ""
-    omitted: int = 0
+    routes: int = 0
+    refusing: int = 0
+    excluding: int = 0
+    digest: str = ""
     listen: tuple[str, ...] = ()
     tls_listen: tuple[str, ...] = ()
     proxy_protocol: bool = False
-    certificates: tuple[ServedCertificate, ...] = ()
-    complaints: tuple[str, ...] = ()
+    domain: str = ""
+    address: str = ""
+    standalone: bool = False
 
 
 class Job(msgspec.Struct, frozen=True):

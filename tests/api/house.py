@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from argosy.api.inspector import Inspector
+from argosy.api.inspector import Inspector, RouterInspector
 from argosy.api.peers import Peers
 from argosy.api.server import Api
 from argosy.api.web import PATIENT, Limits
 from argosy.config import Config, load
-from argosy.model import Machine, Placement, Target, UnitState
+from argosy.model import Machine, Placement, RouterDetail, RouterReport, Target, UnitState
 from argosy.reconcile import Clock, SystemClock
+from argosy.router.served import digest, of_apps
 from argosy.state import desired, keys
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put, Store
@@ -30,6 +31,22 @@ M1, M2, M3 = ("1" * 32, "2" * 32, "3" * 32)
 HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 OTHER = "[Service]\nExecStart=/bin/sleep 2000\n"
 GLOBAL = "[Service]\nExecStart=/bin/true\n\n[X-Fleet]\nGlobal=true\n"
+
+
+class FakeRouter:
+    """A machine's router: it says that it serves what is put into `served`."""
+
+    def __init__(self) -> None:
+        self.served = RouterDetail()
+        self.asked: list[Collection[str]] = []
+
+    async def detail(self, apps: Collection[str]) -> RouterDetail:
+        self.asked.append(apps)
+        return of_apps(self.served, apps)
+
+    def report(self, machine_id: str) -> RouterReport:
+        upstreams = self.served.upstreams
+        return RouterReport(machine_id, routes=len(upstreams), digest=digest((up.app, up.instance, up.address) for up in upstreams))
 
 
 class Reply:
@@ -152,6 +169,7 @@ async def a_house(
     inspector: Inspector | None = None,
     peers: Peers | None = None,
     limits: Limits = PATIENT,
+    router: RouterInspector | None = None,
     **flags: Any,
 ) -> AsyncIterator[House]:
     """An api with its doors open, and a machine record for it."""
@@ -161,7 +179,7 @@ async def a_house(
     assert kept is not None
     config = await asyncio.to_thread(lambda: config_for(folder, **flags))
     try:
-        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits)
+        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router)
         async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
             house = House(api, kept, clock, session, tcp)
             await house.machine(machine_id)

@@ -7,15 +7,17 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
 
 from argosy.agent.runtime import Detail, LogLine, Observed
+from argosy.api.inspector import RouterInspector
 from argosy.api.peers import Peers
 from argosy.api.shapes import Command
 from argosy.api.web import Limits
@@ -85,7 +87,7 @@ class Two(NamedTuple):
 
 
 @asynccontextmanager
-async def two_machines(folder: Path, **flags: Any) -> AsyncIterator[Two]:
+async def two_machines(folder: Path, routers: Mapping[str, RouterInspector] = MappingProxyType({}), **flags: Any) -> AsyncIterator[Two]:
     authority = await asyncio.to_thread(create_authority, "test", time.time())
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -103,6 +105,7 @@ async def two_machines(folder: Path, **flags: Any) -> AsyncIterator[Two]:
                     machine_id=machine_id,
                     inspector=Agent(f"m{machine_id[0]}"),
                     peers=asks,
+                    router=routers.get(machine_id),
                     tls__ca=own.ca,
                     tls__cert=own.cert,
                     tls__key=own.key,

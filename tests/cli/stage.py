@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ from argosy.api.shapes import LocalStatus
 from argosy.cli.main import cli
 from argosy.errors import NotFound, RuntimeFailed
 from argosy.lab.install import program
-from argosy.model import Machine, Unit
+from argosy.model import Machine, RouterDetail, Unit
 from argosy.state import keys
 from argosy.state.view import follow
-from tests.api.house import M1, House, a_house
+from tests.api.house import M1, FakeRouter, House, a_house
 
 PATIENCE = 20.0
 """Seconds that a command may take."""
@@ -70,18 +70,25 @@ class Others(Peers):
     def __init__(self) -> None:
         super().__init__(None)
         self.answers: dict[str, LocalStatus] = {}
+        self.routers: dict[str, FakeRouter] = {}
 
     async def status(self, machine: Machine, unit: str, lines: int) -> LocalStatus:
         if machine.id not in self.answers:
             raise RuntimeFailed(f"machine {machine.name} cannot be asked: connection refused", remedy="is its agent running?")
         return self.answers[machine.id]
 
+    async def routes(self, machine: Machine, apps: Collection[str]) -> RouterDetail:
+        if machine.id not in self.routers:
+            raise RuntimeFailed(f"machine {machine.name} cannot be asked: connection refused", remedy="is its agent running?")
+        return await self.routers[machine.id].detail(apps)
+
 
 class Stage:
     """`run` is the command in this process, `start` the program itself. `folder` is where units lie, and the working folder."""
 
-    def __init__(self, house: House, agent: Agent, others: Others, folder: Path) -> None:
+    def __init__(self, house: House, agent: Agent, others: Others, router: FakeRouter, folder: Path) -> None:
         self.house = house
+        self.router = router
         self.agent = agent
         self.others = others
         self.folder = folder
@@ -138,13 +145,13 @@ def invoke(*words: str, env: Mapping[str, str | None] | None = None) -> Said:
 @asynccontextmanager
 async def a_stage(folder: Path) -> AsyncIterator[Stage]:
     """In `folder`, which becomes the working folder meanwhile."""
-    agent, others = Agent(), Others()
+    agent, others, router = Agent(), Others(), FakeRouter()
     units = folder / "units"
     units.mkdir()
     before = os.getcwd()
     os.chdir(units)
     try:
-        async with a_house(folder, inspector=agent, peers=others) as house:
-            yield Stage(house, agent, others, units)
+        async with a_house(folder, inspector=agent, peers=others, router=router) as house:
+            yield Stage(house, agent, others, router, units)
     finally:
         os.chdir(before)

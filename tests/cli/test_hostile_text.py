@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from argosy.agent.runtime import LogLine
-from argosy.model import Facts, RefusedRoute, RouterReport, Upstream
+from argosy.model import Entry, ExcludedUpstream, Facts, RefusedRoute, RouterDetail, RouterReport, Upstream
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
@@ -87,9 +87,18 @@ async def furnished(stage: Stage, payload: str = "") -> None:
     await house.submit("db.service", HELLO + "[X-Fleet]\nMachineMetadata=role=db\n", "launched")
     upstream = Upstream("hello", f"hello@1{payload}", f"10.0.0.1:3000{payload}", STARTED)
     refused = RefusedRoute(f"/services/web/x{payload}", f"it holds{payload}")
-    report = RouterReport(M1, (upstream,), (refused,), hosts={"hello": f"h{payload}"},
-                          error=f"nginx says no{payload}", complaints=(f"certificate{payload}",))  # fmt: skip
-    await house.store.commit([], [Put(keys.router(M1), encode(report))])
+    excluded = ExcludedUpstream("hello", f"2{payload}", f"10.0.0.2:80{payload}", f"refused{payload}", STARTED)
+    stage.router.served = RouterDetail((upstream,), (refused,), {"hello": f"h{payload}"}, (excluded,), (), (f"certificate{payload}",))
+    report = RouterReport(M1, routes=1, error=f"nginx says no{payload}")
+    alone = RouterReport("x", routes=1, error=f"no{payload}", domain=f"example{payload}", address=f"10.0.0.3{payload}")
+    await house.store.commit(
+        [],
+        [
+            Put(keys.router(M1), encode(report)),
+            Put(keys.router(M2), encode(RouterReport(M2, routes=1))),
+            Put(keys.STANDALONE_ROUTERS + "box", encode(Entry(encode(alone).decode()))),
+        ],
+    )
 
 
 VERBS = [

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
-from argosy.model import Facts, Problem, RefusedRoute, RouterReport, Upstream
+from argosy.model import Entry, ExcludedUpstream, Facts, Problem, RefusedRoute, RouterDetail, RouterReport, Upstream
+from argosy.router.served import digest
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
-from tests.api.house import GLOBAL, HELLO, M1, M2
+from tests.api.house import GLOBAL, HELLO, M1, M2, FakeRouter
 from tests.cli.stage import Stage
 
 
@@ -132,8 +135,15 @@ async def test_why(stage: Stage) -> None:
     assert (await stage.good("why", "db")).startswith("db.service: nobody asked for it: its target state is inactive")
 
 
-async def report(stage: Stage, report: RouterReport) -> None:
-    await stage.house.store.commit([], [Put(keys.router(report.machine), encode(report))])
+async def report(stage: Stage, machine: str, router: FakeRouter, **more: Any) -> None:
+    told = msgspec.structs.replace(router.report(machine), **more)
+    await stage.house.store.commit([], [Put(keys.router(machine), encode(told))])
+
+
+async def report_alone(stage: Stage, name: str, told: RouterReport) -> None:
+    """What a standalone router reports, in a user's key."""
+    value = encode(Entry(encode(told).decode()))
+    await stage.house.store.commit([], [Put(keys.STANDALONE_ROUTERS + name, value)])
 
 
 async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage) -> None:
@@ -142,8 +152,12 @@ async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage
     refused = (RefusedRoute("/services/web/x;y/1", "it holds ';'"),)
     bad = ("certificate a is not served: a.key is another's key",)
     hosts = {"hello": "hello.example"}
-    await report(stage, RouterReport(M1, (both, one), refused, hosts=hosts, error="nginx says no", omitted=2, complaints=bad))
-    await report(stage, RouterReport(M2, (both,), refused, hosts={"hello": "hello.example"}))
+    excluded = (ExcludedUpstream("hello", "hello@2", "10.0.0.2:3000", "connection refused", 1.0),)
+    stage.router.served = RouterDetail((both, one), refused, hosts, excluded, complaints=bad)
+    second = stage.others.routers[M2] = FakeRouter()
+    second.served = RouterDetail((both,), refused, hosts)
+    await report(stage, M1, stage.router, error="nginx says no")
+    await report(stage, M2, second)
     said = await stage.run("routes")
     assert said.code == 0
     assert said.out == (
@@ -154,17 +168,66 @@ async def test_routes_are_told_once_with_the_routers_that_have_them(stage: Stage
     assert said.err == (
         "Refused /services/web/x;y/1: it holds ';'\n"
         "The router of 11111111.../10.0.0.1 serves what it last could: nginx says no\n"
+        "The router of 11111111.../10.0.0.1 leaves out hello/hello@2 at 10.0.0.2:3000: connection refused\n"
         "On 11111111.../10.0.0.1 certificate a is not served: a.key is another's key\n"
-        "The router of 11111111.../10.0.0.1 serves 2 more that do not fit in here\n"
     )
     full = (await stage.run("routes", "--full", "--no-legend")).out.splitlines()
     assert [line.split()[-1] for line in full] == ["11111111.../10.0.0.1", "11111111.../10.0.0.1", "22222222.../10.0.0.2"]
 
 
 async def test_no_routes_say_how_to_make_one(stage: Stage) -> None:
+    await report(stage, M1, stage.router)
     said = await stage.run("routes")
     assert (said.code, said.out) == (0, "")
     assert said.err == "No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.\n"
+
+
+async def test_no_router_is_not_no_routes(stage: Stage) -> None:
+    said = await stage.run("routes")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == "No router reports to this cluster: install nginx on a machine, or see argosy router --help.\n"
+
+
+async def test_a_router_that_cannot_be_asked_is_named_and_is_not_no_routes(stage: Stage) -> None:
+    router = FakeRouter()
+    router.served = RouterDetail((Upstream("hello", "1", "10.0.0.1:3000"),))
+    await report(stage, M2, router)
+    said = await stage.run("routes")
+    assert (said.code, said.out) == (0, "")
+    assert said.err == (
+        "The router of 22222222.../10.0.0.2 serves 1 routes, but could not be asked which: machine m2 cannot be asked: connection refused\n"
+    )
+
+
+STANDALONE = RouterReport("x", 5.0, routes=1, digest=digest([("hello", "1", "10.0.0.1:3000")]), domain="example", address="10.0.0.1")
+
+
+async def test_a_standalone_router_is_listed_with_the_keys_that_it_serves(stage: Stage) -> None:
+    await stage.house.store.commit(
+        [],
+        [
+            Put(f"{keys.WEB}hello/1", encode(Entry("10.0.0.1:3000"))),
+            Put(f"{keys.WEB}bad;/1", encode(Entry("10.0.0.1:3000"))),
+            Put(f"{keys.WEB}hello/_hidden", encode(Entry("10.0.0.1:3001"))),
+        ],
+    )
+    await report_alone(stage, "box", STANDALONE)
+    said = await stage.run("routes")
+    (line,) = said.out.splitlines()[1:]
+    assert (line.split()[:4], line.split()[-1], said.err) == (["hello", "hello.example", "1", "10.0.0.1:3000"], "m1", "")
+    await report_alone(stage, "box", msgspec.structs.replace(STANDALONE, routes=7, digest="other", excluding=1))
+    said = await stage.run("routes")
+    assert said.out == ""
+    assert said.err == (
+        "The standalone router box/10.0.0.1 serves 7 routes that are not listed here: it is behind the keys, or refuses some\n"
+    )
+
+
+async def test_what_is_no_report_of_a_standalone_router_is_left_out(stage: Stage) -> None:
+    await report_alone(stage, "x\x1b[2J", STANDALONE)
+    await report_alone(stage, "big", msgspec.structs.replace(STANDALONE, error="x" * 10_000))
+    await stage.house.store.commit([], [Put(keys.STANDALONE_ROUTERS + "broken", encode(Entry("{")))])
+    assert "No router reports" in (await stage.run("routes")).err
 
 
 async def test_an_empty_cluster_shows_headings_only(stage: Stage) -> None:

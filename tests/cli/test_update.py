@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from argosy.model import RouterReport, Unit, Upstream
+from argosy.model import RouterDetail, Unit, Upstream
 from argosy.state import desired, keys
 from argosy.state.records import encode
 from argosy.state.view import follow
@@ -164,7 +164,8 @@ async def test_json_says_what_was_done_and_progress_goes_to_standard_error(stage
 async def test_a_sidekick_and_its_route_are_waited_for(stage: Stage) -> None:
     async def report(*instances: str) -> None:
         upstreams = tuple(Upstream("web", instance, "10.0.0.1:1", 1.0) for instance in instances)
-        await stage.house.store.commit([], [Put(keys.router(M1), encode(RouterReport(M1, upstreams)))])
+        stage.router.served = RouterDetail(upstreams)
+        await stage.house.store.commit([], [Put(keys.router(M1), encode(stage.router.report(M1)))])
 
     async with obedient(stage) as started:
         await begin(stage, started, 2)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from argosy.errors import RuntimeFailed
+from argosy.sockdiag import Target
 
 
 class Host:
@@ -17,6 +19,7 @@ class Host:
         self.lingering = 0
         self.refuse = ""
         self.ended = asyncio.Event()
+        self.failing: frozenset[Target] = frozenset()
 
     def kill(self) -> None:
         self.running = ""
@@ -64,8 +67,9 @@ class MemoryProxy:
         await self.host.ended.wait()
         self.host.ended.clear()
 
-    async def tend(self) -> None:
-        """Nothing hangs here and nothing is logged."""
+    async def tend(self) -> Collection[Target]:
+        failing, self.host.failing = self.host.failing, frozenset()
+        return failing
 
     async def stop(self, grace: float = 1.0) -> None:
         self.host.running = ""

@@ -85,7 +85,7 @@ async def setting(here: House, app: str, value: str | None) -> None:
 
 
 def complaints(here: House) -> tuple[str, ...]:
-    return here.router.report.complaints
+    return here.router.served.complaints
 
 
 # --- connections
@@ -253,8 +253,8 @@ async def test_settings_that_break_a_rule_are_refused_by_name_and_the_app_goes_o
     async with backend("one") as one:
         await here.set(hello__1=one.address)
         await here.store.commit([], [Put(f"{keys.WEB}{SETTINGS}/hello", encode(Entry("max_body=1g; } server {")))])
-        await until(lambda: len(here.router.report.refused) == 1, "they are refused")
-        (refused,) = here.router.report.refused
+        await until(lambda: len(here.router.served.refused) == 1, "they are refused")
+        (refused,) = here.router.served.refused
         assert refused.key == "/services/web/_settings/hello"
         assert "max_body=1g;: it is a size such as 100m or 10g (write max_body=10g)" in refused.reason
         assert (await here.ask("hello.example")).body == "one"
@@ -318,7 +318,7 @@ async def test_a_mistake_of_an_app_s_or_of_the_router_s_own_is_not_laid_upon_an_
             router = Router(StoreFeed(store, clock), "a" * 32, proxy, settings, clock)
             task = asyncio.create_task(router.run())
             await until(lambda: "Address already in use" in router.report.error, "the reason is told")
-            assert router.report.complaints == ()
+            assert router.served.complaints == ()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 

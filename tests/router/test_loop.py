@@ -13,12 +13,16 @@ import pytest
 from prometheus_client import Gauge
 
 from argosy.errors import StoreUnavailable
-from argosy.model import Entry, RouterReport
+from argosy.model import Entry, RouterDetail, RouterReport
 from argosy.router import metrics
+from argosy.router.exclusion import Exclusion
 from argosy.router.feed import StoreFeed
-from argosy.router.loop import GATHER_MOST, Router, gathering, resolve
-from argosy.router.render import Settings
+from argosy.router.loop import GATHER, GATHER_MOST, Router, gathering, resolve
+from argosy.router.render import Settings, routes_of
 from argosy.router.report import Reporter
+from argosy.router.served import Served, brief, detail
+from argosy.router.tls.plan import Shelved
+from argosy.sockdiag import Target
 from argosy.state import keys
 from argosy.state.records import decode, encode
 from argosy.store.base import Delete, Listing, Put, Record
@@ -50,8 +54,10 @@ class Away(SqliteStore):
 class Stage:
     """A router, its store and its proxy's host."""
 
-    def __init__(self, store: Away, clock: FakeClock) -> None:
+    def __init__(self, store: Away, clock: FakeClock, folder: Path) -> None:
         self.store = store
+        self.memory = Served(folder / "served.json")
+        self.failing: dict[Target, str] = {}
         self.clock = clock
         self.host = Host()
         self.names: dict[str, tuple[str, ...]] = {}
@@ -62,8 +68,22 @@ class Stage:
         self.proxy = MemoryProxy(self.host)
         reports = Reporter(self.store, ME, self.clock, 5.0)
         feed = StoreFeed(self.store, self.clock)
-        self.router = Router(feed, ME, self.proxy, settings, self.clock, reports=reports, templates=templates, resolve=self.resolve)
+        self.router = Router(
+            feed,
+            ME,
+            self.proxy,
+            settings,
+            self.clock,
+            reports=reports,
+            templates=templates,
+            memory=self.memory,
+            exclusion=Exclusion(self.clock, self.connect),
+            resolve=self.resolve,
+        )
         return self.router
+
+    async def connect(self, host: str, port: int) -> str:
+        return self.failing.get((host, port), "")
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         return self.names.get(host, ())
@@ -79,7 +99,7 @@ class Stage:
         return decode(RouterReport, record.value, record.key) if record else None
 
     def serves(self, *apps: str) -> bool:
-        return [up.app for up in self.router.report.upstreams] == list(apps) and self.router.report.since > 0
+        return [up.app for up in self.router.served.upstreams] == list(apps) and self.router.report.since > 0
 
     async def comes(self, condition: Callable[[], bool], what: str) -> None:
         """Until the condition holds, with time passing meanwhile."""
@@ -106,9 +126,9 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(clock: FakeClock) -> AsyncIterator[Stage]:
+async def stage(clock: FakeClock, tmp_path: Path) -> AsyncIterator[Stage]:
     async with Away(":memory:", clock) as store:
-        yield Stage(store, clock)
+        yield Stage(store, clock, tmp_path)
 
 
 async def test_an_announced_key_is_served_and_reported_with_since_when(stage: Stage) -> None:
@@ -120,8 +140,10 @@ async def test_an_announced_key_is_served_and_reported_with_since_when(stage: St
         await until_async(lambda: told_apps(stage, ["hello"]), "the report is in the store")
         report = await stage.told()
         assert report is not None
-        assert report.hosts == {"hello": "hello.example"}
-        assert stage.clock.now() - 1 < report.upstreams[0].since == report.since <= stage.clock.now()
+        served = await stage.router.detail(["hello"])
+        assert served.hosts == {"hello": "hello.example"}
+        assert stage.clock.now() - 1 < served.upstreams[0].since == report.since <= stage.clock.now()
+        assert await stage.router.detail(["other"]) == RouterDetail()
         await stage.delete("hello")
         await stage.served()
         assert "10.0.0.1" not in stage.host.running
@@ -136,7 +158,7 @@ def gauge(metric: Gauge) -> float:
 
 async def told_apps(stage: Stage, apps: Sequence[str]) -> bool:
     report = await stage.told()
-    return report is not None and [up.app for up in report.upstreams] == list(apps)
+    return report is not None and report.routes == len(apps) and stage.serves(*apps) and report == stage.router.report
 
 
 async def test_since_is_kept_for_what_stays_when_something_else_changes(stage: Stage) -> None:
@@ -147,7 +169,7 @@ async def test_since_is_kept_for_what_stays_when_something_else_changes(stage: S
         await stage.clock.advance(100)
         await stage.put(b="10.0.0.2:80")
         await stage.served("a", "b")
-        a, b = stage.router.report.upstreams
+        a, b = stage.router.served.upstreams
         assert a.since == first
         assert b.since == stage.router.report.since >= first + 100
 
@@ -192,6 +214,10 @@ def test_the_more_long_connections_linger_the_longer_changes_are_gathered() -> N
     assert times[-1] == GATHER_MOST
 
 
+def test_the_longer_a_change_takes_the_longer_the_next_are_gathered_within_bounds() -> None:
+    assert [gathering(0, took) for took in (0.0, 0.5, 1.0, 60.0)] == [GATHER, 0.5, 1.0, GATHER_MOST]
+
+
 async def test_a_refused_key_is_told_once_by_name_in_the_log_the_report_and_the_metric(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,7 +225,7 @@ async def test_a_refused_key_is_told_once_by_name_in_the_log_the_report_and_the_
     async with stage.running():
         await stage.put(bad="127.0.0.1:80; } server {", good="10.0.0.1:80")
         await stage.served("good")
-        assert [refused.key for refused in stage.router.report.refused] == ["/services/web/bad/1"]
+        assert [refused.key for refused in stage.router.served.refused] == ["/services/web/bad/1"]
         assert gauge(metrics.REFUSED) == 1
         assert gauge(metrics.ROUTES) == 1
         await stage.put(good="10.0.0.2:80")
@@ -221,11 +247,53 @@ async def test_a_configuration_that_is_refused_is_reported_and_tried_again_while
         await stage.put(b="10.0.0.2:80")
         await stage.comes(lambda: "no more files" in stage.router.report.error, "the refusal is reported")
         assert stage.host.running == good
-        assert [up.app for up in stage.router.report.upstreams] == ["a"]
+        assert [up.app for up in stage.router.served.upstreams] == ["a"]
         stage.host.refuse = ""
         await stage.clock.advance(0.6)
         await stage.served("a", "b")
         assert stage.router.report.error == ""
+
+
+async def test_an_instance_that_cannot_be_connected_to_is_asked_last_until_a_connection_succeeds(stage: Stage) -> None:
+    async with stage.running():
+        await stage.store.commit([], [Put(f"{keys.WEB}a/{number}", encode(Entry(f"10.0.0.{number}:80"))) for number in (1, 2)])
+        await stage.served("a", "a")
+        stage.failing["10.0.0.1", 80] = "connection refused"
+        stage.host.failing = frozenset({("10.0.0.1", 80), ("10.9.9.9", 80)})
+        await stage.comes(lambda: "server 10.0.0.1:80 max_fails=0 backup;" in stage.host.running, "it is excluded")
+        assert "server 10.0.0.2:80 max_fails=0;" in stage.host.running
+        await stage.comes(lambda: bool(stage.router.served.excluded), "it is told")
+        (excluded,) = stage.router.served.excluded
+        assert (excluded.app, excluded.instance, excluded.address, excluded.reason) == ("a", "1", "10.0.0.1:80", "connection refused")
+        await stage.comes(lambda: stage.router.report.excluding == 1, "it is counted")
+        stage.failing.clear()
+        await stage.comes(lambda: "backup" not in stage.host.running, "it is back")
+        await stage.comes(lambda: not stage.router.served.excluded, "that is told too")
+
+
+async def test_the_last_instance_is_never_excluded(stage: Stage) -> None:
+    async with stage.running():
+        await stage.store.commit([], [Put(f"{keys.WEB}a/{number}", encode(Entry(f"10.0.0.{number}:80"))) for number in (1, 2)])
+        await stage.put(b="10.0.0.1:80")
+        await stage.served("a", "a", "b")
+        stage.failing = {("10.0.0.1", 80): "connection refused", ("10.0.0.2", 80): "no connection within 0.75 s"}
+        stage.host.failing = frozenset({("10.0.0.1", 80)})
+        await stage.comes(lambda: len(stage.router.served.excluded) == 1, "the first is excluded where there is another")
+        assert stage.host.running.count("backup") == stage.host.running.count("server 10.0.0.2:80")
+        stage.host.failing = frozenset({("10.0.0.2", 80)})
+        await stage.comes(lambda: "backup" not in stage.host.running, "none is excluded where all fail")
+        await stage.comes(lambda: stage.router.served.excluded == (), "that is told too")
+
+
+async def test_an_upstream_that_nginx_complains_of_but_that_accepts_connections_stays(stage: Stage) -> None:
+    async with stage.running():
+        await stage.store.commit([], [Put(f"{keys.WEB}a/{number}", encode(Entry(f"10.0.0.{number}:80"))) for number in (1, 2)])
+        await stage.served("a", "a")
+        generation = stage.host.generation
+        stage.host.failing = frozenset({("10.0.0.1", 80)})
+        await stage.comes(lambda: not stage.host.failing, "the complaint is heard")
+        await stage.clock.advance(5)
+        assert (stage.host.generation, stage.router.served.excluded) == (generation, ())
 
 
 async def test_a_killed_proxy_is_started_again(stage: Stage) -> None:
@@ -249,7 +317,7 @@ async def test_a_restarted_router_adopts_what_runs_without_a_reload_and_remember
     stage.fresh()
     async with stage.running():
         await stage.served("a")
-        assert stage.router.report.upstreams[0].since == since
+        assert stage.router.served.upstreams[0].since == since
         assert stage.host.generation == generation
 
 
@@ -278,8 +346,8 @@ async def test_a_host_name_is_served_at_its_addresses_and_asked_again_now_and_th
         await stage.put(a="web.internal:80", b="nowhere:80")
         await stage.clock.advance(1)
         await stage.comes(lambda: "server 10.0.0.5:80" in stage.host.running, "the name's address is served")
-        await stage.comes(lambda: [refused.key for refused in stage.router.report.refused] == ["/services/web/b/1"], "the other is refused")
-        assert stage.router.report.upstreams[0].address == "web.internal:80"
+        await stage.comes(lambda: [refused.key for refused in stage.router.served.refused] == ["/services/web/b/1"], "the other is refused")
+        assert stage.router.served.upstreams[0].address == "web.internal:80"
         stage.names["web.internal"] = ("10.0.0.6",)
         await stage.clock.advance(31)
         await stage.comes(lambda: "server 10.0.0.6:80" in stage.host.running, "the new address is served")
@@ -339,6 +407,15 @@ async def test_a_report_whose_lease_has_ended_is_written_anew(stage: Stage) -> N
         assert await stage.told() is None
         await stage.clock.advance(2)
         await until_async(lambda: told_apps(stage, ["a"]), "the report is back")
+
+
+def test_a_change_writes_as_much_with_many_routes_as_with_few(stage: Stage) -> None:
+    def sizes(count: int) -> RouterReport:
+        routes = routes_of({f"app{number}/{'i' * 100}": Entry(f"10.0.{number // 250}.{number % 250}:80") for number in range(count)}, {})
+        return brief(ME, detail(routes, RouterDetail(), Shelved(), {}, 1.0), SETTINGS, 1.0, "x" * 100_000)
+
+    few, many = (len(encode(sizes(count))) for count in (1, 5_000))
+    assert many <= few + 8 <= 1_000
 
 
 def test_wrong_settings_are_refused_before_anything_runs(stage: Stage) -> None:

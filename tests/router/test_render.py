@@ -45,7 +45,7 @@ def test_the_seed_s_app_is_served_at_its_name_under_the_domain() -> None:
     ]
     config = render(routes, LOCAL, SOURCES)
     assert "server_name hello.example;" in config
-    assert "server 10.0.0.1:3000 max_fails=3 fail_timeout=2s;  # hello@1\n" in config
+    assert "server 10.0.0.1:3000 max_fails=0;  # hello@1\n" in config
 
 
 def test_without_a_domain_an_app_answers_to_its_name_with_anything_behind_it() -> None:

@@ -51,7 +51,7 @@ class House:
         await self.serves(lambda served: not served.keys() & set(names))
 
     async def serves(self, condition: Callable[[dict[str, str]], bool]) -> None:
-        await until(lambda: condition({f"{up.app}/{up.instance}": up.address for up in self.router.report.upstreams}), "it is served")
+        await until(lambda: condition({f"{up.app}/{up.instance}": up.address for up in self.router.served.upstreams}), "it is served")
 
     async def answers(self, host: str, text: str) -> None:
         async def answered() -> bool:
@@ -127,7 +127,7 @@ async def test_the_health_page_answers_whatever_apps_there_are(here: House, back
 
 async def test_a_known_app_without_an_instance_is_unavailable_and_comes_back(here: House, backends: Backends) -> None:
     await here.store.commit([], [Put(f"{keys.WEB}hello", encode(Entry(directory=True)))])
-    await until(lambda: "hello" in here.router.report.hosts, "the app is known")
+    await until(lambda: "hello" in here.router.served.hosts, "the app is known")
     answer = await here.ask("hello.example")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert "No instance of this app is announced now" in answer.body
@@ -219,6 +219,40 @@ async def test_an_instance_that_says_it_cannot_is_passed_over(here: House, backe
     assert bad.heard
 
 
+async def test_one_bad_endpoint_takes_no_instance_out_of_service(here: House, backends: Backends) -> None:
+    one, two = await backends("one"), await backends("two")
+    one.replies = two.replies = {
+        "/503": "HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n",
+        "/504": "HTTP/1.1 504 No\r\nContent-Length: 0\r\n\r\n",
+        "/header": "HTTP/1.1 200 OK\r\nbad header without colon\x00\r\n\r\n",
+        "/nothing": "",
+    }
+    await here.set(hello__1=one.address, hello__2=two.address)
+    for path in ("/503", "/504", "/header", "/nothing"):
+        for _ in range(12):
+            assert (await here.ask("hello.example", path)).status >= 500
+        answers = [await here.ask("hello.example") for _ in range(10)]
+        assert {answer.status for answer in answers} == {200}
+        assert {answer.body for answer in answers} == {"one", "two"}
+    assert here.router.served.excluded == ()
+
+
+async def test_an_instance_that_refuses_connections_is_left_out_and_comes_back(here: House, backends: Backends) -> None:
+    one = await backends("one")
+    port = free_port()
+    await here.set(hello__1=one.address, hello__2=f"127.0.0.1:{port}")
+
+    async def excluded() -> bool:
+        assert (await here.ask("hello.example")).body == "one"
+        return [up.instance for up in here.router.served.excluded] == ["2"]
+
+    await until_async(excluded, "the second is left out")
+    assert here.router.served.excluded[0].reason == "connection refused"
+    async with backend("two", port):
+        await until(lambda: not here.router.served.excluded, "it is back")
+        assert {(await here.ask("hello.example")).body for _ in range(10)} == {"one", "two"}
+
+
 async def test_a_post_that_an_instance_has_received_is_not_sent_to_another(here: House, backends: Backends) -> None:
     one, two = await backends("one"), await backends("two")
     one.status = two.status = 503
@@ -251,7 +285,7 @@ async def test_a_hostile_key_is_refused_and_the_others_go_on(here: House, backen
     await here.set(hello__1=one.address)
     hostile = {"hello/2": "127.0.0.1:80; } server { listen 81; return 200 owned; }", "x;}/1": one.address, "hello/\n": two.address}
     await here.store.commit([], [Put(keys.WEB + name, encode(Entry(value))) for name, value in hostile.items()])
-    await until(lambda: len(here.router.report.refused) == 3, "all three are refused")
+    await until(lambda: len(here.router.served.refused) == 3, "all three are refused")
     await here.set(shop__1=two.address)
     assert (await here.ask("hello.example")).body == "one"
     assert (await here.ask("shop.example")).body == "two"
@@ -281,7 +315,7 @@ async def test_a_refresh_with_the_same_value_leaves_nginx_s_workers_alone(here: 
     before = await asyncio.to_thread(process.workers, here.proxy.pid)
     await here.store.commit([], [Put(f"{keys.WEB}hello/1", encode(Entry(one.address, ttl=60, expires=99.0)))])
     await here.store.commit([], [Put(f"{keys.WEB}BAD/1", encode(Entry("refused: shows that what came before it was seen")))])
-    await until(lambda: len(here.router.report.refused) == 1, "the later change is seen")
+    await until(lambda: len(here.router.served.refused) == 1, "the later change is seen")
     assert await asyncio.to_thread(process.workers, here.proxy.pid) == before
 
 

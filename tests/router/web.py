@@ -73,12 +73,14 @@ async def ask(port: int, host: str, path: str = "/", *, method: str = "GET", hea
 
 class Backend:
     """An HTTP server that answers with its name; `heard` keeps the heads of requests. `status` is what it answers, `/echo` gives back the
-    head, and an upgrade to websocket is accepted and echoes whatever comes. While it is `dead`, it hangs up on everybody."""
+    head, `replies` are whole answers by path after which it hangs up, and an upgrade to websocket is accepted and echoes
+    whatever comes. While it is `dead`, it hangs up on everybody."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.status = 200
         self.dead = False
+        self.replies: dict[str, str] = {}
         self.port = 0
         self.heard: list[str] = []
         self.connections = 0
@@ -97,6 +99,9 @@ class Backend:
                 self.heard.append(head)
                 fields = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in head.split("\r\n")[1:]}
                 await reader.readexactly(int(fields.get("content-length", 0)))
+                if (reply := self.replies.get(head.split()[1])) is not None:
+                    writer.write(reply.encode())
+                    return
                 if fields.get("upgrade") == "websocket":
                     writer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
                     while chunk := await reader.read(1000):

@@ -1,11 +1,13 @@
-"""What the api asks of the agent on its own machine. The agent's runtime satisfies this as it is; nothing is imported from there."""
+"""What the api asks of the agent and of the router on its own machine. They satisfy this as they are; nothing is imported from there."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+
+from argosy.model import RouterDetail
 
 T = TypeVar("T")
 
@@ -18,6 +20,11 @@ class Inspector(Protocol):
 
     def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[Any]:
         """Values with the fields of shapes.LogLine, oldest first: the last `lines`, with `follow` then every new one."""
+
+
+class RouterInspector(Protocol):
+    async def detail(self, apps: Collection[str]) -> RouterDetail:
+        """What this machine's router serves now; with `apps` only what concerns these."""
 
 
 def mirrored(kind: type[T], value: Any) -> T:

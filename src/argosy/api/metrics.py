@@ -51,8 +51,8 @@ class Metrics:
         self._routes.clear()
         self._bad.clear()
         for report in routers:
-            self._routes.labels(report.machine).set(len(report.upstreams))
-            self._bad.labels(report.machine).set(len(report.refused))
+            self._routes.labels(report.machine).set(report.routes)
+            self._bad.labels(report.machine).set(report.refusing)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -18,7 +18,19 @@ from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.overview import by_name, chosen
 from argosy.api.remote import Remote
-from argosy.api.routes import PREFIX, ROUTES, JournalQuery, LocalJournalQuery, Route, RoutesQuery, StatusQuery, UnitsQuery, Waiting
+from argosy.api.routers import RouterService
+from argosy.api.routes import (
+    PREFIX,
+    ROUTES,
+    JournalQuery,
+    LocalJournalQuery,
+    LocalRoutesQuery,
+    Route,
+    RoutesQuery,
+    StatusQuery,
+    UnitsQuery,
+    Waiting,
+)
 from argosy.api.units import UnitService
 from argosy.api.why import why
 from argosy.errors import ArgosyError, Refused, StoreUnavailable
@@ -57,11 +69,20 @@ class Own:
     """The handlers, named by the table of routes, as they serve one door."""
 
     def __init__(
-        self, store: Store, units: UnitService, machines: MachineService, remote: Remote, metrics: Metrics, machine_id: str, door: str
+        self,
+        store: Store,
+        units: UnitService,
+        machines: MachineService,
+        routers: RouterService,
+        remote: Remote,
+        metrics: Metrics,
+        machine_id: str,
+        door: str,
     ) -> None:
         self.store = store
         self.units = units
         self.machines = machines
+        self.routers = routers
         self.remote = remote
         self.metrics = metrics
         self.machine_id = machine_id
@@ -133,14 +154,11 @@ class Own:
         query: RoutesQuery = asked.query
         if query.index > 0 and query.wait > 0:
             await waiting.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
-        listing = await self.store.list(keys.ROUTERS)
-        reports = list(by_name(listing, keys.ROUTERS, RouterReport).values())
-        if query.brief:
-            reports = [
-                RouterReport(one.machine, listen=one.listen, tls_listen=one.tls_listen, proxy_protocol=one.proxy_protocol)
-                for one in reports
-            ]
-        return answers.answer(shapes.RouteList(reports, listing.revision))
+        return answers.answer(await (self.routers.brief() if query.brief else self.routers.views(query.app)))
+
+    async def local_routes(self, asked: Asked) -> web.StreamResponse:
+        query: LocalRoutesQuery = asked.query
+        return answers.answer(await self.routers.here(query.app))
 
     async def version(self, asked: Asked) -> web.StreamResponse:
         return answers.answer(shapes.Version(__version__, self.machine_id, platform.python_version()))

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
 
 from argosy.api.shapes import Command, Failure, LocalStatus, LogLine, Output
 from argosy.errors import ArgosyError, NotFound, Refused, RuntimeFailed, Unsuitable
-from argosy.model import Machine
+from argosy.model import Machine, RouterDetail
 from argosy.trust.names import machine_name
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
+ROUTES_SECONDS = 3.0
+"""A router's answer is in memory: whoever waits for several machines must not wait long for one that is gone."""
+
 SILENCE_SECONDS = 30.0
 """A stream that is silent for so long comes from a machine that is gone: one that lives sends an empty line every ten seconds."""
 
@@ -48,6 +51,15 @@ class Peers:
         path = f"units/{quote(unit, safe='')}/status?lines={lines}"
         async with self._asked(machine, "GET", path, total=ANSWER_SECONDS) as response:
             return msgspec.json.decode(await response.read(), type=LocalStatus)
+
+    async def routes(self, machine: Machine, apps: Collection[str]) -> RouterDetail:
+        """What that machine's router serves, with `apps` only what concerns these. Raises NotFound, Refused, RuntimeFailed."""
+        path = "routes?" + urlencode([("app", app) for app in apps])
+        async with self._asked(machine, "GET", path, total=ROUTES_SECONDS) as response:
+            try:
+                return msgspec.json.decode(await response.read(), type=RouterDetail)
+            except msgspec.DecodeError as error:
+                raise RuntimeFailed(f"machine {machine.id} answers what is no RouterDetail: {error}") from error
 
     async def logs(self, machine: Machine, unit: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         path = f"units/{quote(unit, safe='')}/journal?lines={lines}&follow={'true' if follow else 'false'}"

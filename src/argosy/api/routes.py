@@ -9,6 +9,7 @@ import msgspec
 
 from argosy.api import shapes
 from argosy.api.shapes import Count, Name, Revision, Seconds
+from argosy.model import RouterDetail
 
 PREFIX = "/argosy/v1"
 
@@ -32,10 +33,21 @@ class UnitsQuery(Waiting, frozen=True):
     text: bool = False
 
 
+AppName = Annotated[str, msgspec.Meta(max_length=256)]
+
+
 class RoutesQuery(Waiting, frozen=True):
-    """`brief`: only where each router listens, without what it serves and refuses."""
+    """`brief`: only where each machine's router listens, without asking it what it serves and refuses. `app` (repeatable): only what
+    concerns these; of routers that serve the same only one is asked then."""
 
     brief: bool = False
+    app: list[AppName] = []
+
+
+class LocalRoutesQuery(msgspec.Struct, frozen=True):
+    """`app` (repeatable): only what concerns these."""
+
+    app: list[AppName] = []
 
 
 class DeleteQuery(msgspec.Struct, frozen=True):
@@ -151,6 +163,7 @@ ROUTES = (
         (404,),
         stream=True,
     ),
+    Route("GET", "/local/routes", "local_routes", "What this machine's router serves", LocalRoutesQuery, None, {200: RouterDetail}, (404,)),
     Route(
         "POST",
         "/local/exec",

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from argosy.api.bridges import Bridges
 from argosy.api.fleet.http import Fleet
-from argosy.api.inspector import Inspector
+from argosy.api.inspector import Inspector, RouterInspector
 from argosy.api.keys.http import Keys
 from argosy.api.keys.space import Keyspace
 from argosy.api.listeners import door_address, loopback, named
@@ -31,6 +31,7 @@ from argosy.api.metrics import Metrics
 from argosy.api.own import Own
 from argosy.api.peers import Peers
 from argosy.api.remote import Remote
+from argosy.api.routers import RouterService
 from argosy.api.routes import PREFIX
 from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
@@ -70,6 +71,7 @@ class Api:
         door: str = "",
         limits: Limits = PATIENT,
         address: str = "",
+        router: RouterInspector | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -83,6 +85,7 @@ class Api:
         self._units = UnitService(store, clock)
         self._machines = MachineService(store, clock)
         self._space = Keyspace(store, clock)
+        self._routers = RouterService(store, machine_id, router, peers)
         self._remote = Remote(store, machine_id, inspector, peers, config.api.exec)
         self.addresses: dict[str, list[str]] = {}
         self.opened = asyncio.Event()
@@ -136,7 +139,7 @@ class Api:
             keys.add_to(app)
             return app
         Fleet(self._units, self._machines).add_to(app)
-        Own(self._store, self._units, self._machines, self._remote, self.metrics, self._machine_id, door).add_to(app)
+        Own(self._store, self._units, self._machines, self._routers, self._remote, self.metrics, self._machine_id, door).add_to(app)
         return app
 
     def _admission(self, door: str) -> Admission:

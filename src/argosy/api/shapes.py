@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from argosy.model import Facts, Problem, RouterReport, Target, UnitState
+from argosy.model import ExcludedUpstream, Facts, Problem, RefusedRoute, RouterReport, ServedCertificate, Target, UnitState, Upstream
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -271,11 +271,28 @@ class WhyAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int = 0
 
 
-class RouteList(msgspec.Struct, frozen=True):
-    """What each machine's router serves and refuses, by machine id."""
+class RouterView(RouterReport, frozen=True, omit_defaults=True):
+    """A router: its report, and what it serves (as in RouterDetail) when it was asked. `omitted` counts the upstreams of a standalone
+    router, which cannot be asked. `unreachable`: why a machine could not be asked, "" if it was."""
 
-    routers: list[RouterReport]
+    upstreams: tuple[Upstream, ...] = ()
+    refused: tuple[RefusedRoute, ...] = ()
+    hosts: dict[str, str] = msgspec.field(default_factory=dict)
+    excluded: tuple[ExcludedUpstream, ...] = ()
+    certificates: tuple[ServedCertificate, ...] = ()
+    complaints: tuple[str, ...] = ()
+    omitted: int = 0
+    unreachable: str = ""
+
+
+class RouteList(msgspec.Struct, frozen=True):
+    """What each machine's router serves and refuses, by machine id; then standalone routers. Where there are any of these and
+    no app is asked for, `announced` is what the keys below /services/web/ say, without that prefix (directories and values that are no text
+    are left out)."""
+
+    routers: list[RouterView]
     index: int
+    announced: dict[str, str] = {}
 
 
 class Version(msgspec.Struct, frozen=True):

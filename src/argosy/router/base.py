@@ -6,7 +6,10 @@ finds it again through `adopt`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
+
+from argosy.sockdiag import Target
 
 
 class Proxy(Protocol):
@@ -33,9 +36,9 @@ class Proxy(Protocol):
     async def wait_lost(self) -> None:
         """Returns when the running proxy has ended without being told to; while none runs, it waits for one to run and end."""
 
-    async def tend(self) -> None:
-        """Housekeeping, to be called about twice a second: lets go of requests that hang on a machine that is gone, keeps logs within
-        bounds."""
+    async def tend(self) -> Collection[Target]:
+        """Do the housekeeping; to be called about twice a second. It aborts requests that hang on a machine that is gone and keeps logs
+        within bounds. Return the upstreams that the proxy has failed to connect to since the last call."""
 
     async def stop(self, grace: float = 1.0) -> None:
         """Ends the proxy, letting requests finish for `grace` seconds. Nothing running is no error."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock
 from argosy.router.base import Proxy
+from argosy.sockdiag import Target
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,14 @@ async def guard(proxy: Proxy, clock: Clock, lost: Callable[[], None]) -> None:
         lost()
 
 
-async def tend(proxy: Proxy, clock: Clock) -> None:
-    """For ever: the proxy's housekeeping."""
+async def tend(proxy: Proxy, clock: Clock, failing: Callable[[Collection[Target]], Awaitable[None]] | None = None) -> None:
+    """For ever: the proxy's housekeeping, after which `failing` is told which upstreams it could not connect to."""
     while True:
         await clock.sleep(TEND_EVERY)
         try:
-            await proxy.tend()
+            found = await proxy.tend()
         except ArgosyError as error:
             log.warning("%s", error)
+            continue
+        if failing is not None:
+            await failing(found)

@@ -30,9 +30,10 @@ AGENT_PORT = 8700
 NOTHING_CAME_BACK = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 
 _CANNOT_CONNECT = re.compile(
-    r"\((?:110: Connection timed out|113: No route to host|101: Network is unreachable)\) while connecting to upstream"
-    r'[^\n]*? upstream: "https?://([^/"\n]+)'
+    r"\((110: Connection timed out|113: No route to host|101: Network is unreachable|111: Connection refused)\)"
+    r' while connecting to upstream[^\n]*? upstream: "https?://([^/"\n]+)'
 )
+REFUSED = "111: Connection refused"
 
 Ask = Callable[[str, int], Awaitable[bool]]
 End = Callable[[Collection[Target]], int]
@@ -96,14 +97,19 @@ class Hanging:
         return ended
 
 
-def suspects(said: str) -> frozenset[Target]:
-    """The upstreams that nginx could not connect to because nothing came back, by its error log."""
+def failed(said: str, *, refused: bool = True) -> frozenset[Target]:
+    """The upstreams that nginx could not connect to, by its error log. `refused` False leaves out those that refused it."""
     found = set()
-    for text in _CANNOT_CONNECT.findall(said):
+    for why, text in dict.fromkeys(_CANNOT_CONNECT.findall(said)):
         try:
             address: Address = parse_address(text)
         except InvalidInput:
             continue
-        if address.literal and not ipaddress.ip_address(address.host).is_loopback:
+        if address.literal and (refused or why != REFUSED):
             found.add((address.host, address.port))
     return frozenset(found)
+
+
+def suspects(said: str) -> frozenset[Target]:
+    """The upstreams on other machines from which nothing came back."""
+    return frozenset(target for target in failed(said, refused=False) if not ipaddress.ip_address(target[0]).is_loopback)

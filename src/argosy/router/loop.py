@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,23 @@ import msgspec
 
 from argosy.config import RouterSection
 from argosy.errors import ArgosyError, InvalidInput, RuntimeFailed
-from argosy.model import Entry, RefusedRoute, RouterReport, ServedCertificate, Upstream
+from argosy.model import Entry, RefusedRoute, RouterDetail, RouterReport
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router import metrics
 from argosy.router.base import Proxy
+from argosy.router.exclusion import Exclusion
 from argosy.router.feed import Feed
 from argosy.router.guard import guard, tend
 from argosy.router.includes import Includes
-from argosy.router.naming import check_ip
+from argosy.router.naming import Address, check_ip, parse_address
 from argosy.router.process import open_files
-from argosy.router.render import Routes, Settings, check_settings, hostnames, render, routes_of
+from argosy.router.render import Fragments, Routes, Settings, check_settings, excluding, hostnames, render, routes_of
 from argosy.router.report import Reports, Untold
+from argosy.router.served import Served, brief, detail, of_apps
 from argosy.router.sources import read_sources
 from argosy.router.tls.plan import Certificates, Shelved
 from argosy.router.tuning import parse_tuning
+from argosy.sockdiag import Target
 from argosy.state.view import Changes
 
 log = logging.getLogger(__name__)
@@ -53,9 +56,10 @@ _RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="resolve")
 """Of their own: a name server that does not answer keeps a thread for long, and must hold up nobody else."""
 
 
-def gathering(lingering: int) -> float:
-    """Seconds between one change of the configuration and the next, given how many processes still carry connections of earlier ones."""
-    return min(GATHER_MOST, GATHER + GATHER_LINGERING * lingering)
+def gathering(lingering: int, took: float = 0.0) -> float:
+    """Seconds between one change of the configuration and the next, given how many processes still carry connections of earlier ones and
+    how many seconds the change took: while changes keep coming, at most half of the time goes into them."""
+    return min(GATHER_MOST, max(GATHER, took) + GATHER_LINGERING * lingering)
 
 
 def _addresses(host: str) -> Sequence[Any]:
@@ -93,8 +97,9 @@ def settings_of(section: RouterSection) -> Settings:
 
 
 class Router:
-    """`run` for ever serves the apps that `feed` tells of on this machine through `proxy`, and tells `reports` what is served. `templates`:
-    the operator's folder. `certificates`: for TLS. Raises InvalidInput for settings that break a rule."""
+    """`run` for ever serves the apps that `feed` tells of on this machine through `proxy`, and tells `reports` how much is served.
+    `templates`: the operator's folder. `certificates`: for TLS. `memory`: keeps what is served over a restart. Raises InvalidInput for
+    settings that break a rule."""
 
     def __init__(
         self,
@@ -107,6 +112,8 @@ class Router:
         reports: Reports | None = None,
         templates: Path | None = None,
         certificates: Certificates | None = None,
+        memory: Served | None = None,
+        exclusion: Exclusion | None = None,
         resolve: Resolve = resolve,
     ) -> None:
         self._feed = feed
@@ -127,14 +134,24 @@ class Router:
         self._ask = Wake()
         self._refused: frozenset[RefusedRoute] = frozenset()
         self._next = 0.0
+        self._memory = memory
+        self._exclusion = exclusion or Exclusion(clock)
+        self._fragments = Fragments()
+        self._targets: frozenset[Target] = frozenset()
         self.report = RouterReport(machine_id)
-        """What is served now, as published."""
+        """That something is served now, and how much, as published."""
+        self.served = RouterDetail()
+        """What is served now, in full."""
+
+    async def detail(self, apps: Collection[str]) -> RouterDetail:
+        """What is served now; with `apps` only what concerns these."""
+        return of_apps(self.served, apps)
 
     async def run(self) -> None:
         """Leaves the proxy running when it is cancelled."""
         try:
             if await self._proxy.adopt():
-                self.report = await self._reports.last() or self.report
+                await self._remember()
             await self._look_at_certificates()
             await asyncio.to_thread(self._includes.look)
             async with asyncio.TaskGroup() as group:
@@ -148,9 +165,16 @@ class Router:
                     self._reports.run,
                 ):
                     group.create_task(work())
-                group.create_task(tend(self._proxy, self._clock))
+                group.create_task(tend(self._proxy, self._clock, self._look_at_failing))
         finally:
             await self._proxy.close()
+
+    async def _remember(self) -> None:
+        """What an earlier router on this machine served, and since when, as long as its proxy still runs."""
+        if self._memory is not None:
+            known = await asyncio.to_thread(self._memory.load)
+            self.served = known or self.served
+            self.report = brief(self._machine, self.served, self._settings, max((up.since for up in self.served.upstreams), default=0.0))
 
     # --- what is wanted
 
@@ -228,7 +252,7 @@ class Router:
             except ArgosyError as error:
                 pause = backoff.next()
                 log.error("routes are not served as announced: %s; trying again in %.1f s", error, pause)
-                self._publish(error=str(error))
+                self._tell_failure(str(error))
                 await self._revive("the newest configuration is refused")
 
     async def _revive(self, reason: str) -> None:
@@ -250,34 +274,38 @@ class Router:
         await waiter
 
     async def _round(self) -> None:
+        started = self._clock.monotonic()
         routes, config = await asyncio.to_thread(self._render, dict(self._entries), dict(self._names))
         self._tell_refused(routes)
         if config != self._proxy.active:
             try:
-                await self._apply(config)
+                await self._apply(config, started)
             except RuntimeFailed as error:
 
                 async def attempt(files: tuple[str, ...]) -> str:
                     config = await asyncio.to_thread(self._configuration, routes, files)
-                    await self._apply(config)
+                    await self._apply(config, started)
                     return config
 
                 config = await self._includes.isolate(error, attempt)
             if self._certificates is not None:
                 await asyncio.to_thread(self._certificates.tidy, config)
-        self._publish(routes)
+        await asyncio.to_thread(self._serving, routes)
+        self._reports.publish(self.report)
 
     def _render(self, entries: Mapping[str, Entry], names: Mapping[str, tuple[str, ...]]) -> tuple[Routes, str]:
         routes = routes_of(entries, names, self._settings.domain)
+        failing = {str(Address(host, port, True)) for host, port in self._exclusion.failing}
+        routes = excluding(routes, failing)
+        self._targets = frozenset(parsed(target) for app in routes.apps for target in app.targets)
         return routes, self._configuration(routes, self._includes.chosen)
 
     def _configuration(self, routes: Routes, include: tuple[str, ...]) -> str:
         settings = msgspec.structs.replace(self._settings, include=include)
-        config = render(routes, settings, read_sources(self._templates), self._shelved.certificates)
+        config = render(routes, settings, read_sources(self._templates), self._shelved.certificates, self._fragments)
         return config + self._includes.mark(include)
 
-    async def _apply(self, config: str) -> None:
-        started = self._clock.monotonic()
+    async def _apply(self, config: str, started: float) -> None:
         try:
             with metrics.APPLY.time():
                 await self._proxy.apply(config)
@@ -286,7 +314,8 @@ class Router:
             metrics.CHANGES.labels("refused").inc()
             raise
         finally:
-            self._next = self._clock.monotonic() + gathering(self._proxy.lingering)
+            ended = self._clock.monotonic()
+            self._next = ended + gathering(self._proxy.lingering, ended - started)
         log.info("serving a new configuration after %.0f ms", (self._clock.monotonic() - started) * 1000)
 
     async def _guard(self) -> None:
@@ -296,33 +325,36 @@ class Router:
 
         await guard(self._proxy, self._clock, lost)
 
+    async def _look_at_failing(self, suspects: Collection[Target]) -> None:
+        if await self._exclusion.look(suspects, self._targets):
+            self._wake.set()
+
     # --- what is told
 
-    def _publish(self, routes: Routes | None = None, error: str = "") -> None:
+    def _serving(self, routes: Routes) -> None:
+        """Take note of what is served from now on. In a thread: it takes time that grows with the number of routes."""
         now = self._clock.now()
-        before, replace = self.report, msgspec.structs.replace
-        if routes is None:
-            report = replace(before, refused=tuple(sorted(self._refused, key=lambda route: route.key)), error=error)
-        else:
-            since = {(up.app, up.instance, up.address): up.since for up in before.upstreams}
-            upstreams = tuple(
-                Upstream(app.name, server.instance, server.address, since.get((app.name, server.instance, server.address), now))
-                for app in routes.apps
-                for server in app.servers
-            )
-            hosts = {app.name: app.hosts[-1] for app in routes.apps}
-            same = before.since and upstreams == before.upstreams and hosts == before.hosts
-            certificates = tuple(ServedCertificate(one.name, one.names, one.until) for one in self._shelved.certificates)
-            report = RouterReport(self._machine, upstreams, routes.refused, hosts, before.since if same else now, certificates=certificates)
-        self.report = replace(
-            report,
-            listen=self._settings.listen,
-            tls_listen=self._settings.tls_listen if report.certificates else (),
-            complaints=(*self._shelved.complaints, *self._includes.complaints),
-            proxy_protocol=self._settings.proxy_protocol,
-        )
-        metrics.ROUTES.set(len(self.report.upstreams))
-        metrics.REFUSED.set(len(self.report.refused))
+        failing = {str(Address(host, port, True)): one for (host, port), one in self._exclusion.failing.items()}
+        shelved = msgspec.structs.replace(self._shelved, complaints=self._complaints)
+        served = detail(routes, self.served, shelved, failing, now)
+        same = self.report.since and (served.upstreams, served.hosts) == (self.served.upstreams, self.served.hosts)
+        if self._memory is not None and served != self.served:
+            self._memory.keep(served)
+        self.served = served
+        self.report = brief(self._machine, served, self._settings, self.report.since if same else now)
+        metrics.ROUTES.set(self.report.routes)
+        metrics.REFUSED.set(self.report.refusing)
+
+    @property
+    def _complaints(self) -> tuple[str, ...]:
+        return (*self._shelved.complaints, *self._includes.complaints)
+
+    def _tell_failure(self, error: str) -> None:
+        """The configuration that was served goes on; what is refused is told all the same."""
+        refused = tuple(sorted(self._refused, key=lambda route: route.key))
+        self.served = msgspec.structs.replace(self.served, refused=refused, complaints=self._complaints)
+        self.report = brief(self._machine, self.served, self._settings, self.report.since, error)
+        metrics.REFUSED.set(self.report.refusing)
         self._reports.publish(self.report)
 
     def _tell_refused(self, routes: Routes) -> None:
@@ -339,3 +371,9 @@ class Router:
 def meaning(entry: Entry) -> tuple[str, bool, bool]:
     """What of a key matters to a router: not when it expires."""
     return entry.value, entry.directory, entry.binary
+
+
+def parsed(target: str) -> Target:
+    """A target as nginx is told it, as address and port."""
+    address = parse_address(target)
+    return address.host, address.port

@@ -9,6 +9,7 @@ address   IPV4:PORT, [IPV6]:PORT or HOSTNAME:PORT, port 1 to 65535
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -48,6 +49,7 @@ def printable(text: str, most: int = 200) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in short)
 
 
+@functools.lru_cache(65_536)
 def check_app(app: str) -> str:
     """The rule that an app's name breaks, in words; "" for a good one."""
     if not app:
@@ -64,6 +66,7 @@ def check_app(app: str) -> str:
     return ""
 
 
+@functools.lru_cache(65_536)
 def check_instance(instance: str) -> str:
     """The rule that an instance's name breaks, in words; "" for a good one."""
     if not instance:
@@ -84,6 +87,7 @@ def check_domain(domain: str) -> str:
     return ""
 
 
+@functools.lru_cache(65_536)
 def parse_address(text: str) -> Address:
     """IPV4:PORT, [IPV6]:PORT or HOSTNAME:PORT. Raises InvalidInput that names the text and the rule."""
     if "://" in text:

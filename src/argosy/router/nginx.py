@@ -17,13 +17,14 @@ import os
 import re
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
-from argosy.router.hanging import Hanging
+from argosy.router.hanging import Hanging, failed
+from argosy.sockdiag import Target
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,9 @@ class Nginx:
         await self._lost.wait()
         self._lost.clear()
 
-    async def tend(self) -> None:
+    async def tend(self) -> Collection[Target]:
         if not self._pid:
-            return
+            return ()
         size = await asyncio.to_thread(self._log_size)
         begin = size if self._read < 0 else self._read if size >= self._read else 0
         said = await asyncio.to_thread(self._log_from, begin) if size > begin else ""
@@ -148,6 +149,7 @@ class Nginx:
         if size > self._most_log:
             async with self._lock:
                 await self._rotate_logs()
+        return failed(said)
 
     async def stop(self, grace: float = 1.0) -> None:
         async with self._lock:

@@ -11,10 +11,14 @@ from argosy.router.base import Proxy
 from argosy.router.feed import Feed
 from argosy.router.loop import Router, settings_of
 from argosy.router.report import Reports
+from argosy.router.served import Served
 from argosy.router.tls.plan import Certificates
 
 CERTIFICATES = "tls"
 """Where checked certificates are kept, below the folder that nginx runs in."""
+
+SERVED = "served.json"
+"""The file there that keeps what is served."""
 
 
 def open_router(
@@ -31,6 +35,7 @@ def open_router(
         reports=reports,
         templates=templates,
         certificates=certificates_of(section, folder),
+        memory=Served(folder / SERVED),
     )
 
 

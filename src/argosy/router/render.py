@@ -10,7 +10,7 @@ import functools
 import ipaddress
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import jinja2
 import msgspec
@@ -82,13 +82,18 @@ class Server(msgspec.Struct, frozen=True):
 
 class App(msgspec.Struct, frozen=True):
     """One app: the upstream's name, the host names it answers to, its instances (none: known, but nobody announces it now), and what is
-    set for it."""
+    set for it. `excluded` are those targets that are asked last, because connections to them fail: never all of them."""
 
     name: str
     upstream: str
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
     tuning: Tuning = Tuning()
+    excluded: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(target for server in self.servers for target in server.targets)
 
 
 class Routes(msgspec.Struct, frozen=True):
@@ -248,9 +253,50 @@ def _app(name: str, instances: Sequence[tuple[str, str, tuple[str, ...]]], domai
     return App(name, f"argosy_{name}", hosts, tuple(servers), tuning)
 
 
-def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certificates: Sequence[Certificate] = ()) -> str:
-    """nginx.conf. `sources` are templates by name, TEMPLATE among them; `certificates` are those that may be served, the default first.
-    Raises InvalidInput for a template that cannot be rendered."""
+def excluding(routes: Routes, failing: Collection[str]) -> Routes:
+    """The routes with the targets excluded that fail, in every app that has one which does not."""
+    if not failing:
+        return routes
+    return msgspec.structs.replace(routes, apps=tuple(_excluding(app, failing) for app in routes.apps))
+
+
+def _excluding(app: App, failing: Collection[str]) -> App:
+    targets = app.targets
+    excluded = tuple(sorted(target for target in targets if target in failing))
+    return msgspec.structs.replace(app, excluded=excluded) if 0 < len(excluded) < len(targets) else app
+
+
+class Fragments:
+    """The text of each app in the latest configuration, so that the next one costs no more than what has changed. `begin` before each
+    rendering; the template calls it around an app's text: {% call fragment(app) %} ... {% endcall %}."""
+
+    def __init__(self) -> None:
+        self._same: object = None
+        self._before: dict[tuple[App, tuple[Face, ...]], str] = {}
+        self._now: dict[tuple[App, tuple[Face, ...]], str] = {}
+        self._faces: Callable[[App], tuple[Face, ...]] = lambda app: ()
+
+    def begin(self, same: object, faces: Callable[[App], tuple[Face, ...]]) -> None:
+        """`same` is all that the text of an app depends on, beside the app and its `faces`: if it changes, all is rendered anew."""
+        self._before = self._now if same == self._same else {}
+        self._same, self._now, self._faces = same, {}, faces
+
+    def __call__(self, app: App, caller: Callable[[], str]) -> str:
+        key = app, self._faces(app)
+        text = self._before.get(key)
+        self._now[key] = text = caller() if text is None else text
+        return text
+
+
+def render(
+    routes: Routes,
+    settings: Settings,
+    sources: Mapping[str, str],
+    certificates: Sequence[Certificate] = (),
+    fragments: Fragments | None = None,
+) -> str:
+    """nginx.conf. `sources` are templates by name, TEMPLATE among them; `certificates` are those that may be served, the default first;
+    `fragments` what was rendered before. Raises InvalidInput for a template that cannot be rendered."""
     names: frozenset[str] = frozenset() if settings.domain else frozenset(app.name for app in routes.apps)
 
     def faces_of(app: App) -> tuple[Face, ...]:
@@ -262,6 +308,8 @@ def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certi
         """All that holds for an app, and nginx's directives for what is its own."""
         return merge(router, app.tuning), directives(one_app(router, app.tuning))
 
+    fragment = fragments or Fragments()
+    fragment.begin((settings, tuple(certificates), dict(sources)), faces_of)
     values = {
         "apps": routes.apps,
         "settings": settings,
@@ -272,6 +320,7 @@ def render(routes: Routes, settings: Settings, sources: Mapping[str, str], certi
         "directives": directives(router),
         "tuned": tuned,
         "foldings": FOLDINGS,
+        "fragment": fragment,
     }
     return rendered(TEMPLATE, sources, values)
 

@@ -1,4 +1,5 @@
-"""Telling the cluster what this router serves: one record under a lease of its own, written when it changes and never otherwise."""
+"""Telling the cluster that this router serves, and how much: one small record under a lease of its own, written when it changes and never
+otherwise."""
 
 from __future__ import annotations
 
@@ -8,38 +9,25 @@ from typing import Protocol
 
 import msgspec
 
-from argosy.errors import LeaseLost, StoreUnavailable
+from argosy.errors import InvalidInput, LeaseLost, StoreUnavailable
 from argosy.model import RouterReport
 from argosy.reconcile import Backoff, Clock, Wake
+from argosy.router.announce.door import Door
 from argosy.state import keys
 from argosy.state.records import encode
-from argosy.state.view import decoded
-from argosy.store.base import MAX_VALUE, Put, Store
+from argosy.store.base import Put, Store
+
+REPORTS = "/_argosy/routers"
+"""The directory of standalone routers' reports, among the users' keys: hidden from listings."""
+
+KEY_TTL = 30
+KEY_GATHER = 1.0
+"""Least seconds between two reports of a standalone router."""
+
+REFUSED_PAUSE = 60.0
+"""Seconds until a report that the keys API has refused is tried again."""
 
 log = logging.getLogger(__name__)
-
-MOST_REFUSED = 500
-MOST_CERTIFICATES = 200
-MOST_BYTES = MAX_VALUE * 9 // 10
-
-
-def bounded(report: RouterReport) -> RouterReport:
-    """The report cut to what one value of the store holds; `omitted` counts what was left out."""
-    omitted = max(0, len(report.refused) - MOST_REFUSED)
-    report = msgspec.structs.replace(
-        report,
-        refused=report.refused[:MOST_REFUSED],
-        omitted=omitted,
-        certificates=report.certificates[:MOST_CERTIFICATES],
-        complaints=report.complaints[:MOST_CERTIFICATES],
-    )
-    while len(encode(report)) > MOST_BYTES:
-        upstreams = report.upstreams[: len(report.upstreams) * 3 // 4]
-        apps = {upstream.app for upstream in upstreams}
-        omitted += len(report.upstreams) - len(upstreams)
-        hosts = {app: host for app, host in report.hosts.items() if app in apps}
-        report = msgspec.structs.replace(report, upstreams=upstreams, hosts=hosts, refused=report.refused[:50], omitted=omitted)
-    return report
 
 
 class Reports(Protocol):
@@ -48,24 +36,62 @@ class Reports(Protocol):
     def publish(self, report: RouterReport) -> None:
         """Takes note; `run` tells it."""
 
-    async def last(self) -> RouterReport | None:
-        """What was told last, if that is known: by this router, or by the one before it on this machine."""
-
     async def run(self) -> None:
         """For ever."""
 
 
 class Untold:
-    """For a router by itself: its log is what it says."""
+    """For a router that nobody asks about."""
 
     def publish(self, report: RouterReport) -> None:
         pass
 
-    async def last(self) -> RouterReport | None:
-        return None
-
     async def run(self) -> None:
         await asyncio.Event().wait()
+
+
+class KeysReporter:
+    """Keeps the newest report of a standalone router in a key that ends KEY_TTL seconds after `run` does. `name` is its host's; `address`
+    its machine's, as far as it is known."""
+
+    def __init__(self, door: Door, name: str, address: str, clock: Clock) -> None:
+        self._door = door
+        self._name = name
+        self._address = address
+        self._clock = clock
+        self._wake = Wake()
+        self._wanted: RouterReport | None = None
+        self._told = ""
+
+    def publish(self, report: RouterReport) -> None:
+        if report != self._wanted:
+            self._wanted = report
+            self._wake.set()
+
+    async def run(self) -> None:
+        backoff = Backoff(1.0, KEY_TTL / 3)
+        pause: float | None = None
+        while True:
+            await self._wake.wait(self._clock, pause)
+            if self._wanted is None:
+                continue
+            report = msgspec.structs.replace(self._wanted, machine=self._name, address=self._address, standalone=True)
+            try:
+                await self._door.put(f"{REPORTS}/{self._name}", encode(report).decode(), KEY_TTL)
+                self._tell("")
+                backoff.reset()
+                pause = KEY_TTL / 3
+            except StoreUnavailable:
+                pause = backoff.next()  # whoever follows the keys logs that they are away
+            except InvalidInput as error:
+                self._tell(str(error))
+                pause = REFUSED_PAUSE
+            await self._clock.sleep(KEY_GATHER)
+
+    def _tell(self, refusal: str) -> None:
+        if refusal and refusal != self._told:
+            log.warning("argosy routes does not list this router: %s", refusal)
+        self._told = refusal
 
 
 class Reporter:
@@ -86,13 +112,6 @@ class Reporter:
         if report != self._wanted:
             self._wanted = report
             self._wake.set()
-
-    async def last(self) -> RouterReport | None:
-        try:
-            record = await self._store.get(self._key)
-        except StoreUnavailable:
-            return None
-        return decoded(RouterReport, record) if record else None
 
     async def run(self) -> None:
         backoff = Backoff()
@@ -122,5 +141,5 @@ class Reporter:
             self._due = due
         wanted = self._wanted
         if wanted is not None and wanted is not self._written:
-            await self._store.commit([], [Put(self._key, encode(bounded(wanted)), self._lease)])
+            await self._store.commit([], [Put(self._key, encode(wanted), self._lease)])
             self._written = wanted

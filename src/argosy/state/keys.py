@@ -39,6 +39,8 @@ PROBES = "/argosy/probes/"
 SILENCES = "/argosy/silences/"
 WEB = KV + "services/web/"
 """Users' keys that the router serves: <app>/<instance> = host:port."""
+STANDALONE_ROUTERS = KV + "_argosy/routers/"
+"""Users' keys in which routers without an agent report themselves, by their host's name."""
 
 
 def unit(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from argosy.errors import InvalidInput, StoreUnavailable
-from argosy.model import RouterReport, Upstream
+from argosy.model import RouterReport
 from argosy.reconcile import SystemClock
 from argosy.router.entry.door import Agents, agent, joined
 from argosy.router.entry.plan import Member
@@ -26,7 +26,7 @@ from tests.api.test_peers import papers, two_machines
 from tests.router.web import until
 
 CLOCK = SystemClock()
-REPORT = RouterReport(M1, (Upstream("hello", "1", "10.0.0.1:3000"),), since=5.0, listen=("0.0.0.0:80",), tls_listen=("0.0.0.0:443",))
+REPORT = RouterReport(M1, since=5.0, routes=1, digest="a", listen=("0.0.0.0:80",), tls_listen=("0.0.0.0:443",))
 SEEN = RouterReport(M1, listen=("0.0.0.0:80",), tls_listen=("0.0.0.0:443",))
 
 
@@ -106,9 +106,7 @@ async def test_what_a_router_serves_may_change_without_telling_anybody(house: Ho
     async with following(Agents(given(socket_of(house)), CLOCK, wait=0.1)) as heard:
         await until(lambda: heard.times > 0, "the machine is told of")
         for number in range(5):
-            await report(
-                house, RouterReport(M1, (Upstream("hello", str(number), "10.0.0.1:1"),), listen=SEEN.listen, tls_listen=SEEN.tls_listen)
-            )
+            await report(house, RouterReport(M1, routes=number, digest=str(number), listen=SEEN.listen, tls_listen=SEEN.tls_listen))
         await house.machine(M3)
         await until(lambda: "m3" in heard.members, "another machine joins")
         assert heard.times == 2

@@ -57,7 +57,7 @@ async def routing(place: Path, proxy: Nginx, app: str) -> AsyncIterator[Router]:
         router = open_router(section, place / "router", proxy, StoreFeed(store, CLOCK), "1" * 32, CLOCK)
         task = asyncio.create_task(router.run())
         try:
-            await until(lambda: bool(router.report.upstreams and router.report.tls_listen), "the app is served")
+            await until(lambda: bool(router.served.upstreams and router.report.tls_listen), "the app is served")
             yield router
         finally:
             task.cancel()

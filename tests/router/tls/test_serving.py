@@ -48,7 +48,7 @@ class Site:
 
     async def announce(self, **values: str) -> None:
         await self.store.commit([], [Put(f"{keys.WEB}{app}/1", encode(Entry(value, ttl=60))) for app, value in values.items()])
-        await until(lambda: set(values) <= {up.app for up in self.router.report.upstreams}, f"{values} are served")
+        await until(lambda: set(values) <= {up.app for up in self.router.served.upstreams}, f"{values} are served")
 
     def put(self, name: str, pair: Made) -> None:
         put(self.folder, name, pair.cert, pair.key)
@@ -135,7 +135,7 @@ async def test_each_host_is_shown_its_own_certificate(tmp_path: Path) -> None:
         assert await here.names("unknown.com") == ["*.example.org"]
         assert (await here.ask("shop.example.org")).body == "one"
         assert (await ask(here.http, "shop.example.org")).body == "one"
-        assert [found.name for found in here.router.report.certificates] == ["a", "b", "c"]
+        assert [found.name for found in here.router.served.certificates] == ["a", "b", "c"]
         assert here.router.report.tls_listen == (f"127.0.0.1:{here.https}",)
         assert (await here.ask("127.0.0.1", "/_argosy/health")).body == "ok\n"
 
@@ -240,12 +240,12 @@ async def test_without_a_certificate_tls_is_refused_http_goes_on_and_one_that_co
         with pytest.raises(ssl.SSLError):
             await here.ask("hello.example.org")
         assert (await ask(here.http, "hello.example.org")).body == "one"
-        assert "expired" in here.router.report.complaints[0]
+        assert "expired" in here.router.served.complaints[0]
         assert here.router.report.tls_listen == ()
         here.put("a", pair("*.example.org"))
         await here.shows("hello.example.org", "*.example.org")
         assert (await here.ask("hello.example.org")).body == "one"
-        await until(lambda: not here.router.report.complaints, "nothing is complained of")
+        await until(lambda: not here.router.served.complaints, "nothing is complained of")
 
 
 async def test_a_bad_pair_never_breaks_what_is_served(tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ async def test_a_bad_pair_never_breaks_what_is_served(tmp_path: Path) -> None:
     async with site(tmp_path, a=good) as here, backend("one") as one:
         await here.announce(hello=one.address)
         for bad in (Made(pair("*.example.org").cert, good.key), make(["*.example.org"], time.time(), end=-DAY / 2)):
-            before = here.router.report.complaints
+            before = here.router.served.complaints
             here.put("a", bad)
-            await until(lambda before=before: here.router.report.complaints not in ((), before), "it is complained of")  # type: ignore[misc]
+            await until(lambda before=before: here.router.served.complaints not in ((), before), "it is complained of")  # type: ignore[misc]
             await here.announce(**{f"app{len(before)}": one.address})
             assert (await here.ask("hello.example.org")).body == "one"
         os.kill(here.proxy.pid, signal.SIGKILL)

@@ -32,10 +32,14 @@ from argosy.cli.rolling.plan import (
     seen,
 )
 from argosy.cli.rolling.wanted import Change
+from argosy.cli.wire import query
 from argosy.errors import ArgosyError, StoreUnavailable
 
 AWAY = (StoreUnavailable, Unreachable)
 """The cluster gives no answer now, and may have done what it was asked."""
+
+APPS_AT_ONCE = 200
+"""Apps that one question names: if there are more, all routes are asked for."""
 
 UNSEEN = Health(Verdict.WAITING, "what it was told has not been seen yet")
 
@@ -76,7 +80,7 @@ class Rollout:
         self._monotonic = monotonic
         self._sleep = sleep
         self._names = list(dict.fromkeys(name for group in groups for name in (*group.units, *group.followers)))
-        self._routed = any(group.routes for group in groups)
+        self._apps = sorted({app for group in groups for app, _ in group.routes})
         self._asked: dict[str, Asked] = {}
         self._revisions: dict[str, int] = {}
         self._scene = Scene({})
@@ -128,7 +132,8 @@ class Rollout:
     def _look(self, pause: float) -> None:
         """The cluster now, or as soon as something about the units has changed, `pause` seconds later at the latest."""
         found, self._index = units(self._client, self._names, self._index, pause)
-        routers = self._client.ask("GET", "/routes")["routers"] if self._routed else []
+        asked = [("app", app) for app in self._apps] if len(self._apps) <= APPS_AT_ONCE else []
+        routers = self._client.ask("GET", "/routes" + query(asked))["routers"] if self._apps else []
         known = self._scene.machines
         if not known or any(place["machine"] not in known for unit in found for place in unit.get("places", [])) or pause >= 0.5:
             known = machines(self._client)
