@@ -44,6 +44,7 @@ class ClusterModel:
     def __init__(self) -> None:
         self.units: dict[str, Unit] = {}
         self.machines: dict[str, Machine] = {}
+        self.unreachable: frozenset[str] = frozenset()
         self.orders: dict[str, Order] = {}
         self.placements: dict[tuple[str, str], Placement] = {}
         self.states: dict[tuple[str, str], UnitState] = {}
@@ -55,7 +56,14 @@ class ClusterModel:
         return repr(self.snapshot())
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(dict(self.units), dict(self.machines), dict(self.orders), dict(self.placements), dict(self.states))
+        return Snapshot(
+            dict(self.units), dict(self.machines), dict(self.orders), dict(self.placements), dict(self.states), self.unreachable
+        )
+
+    @property
+    def alive(self) -> dict[str, Machine]:
+        """Machines that have a lease and that somebody reaches."""
+        return {machine: record for machine, record in self.machines.items() if machine not in self.unreachable}
 
     # What users, operators and machines do
 
@@ -80,6 +88,11 @@ class ClusterModel:
         for place in [place for place in self.states if place[0] == machine]:
             del self.states[place]
             self.world.set_state(*place, None)
+
+    def reach(self, unreachable: frozenset[str]) -> None:
+        """Which machines nobody reaches now, whether their leases stand or not."""
+        self.unreachable = unreachable
+        self.world.set_unreachable(unreachable)
 
     def order(self, machine: str, order: Order | None) -> None:
         if order is None:
@@ -134,7 +147,7 @@ class ClusterModel:
         """Rules that the cluster as a whole breaks now, on machines that are alive."""
         found = []
         for machine, name in self.placements:
-            if machine not in self.machines or name not in self.units:
+            if machine not in self.alive or name not in self.units:
                 continue
             fault = self._neighbour_fault(name, read(name, self.placements[machine, name].text).job.requirements, machine)
             if fault:
@@ -152,7 +165,7 @@ class ClusterModel:
         return read(name, unit.text).job.requirements if unit is not None else Requirements()
 
     def _machine_fault(self, wanted: Requirements, machine: str) -> str:
-        if machine not in self.machines:
+        if machine not in self.alive:
             return "the machine is lost"
         order = self.orders.get(machine, Order())
         metadata = with_orders(self.machines[machine], order).metadata

@@ -52,6 +52,10 @@ class AnyHistory(RuleBasedStateMachine):
     def down(self, machine: str) -> None:
         self.cluster.down(machine)
 
+    @rule(unreachable=st.frozensets(machines, max_size=2))
+    def reach(self, unreachable: frozenset[str]) -> None:
+        self.cluster.reach(unreachable)
+
     @rule(machine=machines, order=orders)
     def order(self, machine: str, order: Order | None) -> None:
         self.cluster.order(machine, order)
@@ -77,7 +81,7 @@ class AnyHistory(RuleBasedStateMachine):
     def global_units_are_on_every_machine_that_fits(self) -> None:
         for name, unit in self.cluster.units.items():
             if self.cluster.requirements(name).everywhere and unit.target is not Target.INACTIVE:
-                without = [machine for machine in self.cluster.machines if (machine, name) not in self.cluster.placements]
+                without = [machine for machine in self.cluster.alive if (machine, name) not in self.cluster.placements]
                 missing = [machine for machine in without if not self.cluster.faults(name, machine)]
                 assert not missing, f"{name} is missing on {missing}"
 
@@ -111,6 +115,7 @@ def scenes(draw: st.DrawFn) -> ClusterModel:
         cluster.order(machine, draw(orders))
     for machine in draw(st.lists(machines, unique=True, max_size=2)):
         cluster.down(machine)
+    cluster.reach(draw(st.frozensets(machines, max_size=1)))
     for name in draw(st.lists(units, unique=True)):
         cluster.submit(name, draw(kinds), draw(targets))
     return cluster
@@ -128,6 +133,7 @@ def test_the_plan_does_not_depend_on_the_order_of_events(cluster: ClusterModel, 
     events += [partial(world.set_order, name, given) for name, given in snapshot.orders.items()]
     events += [partial(world.set_placement, *place, placement) for place, placement in snapshot.placements.items()]
     events += [partial(world.set_state, *place, state) for place, state in snapshot.states.items()]
+    events.append(partial(world.set_unreachable, snapshot.unreachable))
     order.shuffle(events)
     for event in events:
         event()
@@ -144,7 +150,7 @@ def test_the_plan_does_not_depend_on_the_order_of_events(cluster: ClusterModel, 
 @settings(max_examples=100, deadline=None)
 @given(scenes())
 def test_while_machines_may_come_back_nothing_that_is_placed_on_them_moves(cluster: ClusterModel) -> None:
-    missing = {place for place in cluster.placements if place[0] not in cluster.machines}
+    missing = {place for place in cluster.placements if place[0] not in {*cluster.machines, *cluster.unreachable}}
     wanted = {name for name, unit in cluster.units.items() if unit.target is not Target.INACTIVE}
     cluster.carry_out(plan(cluster.snapshot(), 2.0, patient=True))
     assert {place for place in missing if place[1] in wanted} <= set(cluster.placements)
