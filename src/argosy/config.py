@@ -20,7 +20,7 @@ from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
 
 PREFIX = "ARGOSY_"
-LISTS = ("listen", "tls_listen", "include", "trusted", "bridges", "hosts")
+LISTS = ("listen", "tls_listen", "include", "trusted", "bridges", "hosts", "writers")
 
 
 class MachineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,11 +87,12 @@ class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[keys] the etcd v2 keys door. `listen`: loopback, and further addresses by name. `bridges`: network devices such as docker0 whose
     containers may ask too, at the machine's own address and at the bridge's, and nobody else there. All who reach it may read; `group`:
-    its members may write. `trusted`, `hosts`: as in [api]."""
+    its members may write; `writers`: networks whose hosts may write too. `trusted`, `hosts`: as in [api]."""
 
     listen: tuple[str, ...] = ("127.0.0.1:4001",)
     bridges: tuple[str, ...] = ()
     group: str = "argosy"
+    writers: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
 

@@ -170,16 +170,21 @@ async def a_house(
     peers: Peers | None = None,
     limits: Limits = PATIENT,
     router: RouterInspector | None = None,
+    containers: Collection[int] = (),
     **flags: Any,
 ) -> AsyncIterator[House]:
-    """An api with its doors open, and a machine record for it."""
+    """An api with its doors open, and a machine record for it. `containers`: process ids of those that may write keys."""
+
+    async def labelled() -> Collection[int]:
+        return containers
+
     clock = clock or SystemClock()
     own_store = SqliteStore(":memory:", clock) if store is None else None
     kept = store or own_store
     assert kept is not None
     config = await asyncio.to_thread(lambda: config_for(folder, **flags))
     try:
-        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router)
+        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router, containers=labelled)
         async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
             house = House(api, kept, clock, session, tcp)
             await house.machine(machine_id)

@@ -162,11 +162,11 @@ async def line(process: Process, with_text: str) -> str:
 
 
 @asynccontextmanager
-async def machine(network: Network, folder: Path) -> AsyncIterator[tuple[Process, str]]:
+async def machine(network: Network, folder: Path, *settings: str) -> AsyncIterator[tuple[Process, str]]:
     """The machine's doors, and the port of the keys."""
     child = await asyncio.create_subprocess_exec(
         *("nsenter", f"--net=/run/netns/{network.names['machine']}"),
-        *(sys.executable, "-u", "-m", "tests.api.machine", str(folder), "keys.bridges=docker0", f"machine.address={MACHINE}"),
+        *(sys.executable, "-u", "-m", "tests.api.machine", str(folder), "keys.bridges=docker0", f"machine.address={MACHINE}", *settings),
         stdout=PIPE,
         stderr=STDOUT,
         cwd=ROOT,

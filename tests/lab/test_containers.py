@@ -116,6 +116,33 @@ async def test_a_container_reaches_the_keys_of_its_machine_and_another_machine_d
     assert code == 7, words  # curl: nobody listens
 
 
+WRITER = """[Container]
+Image=tiny
+Pull=never
+Exec=sh -c 'curl -sS -m 5 -X PUT -d value=%n http://172.17.0.1:4001/v2/keys/from/%p; exec sleep 3600'
+StopTimeout=1
+
+[X-Fleet]
+MachineID={machine}
+"""
+
+
+async def test_containers_write_keys_if_their_file_asks_for_it(pair: Lab, tmp_path: Path) -> None:
+    """The real engine, both ways to start a container; root in a container is nobody to the machine."""
+    machine = (await pair.record()).machine("m1").id
+    (tmp_path / "reads.container").write_text(WRITER.format(machine=machine))
+    (tmp_path / "writes.container").write_text(WRITER.format(machine=machine) + "\n[X-Argosy]\nKeys=write\n")
+    asking = ("curl", "-sS", "-m", "5", "-X", "PUT", "-d", "value=1", "http://172.17.0.1:4001/v2/keys/from/run")
+    assert '"errorCode":110' in (await said(pair, "m1", "docker", "run", "--rm", "tiny", *asking))[1]
+    assert '"action":"set"' in (await said(pair, "m1", "docker", "run", "--rm", "--label", "argosy.keys=write", "tiny", *asking))[1]
+    await tell(pair, tmp_path, "start", "reads.container", "writes.container")
+    listing = ("curl", "-sS", "-m", "5", "http://127.0.0.1:4001/v2/keys/from")
+    await until_said(pair, "m1", "may not do that here", "docker", "logs", "systemd-reads")
+    found = await until_said(pair, "m1", "/from/writes", *listing)
+    assert "/from/reads" not in found
+    await tell(pair, tmp_path, "destroy", "reads.container", "writes.container")
+
+
 async def test_instances_of_a_quadlet_file_live_on_machines_of_their_own_come_back_when_killed_and_leave_their_data(
     pair: Lab, tmp_path: Path
 ) -> None:

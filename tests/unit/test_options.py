@@ -142,10 +142,13 @@ def test_on_disconnect_says_whether_a_cut_off_machine_stops_the_unit() -> None:
     assert argosy("OnDisconnect=keep", "OnDisconnect=stop").stop_on_disconnect
     assert argosy("Update=rolling").rolling
     assert not argosy("Update=together").rolling
+    assert argosy("Keys=write").writes_keys
+    assert not argosy("Keys=write", "Keys=read").writes_keys
+    assert not argosy("Update=rolling").writes_keys
 
 
 def test_an_unknown_argosy_key_is_refused_naming_the_known_ones() -> None:
-    with pytest.raises(InvalidUnit, match=r"unknown key 'OnDisconect' in \[X-Argosy\] \(it knows OnDisconnect, Update\)"):
+    with pytest.raises(InvalidUnit, match=r"unknown key 'OnDisconect' in \[X-Argosy\] \(it knows OnDisconnect, Update, Keys\)"):
         argosy("OnDisconect=stop")
     with pytest.raises(InvalidUnit, match=r"Update=slow in .* is neither rolling nor together"):
         argosy("Update=slow")

@@ -72,6 +72,8 @@ SAME: Sequence[tuple[str, Sequence[str], list[str]]] = [
     ),
     ("an empty assignment resets a list", ["Environment=A=1", "Environment=", "Environment=B=2"], ["--env", "B=2", "i"]),
     ("a name alone takes the value of whoever runs it", ["Environment=A"], ["--env", "A", "i"]),
+    ("a container that may write keys", ["[X-Argosy]", "Keys=write"], ["--label", "argosy.keys=write", "i"]),
+    ("one that may only read them", ["[X-Argosy]", "Keys=read"], ["i"]),
     ("labels", ['Label="a=b c" d=e'], ["--label", "a=b c", "--label", "d=e", "i"]),
     (
         "each port is a line",

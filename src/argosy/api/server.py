@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from argosy.api.routes import PREFIX
 from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
 from argosy.api.web import LIMITS, PATIENT, Limits, failure, guarded, signed
+from argosy.api.writers import KeyWriters, labelled_containers
 from argosy.config import Config
 from argosy.reconcile import Clock
 from argosy.store.base import Store
@@ -51,13 +52,19 @@ CLOSING_SECONDS = 0.25
 LONGEST_LINE = 256 * 1024
 """Bytes of a request line: many units may be named in one."""
 
+KEYS_REMEDY = (
+    "ask as root, as the user of the agent or as a member of its group; a unit that shall write says Keys=write in [X-Argosy], "
+    "a container of docker run has --label argosy.keys=write"
+)
+
 OPEN_PATHS = frozenset({f"{PREFIX}/health", f"{PREFIX}/version", f"{PREFIX}/metrics", "/metrics"})
 """What every user of this machine may ask: it tells nothing of what runs, and monitoring has a user of its own."""
 
 
 class Api:
     """All doors of a machine. `inspector` is its agent (None: there is none), `peers` asks other machines. `tls` and `door` (HOST:PORT) are
-    those of the door for other machines, `address` is the machine's own; without them the configuration says."""
+    those of the door for other machines, `address` is the machine's own; without them the configuration says. `containers`: the process
+    ids of containers that may write keys."""
 
     def __init__(
         self,
@@ -72,6 +79,7 @@ class Api:
         limits: Limits = PATIENT,
         address: str = "",
         router: RouterInspector | None = None,
+        containers: Callable[[], Awaitable[Collection[int]]] = labelled_containers,
     ) -> None:
         self.config = config
         self._clock = clock
@@ -81,6 +89,7 @@ class Api:
         self._door = door
         self._limits = limits
         self._store = store
+        self._containers = containers
         self._machine_id = machine_id
         self._units = UnitService(store, clock)
         self._machines = MachineService(store, clock)
@@ -145,7 +154,15 @@ class Api:
     def _admission(self, door: str) -> Admission:
         api, keys = self.config.api, self.config.keys
         if door == "keys":
-            return Admission("keys", users=self._users(keys.group, "keys"), harmless=reading, trusted=keys.trusted, hosts=keys.hosts)
+            return Admission(
+                "keys",
+                users=self._users(keys.group, "keys"),
+                harmless=reading,
+                others=KeyWriters(self._store, self._machine_id, keys.writers, self._containers).may,
+                trusted=keys.trusted,
+                hosts=keys.hosts,
+                remedy=KEYS_REMEDY,
+            )
         if door == "tcp":
             return Admission("api", users=self._users(api.group, "api"), harmless=_is_open, trusted=api.trusted, hosts=api.hosts)
         return Admission("api", trusted=api.trusted, hosts=None)

@@ -32,7 +32,7 @@ FLEET_KEYS = (
 MOST_VALUES = 256
 """Values that one key of [X-Fleet] may have: every pair of them is compared when a unit is read, and again with every other unit."""
 
-ARGOSY_KEYS = ("OnDisconnect", "Update")
+ARGOSY_KEYS = ("OnDisconnect", "Update", "Keys")
 BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
 
 _TRUE = frozenset({"true", "yes", "1", "on", "t"})
@@ -44,7 +44,8 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
     `metadata` holds a pair for each key: (key, values); one of the values must match (OR), for every key (AND). `peers` are exact unit
     names that must be on the same machine (MachineOf), `conflicts` and `replaces` are globs. `stop_on_disconnect`: [X-Argosy]
     OnDisconnect=stop. `binds_to` are units named by BindsTo, Requires or PartOf in [Unit] (for reasons and ordering, not placement).
-    `rolling`: [X-Argosy] Update=rolling, a change of a global unit goes from machine to machine.
+    `rolling`: [X-Argosy] Update=rolling, a change of a global unit goes from machine to machine. `writes_keys`: [X-Argosy] Keys=write, it
+    may write users' keys on its machine.
     """
 
     machine_id: str = ""
@@ -56,6 +57,7 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
     stop_on_disconnect: bool = False
     binds_to: tuple[str, ...] = ()
     rolling: bool = False
+    writes_keys: bool = False
 
 
 NOTHING = Requirements()
@@ -93,6 +95,7 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         wanted,
         stop_on_disconnect=choices["OnDisconnect"] == "stop",
         rolling=choices["Update"] == "rolling",
+        writes_keys=choices["Keys"] == "write",
         binds_to=tuple(dict.fromkeys(binds)),
     )
 
@@ -229,7 +232,7 @@ def _choices(argosy: dict[str, str]) -> dict[str, str]:
     for key in argosy:
         if key not in ARGOSY_KEYS:
             raise InvalidUnit(f"unknown key {shown(key)} in [X-Argosy]", remedy=f"it knows {', '.join(ARGOSY_KEYS)}")
-    for key, words in (("OnDisconnect", ("stop", "keep")), ("Update", ("rolling", "together"))):
+    for key, words in (("OnDisconnect", ("stop", "keep")), ("Update", ("rolling", "together")), ("Keys", ("write", "read"))):
         choice = argosy.get(key, "")
         if choice and choice not in words:
             raise InvalidUnit(f"{key}={shortened(choice)} in [X-Argosy] is neither {words[0]} nor {words[1]}")

@@ -16,6 +16,7 @@ from argosy.unit.names import shown
 from argosy.unit.parse import UnitFile
 from argosy.unit.quadlet.engine import NAMES, Engine, check_flag
 from argosy.unit.quadlet.keys import CONTAINER, Ignored, Key, Read, Refused, Way
+from argosy.unit.quadlet.names import KEYS_LABEL
 from argosy.unit.quadlet.reading import arguments, each, last, pairs, raw, split, switch, words
 
 SECTION = "Container"
@@ -117,6 +118,8 @@ class _Maker:
                     self.unfit(key.name, key.way(self.engine.kind))
                 continue
             self.key(key)
+        if last(self.file, "X-Argosy", "Keys") == "write":
+            self.flag("Keys", "--label", KEYS_LABEL)
         if not self.docker:
             self.words += arguments(self.file, SECTION, "PodmanArgs")
 

@@ -7,6 +7,9 @@ NOT_HERE = ("pod", "kube", "image", "build", "artifact")
 """Quadlet files that need Podman itself."""
 NOT_KNOWN = ".{} files are not known here; of Quadlet's files there are .container, .volume and .network"
 
+KEYS_LABEL = "argosy.keys=write"
+"""The label of a container that may write keys."""
+
 
 def is_file_name(name: str) -> bool:
     return name.rpartition(".")[2] in ENDINGS
