@@ -12,7 +12,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
-    "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "errors": 1, "folders": 1, "trust": 1, "terminal": 1, "logs": 1, "sockdiag": 1,
+    "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "errors": 1, "folders": 1, "trust": 1,
+    "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1,
     "model": 2, "config": 2,
     "state": 3, "placement": 3, "compose": 3, "web": 3,
     "engine": 4, "agent": 4, "catalog": 4, "router": 4, "network": 4, "volumes": 4, "swarm": 4, "images": 4, "api": 4,
@@ -26,7 +27,7 @@ SIDEWAYS = {
 
 IMPURE = {"asyncio", "socket", "subprocess", "sqlite3", "time", "random", "os", "logging"}
 PURE_ROOMS = {"unit", "placement", "compose"}
-PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model"}
+PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict"}
 MAX_FILE = 600
 MAX_FUNCTION = 60
 DRIVERS = {"store.sqlite", "store.etcd", "agent.systemd", "agent.supervisor", "router.nginx"}

@@ -108,7 +108,8 @@ class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
     `invocation` identifies the run that `pid`, `code` and `result` belong to ("": nothing has run in this launch).
 
     `load`, `active` and `sub` are systemd's words. `code` is the main process's exit status if it exited by itself, `result` is
-    systemd's (success, exit-code, signal, timeout, ...). `failures` counts failed attempts of this launch in a row;
+    systemd's (success, exit-code, signal, timeout, ...), or `refused`: the machine could not do what was asked last, and `note` says why;
+    `launch` is then the one that was refused. `failures` counts failed attempts of this launch in a row;
     `retry_at` is when the agent tries next, 0 if it does not. `note` says what is in the way, in words.
     """
 

@@ -34,8 +34,8 @@ EXCLUSIVE = APP + "[X-Argosy]\nOnDisconnect=stop\n"
 class FakeRuntime:
     """The Runtime contract without processes: every start succeeds at once and gets a number for a pid. Tests end units by hand.
 
-    `refuses` are units that it will not load or start, and why; `stubborn` units stop only when they are killed; `away` makes every call
-    fail. `calls` is all that it was asked, in order.
+    `refuses` are units that it will not load, start or stop, and why; `stubborn` units stop only when they are killed; `away` makes every
+    call fail. `calls` is all that it was asked, in order.
     """
 
     kind = "supervisor"
@@ -81,8 +81,8 @@ class FakeRuntime:
         self._told("start", [name for name, _ in launches])
 
     async def stop(self, names: Sequence[str]) -> None:
-        self._accept("stop", names)
-        for name in names:
+        accepted = self._accept("stop", names)
+        for name in accepted:
             self._units[name] = msgspec.structs.replace(self._units[name], launch=0)
             if name in self.stubborn:
                 self.turn(name, active="deactivating", sub="stop-sigterm")
@@ -179,7 +179,7 @@ class FakeRuntime:
 
     def _told(self, what: str, names: Sequence[str]) -> None:
         self._push(*names)
-        refused = {name: self.refuses[name] for name in names if name in self.refuses and what in ("load", "start")}
+        refused = {name: self.refuses[name] for name in names if name in self.refuses and what in ("load", "start", "stop")}
         if refused:
             raise RuntimeFailed(f"cannot {what} {', '.join(refused)}", refused=refused)
 

@@ -462,6 +462,50 @@ async def test_a_start_takes_over_what_the_engine_started(stage: Stage) -> None:
     assert (await stage.states())["app.service"].launch == 1
 
 
+@pytest.mark.parametrize("verb", ["load", "start"])
+async def test_a_refused_launch_is_told_with_its_launch_and_reason_and_is_over_when_it_goes_through(stage: Stage, verb: str) -> None:
+    await stage.begin()
+    if verb == "start":
+        await stage.place(placed(target=Target.LOADED))
+    stage.runtime.refuses["app.service"] = "a volume is missing"
+    await stage.place(placed(launch=3))
+    await stage.clock.advance(1.5)
+    state = (await stage.states())["app.service"]
+    assert (state.launch, state.result, state.note) == (3, "refused", "a volume is missing")
+    assert (state.failures, state.load) == (2, "loaded" if verb == "start" else "error")
+    del stage.runtime.refuses["app.service"]
+    await stage.clock.advance(3)
+    state = (await stage.states())["app.service"]
+    assert (state.launch, state.result, state.active, state.failures, state.note) == (3, "success", "active", 0, "")
+
+
+async def test_a_refused_restart_leaves_what_runs_and_is_told(stage: Stage) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    stage.runtime.refuses["app.service"] = "the disk is full"
+    await stage.place(placed(launch=2))
+    state = (await stage.states())["app.service"]
+    assert (state.launch, state.result, state.active, stage.runtime.pid("app.service")) == (2, "refused", "active", pid)
+    await stage.place(placed(launch=1))
+    state = (await stage.states())["app.service"]
+    assert (state.launch, state.result) == (1, "success"), "what is not wished any more is not refused"
+
+
+@pytest.mark.parametrize("wish", ["loaded", "gone"])
+async def test_a_refused_stop_is_told_and_tried_again_more_and_more_slowly(stage: Stage, wish: str) -> None:
+    await stage.begin()
+    await stage.run_app()
+    stage.runtime.refuses["app.service"] = "RefuseManualStop=yes"
+    await (stage.place(placed(target=Target.LOADED)) if wish == "loaded" else stage.remove("app.service"))
+    await stage.clock.advance(20)
+    state = (await stage.states())["app.service"]
+    assert (state.launch, state.result, state.active, state.note) == (0, "refused", "active", "RefuseManualStop=yes")
+    assert stage.runtime.calls.count("stop app") == 5, "at once, and after 1, 3, 7 and 15 seconds"
+    del stage.runtime.refuses["app.service"]
+    await stage.clock.advance(20)
+    assert stage.runtime.running() == []
+
+
 # ---------------------------------------------------------------- units that must not outlive the lease
 
 

@@ -356,15 +356,90 @@ def test_a_new_launch_counts_anew() -> None:
     assert anew(before["app.service"]).failures == 0
 
 
-def test_a_refusal_is_counted_noted_and_kept_while_the_unit_is_not_there() -> None:
-    states = {"app.service": refused(M, "app.service", None, "no space left on device", NOW)}
+def test_a_refusal_carries_its_launch_and_is_counted_and_kept_while_the_unit_is_not_there() -> None:
+    asked = placed(launch=4)
+    states = {"app.service": refused(M, "app.service", asked, None, "no space left on device", NOW)}
     for _ in range(2):
-        states = report(M, {"app.service": placed()}, {}, states, NOW)
-    assert states["app.service"] == UnitState("app.service", M, load="error", failures=1, retry_at=NOW + 1, note="no space left on device")
-    again = refused(M, "app.service", states["app.service"], "still none", NOW + 1)
-    assert (again.failures, again.retry_at, again.note) == (2, NOW + 3, "still none")
+        states = report(M, {"app.service": asked}, {}, states, NOW)
+    note = "no space left on device"
+    wanted = UnitState("app.service", M, launch=4, load="error", result="refused", failures=1, retry_at=NOW + 1, note=note)
+    assert states["app.service"] == wanted
+    again = refused(M, "app.service", asked, states["app.service"], "still none", NOW + 1)
+    assert (again.failures, again.retry_at, again.note, again.launch) == (2, NOW + 3, "still none", 4)
     assert report(M, {}, {}, states, NOW) == {}
-    assert report(M, {"app.service": placed()}, {"app.service": seen()}, states, NOW)["app.service"].note == ""
+    assert report(M, {"app.service": asked}, {"app.service": seen(launch=4)}, states, NOW)["app.service"].note == ""
+    assert report(M, {"app.service": asked}, {}, {"app.service": anew(again)}, NOW) == {}, "another wish is not refused yet"
+
+
+REFUSALS: Sequence[tuple[str, Placement | None, Observed, bool, list[str]]] = [
+    # what was refused, as what is placed and seen afterwards; whether that stands; what is done when it is due
+    ("a start of a loaded unit", placed(launch=4), seen(active="inactive", launch=0), True, ["Start app"]),
+    ("a start while an older launch runs", placed(launch=4), seen(launch=3), True, ["Start app"]),
+    ("a start that went through later", placed(launch=4), seen(launch=4), False, []),
+    ("another text", placed(OTHER, launch=4), seen(active="inactive", launch=0), True, ["Load app", "Start app"]),
+    ("another text of a loaded unit", placed(OTHER, target=Target.LOADED), seen(active="inactive", launch=0), True, ["Load app"]),
+    ("a stop", placed(target=Target.LOADED), seen(launch=3), True, ["Stop app"]),
+    ("a stop that went through later", placed(target=Target.LOADED), seen(active="inactive", launch=0), False, []),
+    ("a stop of a unit that leaves", None, seen(launch=3), True, ["Stop app"]),
+    ("... that systemd started", None, seen(launch=0), True, ["Stop app"]),
+]
+
+
+@pytest.mark.parametrize(("sentence", "placement", "observed", "stands", "due"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_a_refusal_stands_until_it_is_done_and_is_tried_again_when_due(
+    sentence: str, placement: Placement | None, observed: Observed, stands: bool, due: list[str]
+) -> None:
+    placements = {"app.service": placement} if placement else {}
+    units = {"app.service": observed}
+    states = {"app.service": refused(M, "app.service", placement, state(launch=9, failures=7), "no", NOW)}
+    assert states["app.service"].failures == 1, "of another launch were others"
+    states = report(M, placements, units, states, NOW)
+    told = states["app.service"]
+    assert (told.result == "refused", told.note == "no", told.retry_at == NOW + 1) == (stands,) * 3, sentence
+    asked = placement.launch if placement and placement.target is Target.LAUNCHED else 0
+    assert told.launch == (asked if stands else observed.launch)
+    if stands:
+        assert short(plan(placements, units, states, NOW)) == ["Wait app"]
+    assert short(plan(placements, units, states, NOW + 1)) == due
+
+
+def test_a_refusal_that_is_over_leaves_no_failure_behind() -> None:
+    told = attempted(refused(M, "app.service", placed(), None, "no", NOW))
+    assert (told.result, told.failures, told.retry_at, told.note) == ("success", 0, 0.0, "")
+
+
+def test_failures_of_one_launch_are_not_told_of_the_next() -> None:
+    before = {"app.service": state("failed", launch=1, failures=6, result="exit-code", retry_at=NOW + 5, note="x")}
+    for active in ("activating", "deactivating", "active", "inactive"):
+        told = report(M, {"app.service": placed(launch=2)}, {"app.service": seen(active=active, launch=2)}, before, NOW)["app.service"]
+        assert (told.launch, told.failures, told.retry_at, told.note) == (2, 0, 0.0, ""), active
+
+
+def test_two_runs_that_failed_at_the_same_moment_are_two_failures() -> None:
+    states = report(M, {"app.service": placed()}, {"app.service": failing(NOW)}, {}, NOW)
+    units = {"app.service": msgspec.structs.replace(failing(NOW), invocation="b" * 32)}
+    assert report(M, {"app.service": placed()}, units, states, NOW)["app.service"].failures == 2
+
+
+WAITING: Sequence[tuple[str, Observed, Observed, str]] = [
+    ("its app is down", seen(active="inactive", code=0), seen(SIDEKICK, "inactive", unit="kick.service"), "it is started with app.service"),
+    ("its app begins", seen(active="activating"), seen(SIDEKICK, "inactive", unit="kick.service"), "it is started with app.service"),
+    (
+        "its app was started anew",
+        seen(started=NOW - 5),
+        seen(SIDEKICK, "inactive", unit="kick.service"),
+        "it is started with app.service",
+    ),
+    ("it ended by itself while its app ran on", seen(started=NOW - 101), seen(SIDEKICK, "inactive", unit="kick.service"), ""),
+    ("it runs", seen(), seen(SIDEKICK, unit="kick.service"), ""),
+]
+
+
+@pytest.mark.parametrize(("sentence", "app", "sidekick", "note"), WAITING, ids=[row[0] for row in WAITING])
+def test_a_unit_that_comes_back_with_another_says_so(sentence: str, app: Observed, sidekick: Observed, note: str) -> None:
+    placements = {"kick.service": placed(SIDEKICK, unit="kick.service"), "app.service": placed()}
+    units = {"app.service": app, "kick.service": sidekick}
+    assert report(M, placements, units, {}, NOW)["kick.service"].note == note, sentence
 
 
 def test_a_state_tells_what_was_seen() -> None:

@@ -127,7 +127,7 @@ async def test_why(stage: Stage) -> None:
     assert lines[3].startswith("11111111.../10.0.0.1  m1    placed here  ")
     assert lines[4].startswith("22222222.../10.0.0.2  m2    takes it     ")
     lines = (await stage.good("why", "every")).splitlines()
-    assert lines[1].startswith("m1 says: it has failed 3 times in a row, exit status 2; the next try is in ")
+    assert lines[1].startswith("m1 says: failed 3 times in a row: exit status 2; the next try is in ")
     assert await stage.good("why", "hello@.service") == (
         "hello@.service: its text cannot be placed: hello@.service is a template: start an instance of it\n"
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from argosy.cli.cluster import Reported
 from argosy.cli.outcome import Outcome, ending, legend, loaded, started, stopped, sub_state, unloaded, unplaced
 
 M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
@@ -59,17 +60,48 @@ STARTS = [
     (
         "its file cannot be loaded",
         unit({"load": "bad-setting", "note": "ExecStart= is missing"}),
-        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: ExecStart= is missing"),
+        Outcome(True, False, f"Unit a.service cannot be started on {WHERE}: ExecStart= is missing"),
     ),
     (
-        "it ended by itself at once",
-        unit({"active": "inactive", "code": 0}),
-        Outcome(True, True, f"Unit a.service ended on {WHERE}: it ended well"),
+        "its machine refused it once",
+        unit({"load": "error", "result": "refused", "failures": 1, "note": "data.volume is missing"}),
+        waiting(f"Unit a.service cannot be started on {WHERE}: data.volume is missing; it is tried again"),
+    ),
+    (
+        "... and again",
+        unit({"load": "error", "result": "refused", "failures": 2, "note": "data.volume is missing"}),
+        Outcome(True, False, f"Unit a.service cannot be started on {WHERE}: data.volume is missing"),
+    ),
+    (
+        "... while an older launch still runs",
+        unit({"active": "active", "result": "refused", "failures": 2, "note": "the disk is full"}),
+        Outcome(True, False, f"Unit a.service cannot be started on {WHERE}: the disk is full"),
+    ),
+    (
+        "what failed was another launch",
+        unit({"launch": 0, "active": "failed", "result": "exit-code", "failures": 4}),
+        waiting(f"waiting for {WHERE} to start it"),
+    ),
+    ("it ended by itself at once", unit({"active": "inactive", "code": 0}), Outcome(True, True, f"Unit a.service ended well on {WHERE}")),
+    (
+        "it was stopped on its machine",
+        unit({"active": "inactive", "invocation": "a"}),
+        Outcome(True, True, f"Unit a.service was stopped on {WHERE}"),
+    ),
+    (
+        "its conditions do not hold",
+        unit({"active": "inactive"}),
+        Outcome(True, True, f"Unit a.service was not run, since its conditions do not hold, on {WHERE}"),
+    ),
+    (
+        "it follows another unit",
+        unit({"active": "inactive", "invocation": "a", "note": "it is started with app.service"}),
+        waiting(f"inactive (dead) on {WHERE}: it is started with app.service"),
     ),
     (
         "it ended by itself, badly",
         unit({"active": "inactive", "code": 2, "result": "exit-code"}),
-        Outcome(True, False, f"Unit a.service ended on {WHERE}: exit status 2", LOOK),
+        Outcome(True, False, f"Unit a.service failed on {WHERE}: exit status 2", LOOK),
     ),
     (
         "somebody stopped it meanwhile",
@@ -119,8 +151,8 @@ COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
     (
         "not to be loaded",
         loaded,
-        unit({"load": "error"}, **DOWN),
-        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: error"),
+        unit({"load": "bad-setting"}, **DOWN),
+        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: bad-setting"),
     ),
     (
         "still running",
@@ -143,6 +175,18 @@ COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
         unit({"active": "active", "launch": 0}, **DOWN),
         Outcome(True, True, f"Unit a.service loaded on {WHERE}; it is active there, started by something other than argosy"),
     ),
+    (
+        "refused by its machine's systemd",
+        stopped,
+        unit({"active": "active", "launch": 0, "result": "refused", "failures": 2, "note": "RefuseManualStop=yes"}, **DOWN),
+        Outcome(True, False, f"Unit a.service cannot be stopped on {WHERE}: RefuseManualStop=yes"),
+    ),
+    (
+        "refused by its machine",
+        loaded,
+        unit({"load": "error", "launch": 0, "result": "refused", "failures": 2, "note": "the disk is full"}, **DOWN),
+        Outcome(True, False, f"Unit a.service cannot be loaded on {WHERE}: the disk is full"),
+    ),
     ("stopped by failing", stopped, unit({"active": "failed"}, **DOWN), LOADED),
     ("nowhere, and so not running", stopped, unit(places=[], target="loaded"), Outcome(True, True, "Unit a.service loaded on no machine")),
     (
@@ -163,6 +207,12 @@ COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
         unloaded,
         unit({"active": "deactivating"}, target="inactive", places=[]),
         waiting(f"deactivating on {WHERE}"),
+    ),
+    (
+        "its machine cannot stop it",
+        unloaded,
+        unit({"active": "active", "result": "refused", "failures": 2, "note": "RefuseManualStop=yes"}, target="inactive", places=[]),
+        Outcome(True, False, f"Unit a.service cannot be taken off {WHERE}: RefuseManualStop=yes"),
     ),
     ("gone from its machine", unloaded, unit(target="inactive", places=[]), Outcome(True, True, "Unit a.service inactive")),
 ]
@@ -196,7 +246,7 @@ def test_a_unit_that_is_nowhere_is_explained_machine_by_machine() -> None:
     ],
 )
 def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
-    assert ending(state) == expected
+    assert ending(Reported(M1["id"], **state)) == expected
 
 
 @pytest.mark.parametrize(
@@ -207,6 +257,7 @@ def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
         ({"finished": True}, None, "finished"),
         ({"finished": True}, {"sub": "dead"}, "finished"),
         ({}, {"retry_at": 5.0, "sub": "failed"}, "failing"),
+        ({}, {"retry_at": 5.0, "sub": "dead", "result": "refused"}, "refused"),
         ({}, {"sub": "running"}, "running"),
     ],
 )

@@ -69,8 +69,7 @@ async def test_a_failed_unit_says_how_and_exits_with_3(stage: Stage) -> None:
             "     Loaded: loaded\n"
             "     Active: failed (Result: exit-code)\n"
             "    Machine: 11111111.../10.0.0.1 (m1)\n"
-            "    Failing: 3 times in a row, exit status 7\n"
-            "       Note: disk full\n"
+            "    Trouble: failed 3 times in a row: exit status 7 (disk full)\n"
             "    Process: code=exited, status=7\n"
         ),
         "",

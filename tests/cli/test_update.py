@@ -43,14 +43,14 @@ async def obedient(stage: Stage, fails: str = "/bin/false") -> AsyncIterator[lis
             return
         launches[name] = unit.launch
         started.append(name)
-        since = float(len(started))
+        run = f"{len(started):032x}"
         if fails in unit.text:
-            await stage.house.observe(name, M1, "failed", "failed", result="exit-code", code=1, since=since)
+            await stage.house.observe(name, M1, "failed", "failed", result="exit-code", code=1, invocation=run)
             return
-        await stage.house.observe(name, M1, since=since, pid=len(started))
+        await stage.house.observe(name, M1, invocation=run)
         kick = f"kick@{name.partition('@')[2]}"
         if await desired.unit(stage.house.store, kick):
-            await stage.house.observe(kick, M1, since=since, pid=1000 + len(started))
+            await stage.house.observe(kick, M1, invocation=run)
 
     async def play() -> None:
         async for changes in follow(stage.house.store, keys.UNITS, Unit, stage.house.clock):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from argosy.model import Placement, Target, UnitState
-from argosy.placement.progress import arrived, given_up, has_stopped, may_run
+from argosy.placement.progress import arrived, given_up
+from argosy.verdict import may_run
 
 RUNS = Placement("a.service", "m1", "", Target.LAUNCHED, 2)
 LOADS = Placement("a.service", "m1", "", Target.LOADED, 2)
@@ -33,21 +34,6 @@ TABLE: list[tuple[str, Placement, UnitState | None, bool, bool, bool]] = [
     ("nothing reported of one that is only loaded", LOADS, None, False, False, True),
     ("still running though only loaded is wanted", LOADS, state("active"), True, True, False),
 ]
-
-
-@pytest.mark.parametrize(
-    ("sentence", "report", "stopped"),
-    [
-        ("it runs", state("active"), False),
-        ("it is being stopped", state("deactivating", launch=0), False),
-        ("it has stopped", state(launch=0), True),
-        ("it has failed", state("failed"), True),
-        ("systemd started it after that", state("active", launch=0), True),
-        ("... and it begins", state("activating", launch=0), True),
-    ],
-)
-def test_whether_a_stop_is_over(sentence: str, report: UnitState, stopped: bool) -> None:
-    assert has_stopped(report) is stopped, sentence
 
 
 @pytest.mark.parametrize(("sentence", "placement", "report", "there", "runs", "given"), TABLE)

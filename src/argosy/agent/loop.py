@@ -280,7 +280,6 @@ class Agent:
     async def _apply(self, actions: list[Action]) -> float | None:
         """Does what is planned, one call for each kind. Seconds until something that was refused is tried again."""
         rejected: dict[str, str] = {}
-        stuck: RuntimeFailed | None = None
         for kind, group in groupby(actions, type):
             chosen = [action for action in group if action.unit not in rejected]
             _tell(logging.INFO, chosen)
@@ -289,21 +288,17 @@ class Agent:
             except RuntimeFailed as error:
                 if not error.refused:
                     raise
-                if kind in (Load, Start):
-                    rejected |= error.refused
-                else:
-                    stuck = error
+                rejected |= error.refused
             if kind is Start:
                 for action in chosen:
                     if action.unit in self._states and action.unit not in rejected:
                         self._states[action.unit] = attempted(self._states[action.unit])
         now = self._clock.now()
         for name, reason in rejected.items():
-            self._states[name] = refused(self._first.id, name, self._states.get(name), reason, now)
+            placement = (self._placements or {}).get(name)
+            self._states[name] = refused(self._first.id, name, placement, self._states.get(name), reason, now)
             log.error("%s is refused: %s", name, reason)
         self._publisher.offer(self._states)
-        if stuck is not None:
-            raise stuck
         return min((self._states[name].retry_at - now for name in rejected), default=None)
 
     async def _call(self, actions: list[Action]) -> None:

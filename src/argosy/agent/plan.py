@@ -17,6 +17,7 @@ from argosy.model import Placement, Target, UnitState
 from argosy.unit.options import is_oneshot, requirements, restart_setting
 from argosy.unit.parse import UnitFile, parse
 from argosy.unit.specifiers import unit_names
+from argosy.verdict import REFUSED
 
 RETRY_LEAST = 1.0
 """Seconds from a first failure to the next attempt; doubled for each further one up to RETRY_MOST."""
@@ -143,7 +144,7 @@ def plan(
             actions += _placed(placement, wanted, observed, states.get(name), now)
     for name, seen in observed.items():
         if name not in placements and name not in unreadable:
-            actions += _leave(seen)
+            actions += _leave(seen, states.get(name), now)
     rank = _ranks(placements, [action.unit for action in actions if isinstance(action, Start)])
     actions.sort(key=lambda action: (ORDER.index(type(action)), rank.get(action.unit, 0), action.unit))
     return tuple(actions)
@@ -153,14 +154,15 @@ def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed
     """A stop is an event: it ends the launch, and what the engine starts after that (launch 0) is the engine's own affair."""
     name = placement.unit
     seen = observed.get(name)
-    launched = placement.target is Target.LAUNCHED and not placement.finished
+    launched = _launched(placement)
     changed = seen is None or seen.hash != wanted.hash
     if seen is not None and seen.launch and placement.target is not Target.LAUNCHED and not (changed and at_rest(seen)):
-        yield Stop(name, f"its target is {placement.target}")
+        yield from _stop(seen, f"its target is {placement.target}", state, now)
     elif seen is None or changed:
         why = f"placed here: {placement.reason}" if seen is None else "its text has changed"
         if seen is not None and not at_rest(seen) and (placement.target is Target.LAUNCHED or seen.active == "deactivating"):
-            yield from _stop(seen, why)
+            if seen.active != "deactivating":  # stopping takes as long as the unit allows itself; it is asked for once
+                yield from _stop(seen, why, state, now)
         elif state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
         else:
@@ -199,16 +201,18 @@ def _ended(
             yield Start(seen.name, placement.launch, f"{', '.join(leaders)} was started anew")
 
 
-def _leave(seen: Observed) -> Iterator[Action]:
+def _leave(seen: Observed, state: UnitState | None, now: float) -> Iterator[Action]:
     if at_rest(seen):
         yield Unload(seen.name, "not placed here")
+    elif seen.active != "deactivating":
+        yield from _stop(seen, "not placed here", state, now)
+
+
+def _stop(seen: Observed, reason: str, state: UnitState | None, now: float) -> Iterator[Action]:
+    """A stop, unless one that was refused is not due again."""
+    if state is not None and state.result == REFUSED and _waits(state, now):
+        yield Wait(seen.name, state.retry_at, state.note)
     else:
-        yield from _stop(seen, "not placed here")
-
-
-def _stop(seen: Observed, reason: str) -> Iterator[Action]:
-    """Stopping takes as long as the unit allows itself; it is asked for once."""
-    if seen.active != "deactivating":
         yield Stop(seen.name, reason)
 
 
@@ -245,8 +249,8 @@ def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, 
             continue
         if silent >= ttl * KILL_AT:
             actions.append(Kill(name, reason))
-        else:
-            actions += _stop(seen, reason)
+        elif seen.active != "deactivating":
+            actions.append(Stop(name, reason))
     return tuple(sorted(actions, key=lambda action: ORDER.index(type(action))))
 
 
@@ -258,19 +262,66 @@ def report(
     now: float,
 ) -> dict[str, UnitState]:
     """The states to publish: one for each loaded unit, and for each that could not be loaded. Failures of one launch are counted on from
-    `previous`."""
-    states = {name: _report_one(machine, placements.get(name), seen, previous.get(name), now) for name, seen in observed.items()}
+    `previous`; what was refused stands until it is done, or something else is asked."""
+    states = {}
+    for name, seen in observed.items():
+        placement, before = placements.get(name), previous.get(name)
+        told = _report_one(machine, placement, seen, before, now)
+        if before is not None and _still_refused(placement, seen, before):
+            told = msgspec.structs.replace(
+                told, launch=before.launch, result=REFUSED, failures=before.failures, retry_at=before.retry_at, note=before.note
+            )
+        elif placement is not None and at_rest(seen) and not told.note:
+            told = msgspec.structs.replace(told, note=_waits_for(placement, seen, observed))
+        states[name] = told
     for name in placements.keys() - observed.keys():
         known = previous.get(name)
-        if known is not None and known.failures:
-            states[name] = UnitState(name, machine, load="error", failures=known.failures, retry_at=known.retry_at, note=known.note)
+        if known is not None and known.failures and known.result == REFUSED:
+            states[name] = UnitState(
+                name,
+                machine,
+                launch=known.launch,
+                load="error",
+                result=REFUSED,
+                failures=known.failures,
+                retry_at=known.retry_at,
+                note=known.note,
+            )
     return states
 
 
+def _still_refused(placement: Placement | None, seen: Observed, before: UnitState) -> bool:
+    """Whether what was refused has neither been done meanwhile nor become another wish."""
+    if before.result != REFUSED or before.launch != _asked(placement):
+        return False
+    return placement is None or seen.launch != before.launch or seen.hash != needs(placement.unit, placement.text).hash
+
+
+def _asked(placement: Placement | None) -> int:
+    """The launch that a unit shall come to on this machine; 0: none."""
+    return placement.launch if placement is not None and _launched(placement) else 0
+
+
+def _launched(placement: Placement) -> bool:
+    return placement.target is Target.LAUNCHED and not placement.finished
+
+
+def _waits_for(placement: Placement, seen: Observed, observed: Mapping[str, Observed]) -> str:
+    """What a unit that does not run will be started with; "" if it has ended for good."""
+    wanted = needs(placement.unit, placement.text)
+    if not _launched(placement) or seen.launch != placement.launch or has_failed(seen) or wanted.oneshot:
+        return ""
+    bound = [observed[name] for name in wanted.binds_to if name in observed]
+    leaders = [other.name for other in bound if other.active != "active" or other.started > seen.started]
+    return f"it is started with {', '.join(leaders)}" if leaders else ""
+
+
 def _report_one(machine: str, placement: Placement | None, seen: Observed, before: UnitState | None, now: float) -> UnitState:
-    failures, retry_at, note = (before.failures, before.retry_at, before.note) if before is not None else (0, 0.0, "")
+    failures, retry_at, note = 0, 0.0, ""
+    if before is not None and before.launch == seen.launch:  # failures of another launch are no failures of this one
+        failures, retry_at, note = before.failures, before.retry_at, before.note
     if has_failed(seen):
-        same = before is not None and has_failed(before) and (before.since, before.launch) == (seen.since, seen.launch)
+        same = before is not None and has_failed(before) and _run_of(before) == _run_of(seen)
         if not same:
             failures = 1 if before is None or _starts_over(before, seen) else failures + 1
             retry_at = now + delay(failures) if placement is not None and _retries(placement) else 0.0
@@ -279,7 +330,7 @@ def _report_one(machine: str, placement: Placement | None, seen: Observed, befor
         retry_at, note = 0.0, ""
         if seen.active == "active" and now - seen.since >= STEADY:
             failures = 0
-    elif placement is None or seen.launch == placement.launch:
+    elif placement is None or seen.launch == _asked(placement):
         failures, retry_at, note = 0, 0.0, ""
     return UnitState(
         unit=seen.name,
@@ -300,6 +351,10 @@ def _report_one(machine: str, placement: Placement | None, seen: Observed, befor
     )
 
 
+def _run_of(seen: Observed | UnitState) -> tuple[int, str, float]:
+    return seen.launch, seen.invocation, seen.since
+
+
 def _starts_over(before: UnitState, seen: Observed) -> bool:
     """Whether this failure is a first one: of another launch, or after the unit had run well for a while."""
     steady = before.active == "active" and seen.since - before.since >= STEADY
@@ -307,25 +362,30 @@ def _starts_over(before: UnitState, seen: Observed) -> bool:
 
 
 def _retries(placement: Placement) -> bool:
-    launched = placement.target is Target.LAUNCHED and not placement.finished
-    return launched and needs(placement.unit, placement.text).retries
+    return _launched(placement) and needs(placement.unit, placement.text).retries
 
 
-def refused(machine: str, name: str, state: UnitState | None, reason: str, now: float) -> UnitState:
-    """The state of a unit that the runtime would not load or start: counted like a failure, tried again like one."""
+def refused(machine: str, name: str, placement: Placement | None, state: UnitState | None, reason: str, now: float) -> UnitState:
+    """The state of a unit that the runtime would not load, start or stop. It carries the launch that was asked; it is counted and tried
+    again like a failure."""
+    launch = _asked(placement)
     state = state or UnitState(name, machine, load="error")
-    failures = state.failures + 1
-    return msgspec.structs.replace(state, failures=failures, retry_at=now + delay(failures), note=reason[:LONGEST_NOTE])
+    failures = state.failures + 1 if state.launch == launch else 1
+    note = reason[:LONGEST_NOTE]
+    return msgspec.structs.replace(state, launch=launch, result=REFUSED, failures=failures, retry_at=now + delay(failures), note=note)
 
 
 def attempted(state: UnitState) -> UnitState:
     """The state of a unit whose start was just accepted: whether it failed again is yet to be seen."""
+    if state.result == REFUSED:
+        return anew(state)
     return msgspec.structs.replace(state, retry_at=0.0, note="")
 
 
 def anew(state: UnitState) -> UnitState:
     """The state of a unit whose placement has changed: the count starts over."""
-    return msgspec.structs.replace(state, failures=0, retry_at=0.0, note="")
+    result = "success" if state.result == REFUSED else state.result
+    return msgspec.structs.replace(state, failures=0, retry_at=0.0, note="", result=result)
 
 
 def delay(failures: int) -> float:

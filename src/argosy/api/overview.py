@@ -12,11 +12,11 @@ import msgspec
 from argosy.api import texts
 from argosy.api.shapes import MachineView, Place, UnitView
 from argosy.model import Leader, Machine, Order, Placement, Target, Unit, UnitState
-from argosy.placement.progress import has_stopped
 from argosy.state import keys
 from argosy.state.observed import with_orders
 from argosy.state.view import decoded
 from argosy.store.base import Listing, Store
+from argosy.verdict import has_stopped
 
 T = TypeVar("T")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from argosy.cli.client import Client
 from argosy.cli.wire import query, quoted
@@ -13,6 +13,24 @@ MACHINES = "/machines"
 
 View = Mapping[str, Any]
 """A unit or a machine as the API shows it."""
+
+
+class Reported(NamedTuple):
+    """A unit's state on one machine: model.UnitState without its weight."""
+
+    machine: str
+    hash: str = ""
+    launch: int = 0
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    code: int | None = None
+    result: str = "success"
+    failures: int = 0
+    retry_at: float = 0.0
+    note: str = ""
+    invocation: str = ""
+
 
 NAMES_AT_ONCE = 200
 """Units that one question names: more are asked for as all there are."""
@@ -49,6 +67,17 @@ def places(unit: View) -> list[View]:
 
 def state_on(unit: View, machine_id: str) -> View | None:
     return next((state for state in states(unit) if state["machine"] == machine_id), None)
+
+
+def reported_on(unit: View, machine_id: str) -> Reported | None:
+    """What that machine reports of the unit."""
+    found = state_on(unit, machine_id)
+    return None if found is None else reported(found)
+
+
+def reported(state: View) -> Reported:
+    """A state with what JSON leaves out of it."""
+    return Reported(**{name: state[name] for name in Reported._fields if name in state})
 
 
 def states(unit: View) -> list[View]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
-from argosy.cli.cluster import View, places, state_on, states
-from argosy.model import UnitState
-from argosy.placement.progress import RUNNING, has_stopped
+from argosy.cli.cluster import Reported, View, places, reported_on, states
+from argosy.cli.table import span
+from argosy.verdict import REFUSED, RUNNING, UNLOADABLE, Phase, has_stopped, judge
 
 Machines = Mapping[str, View]
 
@@ -26,6 +24,12 @@ ENDINGS = {
     "dependency": "a unit that it requires failed",
 }
 """systemd's results in words."""
+
+
+REFUSALS = 2
+"""Refusals in a row after which a machine is not waited for any longer."""
+BROKEN_TEXT = ("bad-setting", "masked")
+"""Load states that no further attempt changes."""
 
 
 class Outcome(NamedTuple):
@@ -60,21 +64,36 @@ def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Out
     where = legend(machines.get(place["machine"]), place["machine"])
     if place.get("finished"):
         return Outcome(True, True, f"Unit {name} finished on {where}")
-    state = state_on(unit, place["machine"])
-    if state is None or state.get("launch", 0) != launch or place.get("launch", 0) != launch:
+    state = reported_on(unit, place["machine"])
+    phase = judge(state, launch) if place.get("launch", 0) == launch else Phase.PENDING
+    if state is None or phase is Phase.PENDING:
         return Outcome(False, text=f"waiting for {where} to start it")
-    active, sub, result = state.get("active", "inactive"), state.get("sub", "dead"), state.get("result", "success")
-    if active in ("active", "reloading"):
-        return Outcome(True, True, f"Unit {name} launched on {where}")
-    if state.get("load", "not-found") in ("error", "bad-setting"):
-        return Outcome(True, False, f"Unit {name} cannot be loaded on {where}: {state.get('note') or state['load']}")
-    if active == "failed" or (sub == "auto-restart" and result != "success") or state.get("failures"):
-        return Outcome(True, False, f"Unit {name} failed on {where}: {ending(state)}", _look(name))
-    if active == "inactive" and state.get("code") is not None:
-        good = result == "success"
-        return Outcome(True, good, f"Unit {name} ended on {where}: {ending(state)}", () if good else _look(name))
-    note = f": {state['note']}" if state.get("note") else ""
-    return Outcome(False, text=f"{active} ({sub}) on {where}{note}")
+    match phase:
+        case Phase.RUNNING:
+            return Outcome(True, True, f"Unit {name} launched on {where}")
+        case Phase.REFUSED:
+            return _refused(f"Unit {name} cannot be started on {where}", state)
+        case Phase.FAILED:
+            return Outcome(True, False, f"Unit {name} failed on {where}: {ending(state)}", _look(name))
+        case Phase.ENDED:
+            return Outcome(True, True, f"Unit {name} {ended(state)} on {where}")
+    note = f": {state.note}" if state.note else ""
+    return Outcome(False, text=f"{state.active} ({state.sub}) on {where}{note}")
+
+
+def ended(state: Reported) -> str:
+    """How a launch that did not fail came to rest, as a verb."""
+    if state.code is not None:
+        return "ended well"
+    return "was stopped" if state.invocation else "was not run, since its conditions do not hold,"
+
+
+def _refused(what: str, state: Reported) -> Outcome:
+    """What a unit of the same command is still missing may come: the machine tries again before it is given up."""
+    reason = state.note or state.load
+    if state.load not in BROKEN_TEXT and state.failures < REFUSALS:
+        return Outcome(False, text=f"{what}: {reason}; it is tried again")
+    return Outcome(True, False, f"{what}: {reason}")
 
 
 def _look(name: str) -> tuple[str, ...]:
@@ -90,15 +109,16 @@ def loaded(unit: View, machines: Machines) -> Outcome:
 
 def _loaded_on(unit: View, place: View, machines: Machines) -> Outcome:
     where = legend(machines.get(place["machine"]), place["machine"])
-    state = state_on(unit, place["machine"])
+    state = reported_on(unit, place["machine"])
     if state is None or place["target"] != "loaded":
         return Outcome(False, text=f"waiting for {where} to load it")
-    if state.get("load") in ("error", "bad-setting"):
-        return Outcome(True, False, f"Unit {unit['name']} cannot be loaded on {where}: {state.get('note') or state['load']}")
-    told = msgspec.convert({"unit": unit["name"], **state}, UnitState)
-    if not has_stopped(told):
-        return Outcome(False, text=f"{told.active} ({told.sub}) on {where}")
-    started = f"; it is {told.active} there, started by something other than argosy" if told.active in RUNNING else ""
+    if state.result == REFUSED and state.active in RUNNING:
+        return _refused(f"Unit {unit['name']} cannot be stopped on {where}", state)
+    if state.result == REFUSED or state.load in UNLOADABLE:
+        return _refused(f"Unit {unit['name']} cannot be loaded on {where}", state)
+    if not has_stopped(state):
+        return Outcome(False, text=f"{state.active} ({state.sub}) on {where}")
+    started = f"; it is {state.active} there, started by something other than argosy" if state.active in RUNNING else ""
     return Outcome(True, True, f"Unit {unit['name']} loaded on {where}{started}")
 
 
@@ -121,10 +141,14 @@ def unloaded(unit: View, machines: Machines) -> Outcome:
 
 def _still(unit: View, machines: Machines) -> Outcome | None:
     """Waiting for machines that still show it."""
-    if not states(unit):
+    left = [state for view in states(unit) if (state := reported_on(unit, view["machine"])) is not None]
+    if not left:
         return None
-    wheres = ", ".join(legend(machines.get(state["machine"]), state["machine"]) for state in states(unit))
-    return Outcome(False, text=f"{states(unit)[0].get('active', 'inactive')} on {wheres}")
+    stuck = next((state for state in left if state.result == REFUSED), left[0])
+    wheres = ", ".join(legend(machines.get(state.machine), state.machine) for state in left)
+    if stuck.result == REFUSED:
+        return _refused(f"Unit {unit['name']} cannot be taken off {legend(machines.get(stuck.machine), stuck.machine)}", stuck)
+    return Outcome(False, text=f"{stuck.active} on {wheres}")
 
 
 def _everywhere(unit: View, found: list[Outcome]) -> Outcome:
@@ -145,12 +169,23 @@ def _overruled(unit: View) -> Outcome:
     return Outcome(True, False, f"Unit {unit['name']} was told something else meanwhile: its target is {unit['target']}")
 
 
-def ending(state: View) -> str:
+def ending(state: Reported) -> str:
     """How a unit's main process ended, in words."""
-    result = str(state.get("result", "success"))
-    code = state.get("code")
-    text = f"exit status {code}" if result == "exit-code" and code is not None else ENDINGS.get(result, result)
-    return f"{text} ({state['note']})" if state.get("note") else text
+    text = (
+        f"exit status {state.code}" if state.result == "exit-code" and state.code is not None else ENDINGS.get(state.result, state.result)
+    )
+    return f"{text} ({state.note})" if state.note else text
+
+
+def trouble(state: Reported, now: float) -> str:
+    """What is wrong with a unit on its machine, in words; "" if nothing is."""
+    again = f"; the next try is in {span(state.retry_at - now)}" if state.retry_at else ""
+    times = f" {state.failures} times in a row" if state.failures > 1 else ""
+    if state.result == REFUSED or state.load in UNLOADABLE:
+        return f"refused{times}: {state.note or state.load}{again}"
+    if state.failures or state.active == "failed":
+        return f"failed{times}: {ending(state)}{again}"
+    return state.note
 
 
 def sub_state(unit: View, place: View | None, state: View | None) -> str:
@@ -159,6 +194,8 @@ def sub_state(unit: View, place: View | None, state: View | None) -> str:
         return "finished"
     if state is None:
         return "unknown" if place is not None else "waiting" if unit["target"] != "inactive" else "dead"
+    if state.get("result") == REFUSED:
+        return "refused"
     if state.get("retry_at"):
         return "failing"
     return str(state.get("sub", "dead"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 
-from argosy.cli.cluster import View, state_on
-from argosy.cli.outcome import ending, legend
+from argosy.cli.cluster import Reported, View, reported_on
+from argosy.cli.outcome import ENDINGS, legend, trouble
 from argosy.cli.table import coloured, size, span
 from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
 
@@ -54,7 +54,7 @@ def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) 
     yield f"     Loaded: {seen.get('load', 'loaded')}" + (f" ({detail['path']})" if detail.get("path") else "")
     yield ["     Active: ", coloured(active, _active(seen)), _since(seen, now)]
     yield f"    Machine: {where}"
-    yield from _trouble(seen, state_on(unit, on["machine"]) or {}, now)
+    yield from _trouble(seen, reported_on(unit, on["machine"]), now)
     yield from _processes(detail, seen)
     if on.get("lines"):
         yield ""
@@ -78,12 +78,10 @@ def _since(seen: View, now: float) -> str:
     return f" since {stamp:%a %Y-%m-%d %H:%M:%S %Z}; {span(now - seen['since'])} ago"
 
 
-def _trouble(seen: View, state: View, now: float) -> Iterator[str]:
-    if state.get("failures"):
-        retry = f"; next try in {span(state['retry_at'] - now)}" if state.get("retry_at") else ""
-        yield f"    Failing: {state['failures']} times in a row, {ending({**state, 'note': ''})}{retry}"
-    if state.get("note"):
-        yield f"       Note: {state['note']}"
+def _trouble(seen: View, state: Reported | None, now: float) -> Iterator[str]:
+    words = trouble(state, now) if state is not None else ""
+    if words:
+        yield f"    Trouble: {words}"
     if seen.get("restarts"):
         yield f"   Restarts: {seen['restarts']}"
 
@@ -96,7 +94,7 @@ def _processes(detail: View, seen: View) -> Iterator[str]:
     elif seen.get("code") is not None:
         yield f"    Process: code=exited, status={seen['code']}{'/SUCCESS' if seen['code'] == 0 else ''}"
     elif seen.get("result") in ("signal", "core-dump"):
-        yield f"    Process: {ending({'result': seen['result']})}"
+        yield f"    Process: {ENDINGS[seen['result']]}"
     processes: Sequence[tuple[int, str]] = detail.get("processes", [])
     if processes:
         yield f"      Tasks: {len(processes)}"

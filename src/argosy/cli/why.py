@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, states, unit_path, units
+from argosy.cli.cluster import View, machines, reported, states, unit_path, units
 from argosy.cli.names import named
-from argosy.cli.outcome import ending, legend
+from argosy.cli.outcome import legend, trouble
 from argosy.cli.session import asks, json_option, unit_argument
-from argosy.cli.table import show, span
+from argosy.cli.table import show
 from argosy.terminal import echo, echo_json
 
 
@@ -50,11 +50,7 @@ def _troubles(found: Sequence[View], known: Mapping[str, View], now: float) -> l
     lines = []
     for state in (state for unit in found for state in states(unit)):
         where = known.get(state["machine"], {}).get("name") or state["machine"][:8]
-        if state.get("failures"):
-            next_try = f"; the next try is in {span(state['retry_at'] - now)}" if state.get("retry_at") else ""
-            lines.append(f"{where} says: it has failed {state['failures']} times in a row, {ending(state)}{next_try}")
-        elif state.get("active") == "failed":
-            lines.append(f"{where} says: it has failed, {ending(state)}")
-        elif state.get("note"):
-            lines.append(f"{where} says: {state['note']}")
+        words = trouble(reported(state), now)
+        if words:
+            lines.append(f"{where} says: {words}")
     return lines

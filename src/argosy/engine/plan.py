@@ -26,7 +26,8 @@ from argosy.model import Placement, Target, Unit
 from argosy.placement.cluster import Spot
 from argosy.placement.jobs import Reading
 from argosy.placement.place import expulsion, pick, reason_for
-from argosy.placement.progress import arrived, given_up, may_run
+from argosy.placement.progress import arrived, given_up
+from argosy.verdict import may_run
 
 MOST_DECISIONS = 1000
 """Units looked at in one round of the engine: some tens of milliseconds, so that nothing else in the process waits long."""

@@ -8,7 +8,7 @@ from argosy.engine.actions import Action, Remove, Update
 from argosy.engine.world import World
 from argosy.model import Job, Placement, Target, Unit
 from argosy.placement.jobs import Reading, text_hash
-from argosy.placement.progress import ended_well
+from argosy.verdict import ended_well
 
 
 def updated(unit: Unit, old: Placement) -> Placement:
@@ -29,7 +29,7 @@ def ended(world: World, unit: Unit, reading: Reading, placement: Placement) -> b
     if not reading.ends or placement.finished or not same(unit, placement):
         return False
     state = world.state(unit.name, placement.machine)
-    return state is not None and state.launch == placement.launch and ended_well(state) and state.hash == text_hash(placement.text)
+    return ended_well(state, placement.launch, text_hash(placement.text))
 
 
 def depends(world: World, job: Job, machine: str) -> bool:

@@ -12,7 +12,8 @@ from argosy.placement.cluster import SHORT_ID, Cluster
 from argosy.placement.jobs import Reading, read
 from argosy.placement.place import Accepted, Refusal
 from argosy.placement.place import why as answers
-from argosy.placement.progress import arrived, may_run
+from argosy.placement.progress import arrived
+from argosy.verdict import may_run
 
 
 class Row(msgspec.Struct, frozen=True):

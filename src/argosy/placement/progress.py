@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from argosy.model import Placement, Target, UnitState
-
-RUNNING = frozenset({"active", "activating", "reloading", "deactivating", "refreshing", "maintenance"})
+from argosy.verdict import REFUSED, Phase, ended_well, judge, may_run
 
 
 def arrived(placement: Placement, state: UnitState | None) -> bool:
@@ -14,25 +13,8 @@ def arrived(placement: Placement, state: UnitState | None) -> bool:
     if state is None:
         return False
     if placement.target is not Target.LAUNCHED:
-        return state.load == "loaded"
-    if state.launch != placement.launch:
-        return False
-    return state.active == "active" or ended_well(state)
-
-
-def ended_well(state: UnitState) -> bool:
-    """Its main process ran and exited with success."""
-    return state.active == "inactive" and state.result == "success" and state.code is not None
-
-
-def may_run(state: UnitState | None) -> bool:
-    """Processes of the unit may be alive there."""
-    return state is not None and state.active in RUNNING
-
-
-def has_stopped(state: UnitState) -> bool:
-    """Its latest launch has ended. What runs without a launch was started by its machine's systemd and is no reason to wait."""
-    return state.active not in RUNNING or (state.launch == 0 and state.active != "deactivating")
+        return state.load == "loaded" and state.result != REFUSED
+    return judge(state, placement.launch) is Phase.RUNNING or ended_well(state, placement.launch)
 
 
 def given_up(placement: Placement, state: UnitState | None) -> bool:

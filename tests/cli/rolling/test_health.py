@@ -14,11 +14,11 @@ M1, M2 = "1" * 32, "2" * 32
 MACHINES = {M1: {"id": M1, "address": "10.0.0.1"}, M2: {"id": M2, "address": "10.0.0.2"}}
 WEB, KICK = "web@1.service", "kick@1.service"
 GROUP = Group(WEB, (WEB,), (KICK,), {KICK: frozenset({WEB})}, frozenset(), (("web", "1"),))
-ASKED = Asked({WEB: 2}, {WEB: "new"}, {KICK: {M1: 5.0}}, frozenset(), frozenset({("web", "1")}))
+ASKED = Asked({WEB: 2}, {WEB: "new"}, {KICK: {M1: "old"}}, frozenset(), frozenset({("web", "1")}))
 
 
 def unit(name: str, launch: int, active: str = "active", machine: str = M1, **state: Any) -> dict[str, Any]:
-    shown = {"machine": machine, "launch": launch, "active": active, "since": 9.0, **state}
+    shown = {"machine": machine, "launch": launch, "active": active, "invocation": "new", **state}
     placed = {"machine": machine, "target": "launched", "launch": launch}
     return {"name": name, "target": "launched", "launch": launch, "hash": "new", "places": [placed], "states": [shown]}
 
@@ -31,8 +31,8 @@ def web(*, active: str = "active", launch: int = 2, **state: Any) -> dict[str, A
     return unit(WEB, launch, active, **state)
 
 
-def kick(active: str = "active", since: float = 10.0, **state: Any) -> dict[str, Any]:
-    return unit(KICK, 1, active, since=since, **state)
+def kick(active: str = "active", invocation: str = "new", **state: Any) -> dict[str, Any]:
+    return unit(KICK, 1, active, invocation=invocation, **state)
 
 
 def begun_before() -> dict[str, Any]:
@@ -53,9 +53,25 @@ ROWS: list[tuple[str, list[dict[str, Any]], list[dict[str, Any]], Verdict, str]]
         Verdict.FAILED,
         "killed by a signal",
     ),
-    ("it ended well, and serves nobody", [web(active="inactive", code=0), kick()], ROUTERS, Verdict.FAILED, "it ended well"),
+    ("it ended well, and serves nobody", [web(active="inactive", code=0), kick()], ROUTERS, Verdict.FAILED, "ended well"),
+    ("it was stopped, and serves nobody", [web(active="inactive"), kick()], ROUTERS, Verdict.FAILED, "was stopped"),
+    ("it waits for another unit", [web(active="inactive", note="it is started with db"), kick()], ROUTERS, Verdict.WAITING, "with db"),
+    (
+        "what the launch before left is no verdict on the new one",
+        [{**web(), "states": web(active="failed", launch=1, result="exit-code", failures=3)["states"]}, kick()],
+        ROUTERS,
+        Verdict.WAITING,
+        "to start it",
+    ),
+    (
+        "its machine refuses it",
+        [web(active="inactive", result="refused", failures=2, note="no space left"), kick()],
+        ROUTERS,
+        Verdict.FAILED,
+        "no space left",
+    ),
     ("it was destroyed", [kick()], ROUTERS, Verdict.FAILED, "was destroyed meanwhile"),
-    ("its sidekick is the old run still", [web(), kick(since=5.0)], ROUTERS, Verdict.WAITING, "has not been restarted"),
+    ("its sidekick is the old run still", [web(), kick(invocation="old")], ROUTERS, Verdict.WAITING, "has not been restarted"),
     ("its sidekick is not back yet", [web(), kick("inactive")], ROUTERS, Verdict.WAITING, f"{KICK} is inactive"),
     (
         "its sidekick waits for the check",
@@ -104,7 +120,7 @@ def test_a_group_that_was_told_to_change(
 
 def test_a_sidekick_that_is_only_beside_it_need_not_be_restarted() -> None:
     beside = Group(WEB, (WEB,), (KICK,), {KICK: frozenset()})
-    assert health(beside, ASKED, scene([web(), kick(since=5.0)], ROUTERS)).verdict is Verdict.READY
+    assert health(beside, ASKED, scene([web(), kick(invocation="old")], ROUTERS)).verdict is Verdict.READY
 
 
 def test_one_that_no_machine_had_taken_is_changed_and_not_waited_for() -> None:
@@ -131,7 +147,7 @@ def test_a_sidekick_that_had_ended_by_itself_before_need_not_run() -> None:
 
 
 def test_routes_of_an_app_that_no_router_knows_are_not_waited_for() -> None:
-    before = scene([web(launch=1), kick(since=5.0)], [router(M1)])
+    before = scene([web(launch=1), kick(invocation="old")], [router(M1)])
     asked = asked_now(GROUP, before, {WEB: 2}, {WEB: "new"})
     assert asked.routes == frozenset()
     assert health(GROUP, asked, scene([web(), kick()], [router(M1)])).verdict is Verdict.READY
@@ -154,7 +170,7 @@ def test_a_global_unit_counts_its_machines() -> None:
     assert (found.verdict, found.done) == (Verdict.WAITING, 1)
 
 
-def test_another_process_is_another_run() -> None:
-    first = health(GROUP, ASKED, scene([web(pid=1), kick()], ROUTERS))
-    second = health(GROUP, ASKED, scene([web(pid=2), kick()], ROUTERS))
+def test_another_invocation_is_another_run() -> None:
+    first = health(GROUP, ASKED, scene([web(invocation="a"), kick()], ROUTERS))
+    second = health(GROUP, ASKED, scene([web(invocation="b"), kick()], ROUTERS))
     assert first.runs != second.runs

@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from argosy.cli.cluster import View, places, state_on, states
-from argosy.cli.outcome import Machines, ending, legend, started
+from argosy.cli.cluster import Reported, View, places, reported_on, states
+from argosy.cli.outcome import Machines, ended, ending, legend, started
 from argosy.cli.rolling.groups import Group, Route
 from argosy.cli.rolling.plan import Health, Verdict
+from argosy.verdict import Phase, judge
 
 READY = Health(Verdict.READY)
 
-Runs = Mapping[str, Mapping[str, float]]
-"""unit → machine → since when it has been active there."""
+Runs = Mapping[str, Mapping[str, str]]
+"""unit → machine → the invocation that is active there."""
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -98,23 +99,20 @@ def _places(unit: View, scene: Scene) -> list[View]:
 def _ended(unit: View, living: Sequence[View], machines: Machines) -> str:
     """A service that ran and does not run any more, though it ended well, serves nobody."""
     for place in living:
-        state = state_on(unit, place["machine"])
-        if state is None or place.get("finished") or state.get("launch", 0) != unit.get("launch", 0):
-            continue
-        if state.get("active", "inactive") == "inactive" and state.get("code") is not None:
-            return f"Unit {unit['name']} ended on {legend(machines.get(place['machine']), place['machine'])}: {ending(state)}"
+        state = reported_on(unit, place["machine"])
+        if state is not None and not place.get("finished") and judge(state, unit.get("launch", 0)) is Phase.ENDED:
+            return f"Unit {unit['name']} {ended(state)} on {legend(machines.get(place['machine']), place['machine'])}"
     return ""
 
 
 def _behind(unit: View, machine: str) -> bool:
     """Whether the machine still has a unit that is everywhere by another text."""
-    state = state_on(unit, machine)
-    return state is not None and state.get("hash", "") != unit.get("hash", "")
+    state = reported_on(unit, machine)
+    return state is not None and state.hash != unit.get("hash", "")
 
 
 def _runs(unit: View, machine: str, launch: int) -> bool:
-    state = state_on(unit, machine)
-    return state is not None and state.get("launch", 0) == launch and state.get("active") == "active"
+    return judge(reported_on(unit, machine), launch) is Phase.RUNNING
 
 
 def _follower(name: str, group: Group, asked: Asked, scene: Scene) -> str:
@@ -127,29 +125,27 @@ def _follower(name: str, group: Group, asked: Asked, scene: Scene) -> str:
     if before and not living:
         return f"no living machine has {name}"
     for place in living:
-        state = state_on(unit, place["machine"])
+        state = reported_on(unit, place["machine"])
         where = legend(scene.machines.get(place["machine"]), place["machine"])
         if state is None:
             return f"waiting for {where} to start {name}"
-        active = state.get("active", "inactive")
-        if active == "active":
-            along = place["machine"] in before and before[place["machine"]] == state.get("since", 0.0)
+        if state.active == "active":
+            along = before.get(place["machine"]) == state.invocation
             if along and _restarted(name, place["machine"], group, asked, scene, frozenset()):
                 return f"{name} has not been restarted on {where} yet"
-        elif active != "inactive" or state.get("result", "success") != "success" or state.get("failures") or before:
-            return f"{name} is {active} ({state.get('sub', 'dead')}) on {where}{_why(state)}"
+        elif state.active != "inactive" or state.result != "success" or state.failures or before:
+            return f"{name} is {state.active} ({state.sub}) on {where}{_why(state)}"
     return ""
 
 
-def _why(state: View) -> str:
-    bad = state.get("result", "success") != "success"
-    return f": {ending(state)}" if bad else f": {state['note']}" if state.get("note") else ""
+def _why(state: Reported) -> str:
+    return f": {ending(state)}" if state.result != "success" else f": {state.note}" if state.note else ""
 
 
 def _restarted(name: str, machine: str, group: Group, asked: Asked, scene: Scene, seen: frozenset[str]) -> bool:
     """Whether one that it is bound to was told to start anew on that machine, and it with it."""
     for leader in group.bound.get(name, frozenset()) - seen:
-        here = leader in scene.units and state_on(scene.units[leader], machine) is not None
+        here = leader in scene.units and reported_on(scene.units[leader], machine) is not None
         if here and (leader in asked.launches or _restarted(leader, machine, group, asked, scene, seen | {name})):
             return True
     return False
@@ -174,13 +170,13 @@ def _served(scene: Scene) -> frozenset[Route]:
     return frozenset((up["app"], up["instance"]) for router in scene.routers for up in router.get("upstreams", []))
 
 
-def _active(unit: View) -> dict[str, float]:
-    return {state["machine"]: state.get("since", 0.0) for state in states(unit) if state.get("active") == "active"}
+def _active(unit: View) -> dict[str, str]:
+    return {state["machine"]: state.get("invocation", "") for state in states(unit) if state.get("active") == "active"}
 
 
 def _processes(unit: View) -> list[tuple[str, ...]]:
     return [
-        (unit["name"], state["machine"], str(state.get("launch", 0)), repr(state.get("since", 0.0)), str(state.get("pid", 0)))
+        (unit["name"], state["machine"], str(state.get("launch", 0)), state.get("invocation", ""))
         for state in states(unit)
         if state.get("active") == "active"
     ]
