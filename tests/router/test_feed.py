@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,9 +16,11 @@ from aiohttp import web
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.model import Entry
 from argosy.reconcile import SystemClock
+from argosy.router.alone import keys_feed
 from argosy.router.etcd2 import Etcd2Feed, Times, check_prefix
-from argosy.router.feed import Feed, StoreFeed
+from argosy.router.feed import Feed, JoinedFeed, StoreFeed
 from argosy.state import keys
+from argosy.state.view import Changes
 from argosy.store.base import Batch, Listing
 from argosy.store.sqlite import SqliteStore
 from tests.api.house import a_house
@@ -116,6 +119,57 @@ class TestEtcdFeed(FeedContract):
             relay(endpoints[0]) as way,
         ):
             yield Keys(session, endpoints[0], way)
+
+
+class Standalone(Keys):
+    """The same, as a router by itself follows them."""
+
+    def feed(self) -> Feed:
+        return keys_feed([f"http://{self.way.endpoint}"], CLOCK, self.prefix, self.times)
+
+
+@asynccontextmanager
+async def our_keys(folder: Path) -> AsyncIterator[str]:
+    async with a_house(folder) as house:
+        yield house.address("keys")
+
+
+@asynccontextmanager
+async def etcd_keys(folder: Path) -> AsyncIterator[str]:
+    async with etcd_server(folder, extra=["--enable-v2"]) as endpoints:
+        yield endpoints[0]
+
+
+@pytest.mark.parametrize("keys_of", [our_keys, etcd_keys], ids=["argosy", "etcd"])
+async def test_a_router_by_itself_hears_of_the_settings_that_are_hidden_from_listings(
+    keys_of: Callable[[Path], AbstractAsyncContextManager[str]], tmp_path: Path
+) -> None:
+    async with keys_of(tmp_path) as door, aiohttp.ClientSession() as session, relay(door) as way:
+        ground = Standalone(session, door, way)
+        await ground.put("hello/1", "10.0.0.1:80")
+        await ground.put("_settings/hello", "max_body=1g")
+        async with following(ground) as seen:
+            await seen.becomes({"hello/1": "10.0.0.1:80", "_settings/hello": "max_body=1g"})
+            await ground.put("_settings/hello", "max_body=2g")
+            await ground.put("hello/2", "10.0.0.2:80")
+            await seen.becomes({"hello/1": "10.0.0.1:80", "hello/2": "10.0.0.2:80", "_settings/hello": "max_body=2g"})
+            await ground.away()
+            await ground.back()
+            await ground.delete("_settings")
+            await ground.delete("hello/1")
+            await seen.becomes({"hello/2": "10.0.0.2:80"})
+
+
+class Broken:
+    async def follow(self) -> AsyncIterator[Changes[Entry]]:
+        yield Changes({}, {}, 1, reset=True)
+        raise KeyError("a mistake")
+
+
+async def test_a_feed_that_fails_fails_those_that_it_is_joined_with() -> None:
+    with pytest.raises(KeyError, match="a mistake"):
+        async for _ in JoinedFeed({"": Broken()}).follow():
+            pass
 
 
 class Script:

@@ -18,9 +18,9 @@ from argosy.errors import ArgosyError
 from argosy.folders import default_dirs
 from argosy.logs import log_to_stderr
 from argosy.reconcile import SystemClock
-from argosy.router.alone import MOST_LOG, alone_in, keys_doors, serve
+from argosy.router.alone import MOST_LOG, alone_in, keys_doors, keys_feed, serve
 from argosy.router.announce.door import KeysDoor
-from argosy.router.etcd2 import PREFIX, Etcd2Feed, check_prefix
+from argosy.router.etcd2 import PREFIX, check_prefix
 from argosy.router.loop import settings_of
 from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
@@ -96,5 +96,5 @@ async def _serve(config: Config, doors: tuple[str, ...], prefix: str, folder: Pa
     proxy = Nginx(folder, (config.router.nginx,), most_log=MOST_LOG)
     name = socket.gethostname()
     reports = KeysReporter(KeysDoor(doors), name, os.environ.get("HOST_IP", ""), clock) if prefix == PREFIX else Untold()
-    room = open_router(config.router, folder, proxy, Etcd2Feed(doors, clock, prefix), name, clock, reports)
+    room = open_router(config.router, folder, proxy, keys_feed(doors, clock, prefix), name, clock, reports)
     await serve(room, proxy, folder, clock, grace)

@@ -20,7 +20,10 @@ from argosy.reconcile import Clock
 from argosy.router import process
 from argosy.router.announce.door import endpoints_of
 from argosy.router.base import Proxy
+from argosy.router.etcd2 import PATIENT, PREFIX, Etcd2Feed, Times, check_prefix
+from argosy.router.feed import Feed, JoinedFeed
 from argosy.router.loop import Router
+from argosy.router.render import SETTINGS
 from argosy.router.tail import Tail
 from argosy.terminal import content
 
@@ -42,6 +45,12 @@ def keys_doors(environ: Mapping[str, str], given: str = "") -> tuple[str, ...]:
     if not given and host:
         given = f"http://{f'[{host}]' if ':' in host else host}:{environ.get('ETCD_PORT') or ETCD_PORT}"
     return endpoints_of(environ, given)
+
+
+def keys_feed(doors: Sequence[str], clock: Clock, prefix: str = PREFIX, times: Times = PATIENT) -> Feed:
+    """Return the feed of the routes below the prefix, and of the apps' settings, which etcd hides from whoever follows the prefix."""
+    settings = f"{check_prefix(prefix)}/{SETTINGS}"
+    return JoinedFeed({"": Etcd2Feed(doors, clock, prefix, times), f"{SETTINGS}/": Etcd2Feed(doors, clock, settings, times)})
 
 
 @contextlib.contextmanager

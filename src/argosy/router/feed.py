@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from argosy.model import Entry
@@ -32,3 +33,43 @@ class StoreFeed:
 
     def follow(self) -> AsyncIterator[Changes[Entry]]:
         return follow(self._store, keys.WEB, Entry, self._clock)
+
+
+class JoinedFeed:
+    """Several feeds as one: `feeds` by what comes before their keys. The one without a prefix is the first to be heard of."""
+
+    def __init__(self, feeds: Mapping[str, Feed]) -> None:
+        self._feeds = feeds
+
+    async def follow(self) -> AsyncIterator[Changes[Entry]]:
+        heard: asyncio.Queue[tuple[str, Changes[Entry] | BaseException]] = asyncio.Queue(1)
+
+        async def listen(prefix: str, feed: Feed) -> None:
+            try:
+                async for changes in feed.follow():
+                    await heard.put((prefix, changes))
+            except Exception as error:
+                await heard.put((prefix, error))
+
+        known: dict[str, dict[str, Entry | None]] = {}
+        tasks = [asyncio.create_task(listen(prefix, feed)) for prefix, feed in self._feeds.items()]
+        try:
+            while True:
+                prefix, changes = await heard.get()
+                if isinstance(changes, BaseException):
+                    raise changes
+                items = {prefix + key: entry for key, entry in changes.items.items()}
+                if changes.reset:
+                    known[prefix] = {}
+                known[prefix].update(items)
+                if "" not in known:
+                    continue
+                if changes.reset:
+                    every = {key: entry for group in known.values() for key, entry in group.items() if entry is not None}
+                    yield Changes(every, {}, changes.revision, reset=True)
+                else:
+                    yield Changes(items, {}, changes.revision)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
