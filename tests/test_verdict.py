@@ -24,6 +24,7 @@ ROWS: list[tuple[str, dict[str, Any], Phase]] = [
     ("it was stopped, or not run", {"active": "inactive"}, Phase.ENDED),
     ("it waits for the unit that it is bound to", {"active": "inactive", "code": 0, "note": "it is started with app"}, Phase.STARTING),
     ("it was refused", {"active": "inactive", "result": "refused", "note": "disk full"}, Phase.REFUSED),
+    ("it was refused before its text was loaded", {"active": "inactive", "result": "refused", "hash": ""}, Phase.REFUSED),
     ("it was refused while an older launch runs", {"active": "active", "result": "refused"}, Phase.REFUSED),
     ("its file is no good", {"load": "bad-setting"}, Phase.REFUSED),
     ("... but it runs by the one before", {"load": "bad-setting", "active": "active"}, Phase.RUNNING),

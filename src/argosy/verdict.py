@@ -51,10 +51,12 @@ class Phase(StrEnum):
 def judge(state: Report | None, launch: int, digest: str = "") -> Phase:
     """The only verdict on a launch, for everybody who needs one. What a machine reports of another launch, or of another text than the one
     with the hash `digest` ("": any), says nothing of this one. One that has failed and is being tried again has failed until it runs."""
-    if state is None or state.launch != launch or (digest and state.hash != digest):
+    if state is None or state.launch != launch:
         return Phase.PENDING
-    if state.result == REFUSED:
+    if state.result == REFUSED:  # perhaps before its text was loaded
         return Phase.REFUSED
+    if digest and state.hash != digest:
+        return Phase.PENDING
     if state.active in ("active", "reloading", "refreshing"):
         return Phase.RUNNING
     if state.load in UNLOADABLE:

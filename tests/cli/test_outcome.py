@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from argosy.cli.cluster import Reported
-from argosy.cli.outcome import Outcome, ending, legend, loaded, started, stopped, sub_state, unloaded, unplaced
+from argosy.cli.outcome import Outcome, ending, has_come_to_rest, legend, loaded, started, stopped, sub_state, unloaded, unplaced
 
 M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
 M2 = {"id": "9" * 32, "address": "172.17.8.103", "name": "m2"}
@@ -119,6 +119,39 @@ STARTS = [
 @pytest.mark.parametrize(("sentence", "view", "expected"), STARTS, ids=[row[0] for row in STARTS])
 def test_a_start_is_waited_for_until(sentence: str, view: dict[str, Any], expected: Outcome) -> None:
     assert started(view, 1, MACHINES) == expected
+
+
+RESTS: list[tuple[str, dict[str, Any], bool]] = [
+    ("it failed", unit({"active": "failed", "result": "exit-code"}), True),
+    ("it failed, and waits for its next attempt", unit({"active": "failed", "result": "signal", "failures": 4, "retry_at": 5.0}), True),
+    ("it waits for systemd's restart", unit({"active": "activating", "sub": "auto-restart", "result": "signal"}), True),
+    ("it is being tried again", unit({"active": "activating", "sub": "start", "failures": 1}), False),
+    ("it was refused", unit({"active": "inactive", "result": "refused", "failures": 1}), True),
+    ("... while an older launch runs", unit({"active": "active", "result": "refused", "failures": 1}), False),
+    ("it ended well", unit({"active": "inactive", "code": 0}), True),
+    ("it was stopped on its machine", unit({"active": "inactive", "invocation": "a"}), True),
+    ("it comes back with another", unit({"active": "inactive", "note": "it is started with app.service"}), False),
+    ("it is a job that has finished", unit({"active": "inactive", "code": 0}, place={"finished": True}), False),
+    ("it runs", unit({"active": "active"}), False),
+    ("it has not been started yet", unit({"active": "failed", "launch": 0}), False),
+    ("its new text has not come yet", unit({"active": "failed", "hash": "old"}, hash="new"), False),
+    ("it is nowhere", unit(places=[]), False),
+    ("it is only loaded", unit({"active": "failed"}, target="loaded"), False),
+]
+
+
+@pytest.mark.parametrize(("sentence", "view", "expected"), RESTS, ids=[row[0] for row in RESTS])
+def test_what_a_start_starts_anew(sentence: str, view: dict[str, Any], expected: bool) -> None:
+    assert has_come_to_rest(view) is expected, sentence
+
+
+def test_a_global_unit_is_started_anew_only_if_it_runs_nowhere() -> None:
+    assert not has_come_to_rest(everywhere("active", "failed"))
+    assert has_come_to_rest(everywhere("failed", "failed"))
+
+
+def test_what_runs_by_another_text_has_not_started_yet() -> None:
+    assert started(unit({"active": "active", "hash": "old"}, hash="new"), 1, MACHINES) == waiting(f"waiting for {WHERE} to start it")
 
 
 def everywhere(*active: str, target: str = "launched") -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from typing import Any
 
 import pytest
 
-from argosy.state import desired
+from argosy.model import Unit
+from argosy.state import desired, keys
+from argosy.state.view import follow
 from tests.api.house import GLOBAL, HELLO, M1, M2, OTHER
 from tests.cli.stage import Stage
 
@@ -247,12 +251,30 @@ async def test_a_global_unit_is_waited_for_on_every_machine(stage: Stage) -> Non
 async def test_a_start_that_fails_says_how_and_where_to_look(stage: Stage) -> None:
     await stage.house.submit("hello.service", HELLO, "launched")
     await stage.house.place("hello.service")
+    await stage.house.observe("hello.service", active="activating", sub="start")
+    waits = asyncio.create_task(stage.run("start", "hello"))
+    await asyncio.wait((waits,), timeout=0.5)  # it waits for what has begun
     await stage.house.observe("hello.service", active="failed", sub="failed", result="exit-code", code=7)
-    assert await stage.run("start", "hello") == (
+    assert await asyncio.wait_for(waits, 20) == (
         1,
         "",
         f"Unit hello.service failed on {WHERE}: exit status 7\n  argosy status hello.service and argosy journal hello.service tell more\n",
     )
+
+
+@pytest.mark.parametrize("how", [{"active": "failed", "result": "exit-code", "code": 7}, {"active": "inactive", "code": 0}])
+async def test_a_unit_that_does_not_run_is_started_anew_as_by_systemctl(stage: Stage, how: dict[str, Any]) -> None:
+    await stage.house.submit("hello.service", HELLO, "launched")
+    await stage.house.place("hello.service")
+    await stage.house.observe("hello.service", sub="dead", **how)
+    process = await stage.start("start", "hello")
+    async with asyncio.timeout(20):
+        async for changes in follow(stage.house.store, keys.UNITS, Unit, stage.house.clock):
+            if (unit := changes.items.get("hello.service")) is not None and unit.launch == 2:
+                break
+        await stage.house.obey("hello.service")
+        out, err = await process.communicate()
+    assert (out.decode(), err.decode()) == (f"Unit hello.service launched on {WHERE}\n", "")
 
 
 async def test_giving_up_says_why_no_machine_takes_the_unit(stage: Stage) -> None:

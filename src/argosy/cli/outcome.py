@@ -65,7 +65,7 @@ def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Out
     if place.get("finished"):
         return Outcome(True, True, f"Unit {name} finished on {where}")
     state = reported_on(unit, place["machine"])
-    phase = judge(state, launch) if place.get("launch", 0) == launch else Phase.PENDING
+    phase = judge(state, launch, unit.get("hash", "")) if place.get("launch", 0) == launch else Phase.PENDING
     if state is None or phase is Phase.PENDING:
         return Outcome(False, text=f"waiting for {where} to start it")
     match phase:
@@ -79,6 +79,21 @@ def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Out
             return Outcome(True, True, f"Unit {name} {ended(state)} on {where}")
     note = f": {state.note}" if state.note else ""
     return Outcome(False, text=f"{state.active} ({state.sub}) on {where}{note}")
+
+
+def has_come_to_rest(unit: View) -> bool:
+    """Whether nothing of a launched unit runs or is about to, though it is placed: it failed, was refused or ended. A finished job has done
+    what was asked."""
+    found = places(unit)
+    return unit["target"] == "launched" and bool(found) and all(_rests(unit, place) for place in found)
+
+
+def _rests(unit: View, place: View) -> bool:
+    state = reported_on(unit, place["machine"])
+    phase = judge(state, unit.get("launch", 0), unit.get("hash", ""))
+    if state is None or place.get("finished") or phase not in (Phase.FAILED, Phase.REFUSED, Phase.ENDED):
+        return False
+    return state.active in ("inactive", "failed") or state.sub == "auto-restart"
 
 
 def ended(state: Reported) -> str:

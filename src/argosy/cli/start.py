@@ -7,8 +7,9 @@ import sys
 import click
 
 from argosy.cli.client import Client
+from argosy.cli.cluster import units
 from argosy.cli.files import given, with_needed
-from argosy.cli.outcome import started
+from argosy.cli.outcome import has_come_to_rest, started
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
 from argosy.cli.wishes import wishes_for
@@ -23,11 +24,17 @@ def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool,
     """Start units, wait until they run, and say where each went; or, if it went nowhere or failed, why.
 
     UNIT is a name or a file: a file is submitted first if the cluster does not know the unit. An instance such as hello@1 takes its text
-    from hello@.service, in the cluster or in this folder.
+    from hello@.service, in the cluster or in this folder. A unit that has failed or ended is started anew, unless it is a job that
+    finished.
 
     Example: argosy start hello.service worker@{1..3}
     """
     wishes = wishes_for(client, "start", with_needed(given(words)), replace=replace, target="launched")
+    known, _ = units(client, [wish["name"] for wish in wishes.wishes])
+    resting = {unit["name"] for unit in known if has_come_to_rest(unit)}
+    for wish in wishes.wishes:
+        if wish["name"] in resting:
+            wish["restart"] = True
     sys.exit(
         bring(
             client,

@@ -18,7 +18,7 @@ ASKED = Asked({WEB: 2}, {WEB: "new"}, {KICK: {M1: "old"}}, frozenset(), frozense
 
 
 def unit(name: str, launch: int, active: str = "active", machine: str = M1, **state: Any) -> dict[str, Any]:
-    shown = {"machine": machine, "launch": launch, "active": active, "invocation": "new", **state}
+    shown = {"machine": machine, "launch": launch, "active": active, "hash": "new", "invocation": "new", **state}
     placed = {"machine": machine, "target": "launched", "launch": launch}
     return {"name": name, "target": "launched", "launch": launch, "hash": "new", "places": [placed], "states": [shown]}
 

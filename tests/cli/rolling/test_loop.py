@@ -34,7 +34,7 @@ class Cluster(Client):
 
     def unit(self, name: str, launch: int, hash: str, active: str = "active") -> dict[str, Any]:
         place = {"machine": M1, "target": "launched", "launch": launch}
-        state = {"machine": M1, "launch": launch, "active": active, "invocation": str(launch)}
+        state = {"machine": M1, "launch": launch, "active": active, "hash": hash, "invocation": str(launch)}
         return {
             "name": name,
             "target": "launched",
