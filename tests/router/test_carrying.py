@@ -277,6 +277,22 @@ async def test_the_operator_sets_limits_for_all_apps(tmp_path: Path) -> None:
         assert (await here.ask("hello.example", headers=f"X-Long: {'x' * 50_000}\r\n")).status == 200
 
 
+async def test_an_app_that_sends_early_hints_is_served_over_http_1_0(here: House) -> None:
+    """nginx before 1.29.0 takes 103 for the whole response."""
+
+    async def hinting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" HTTP/1.1\r\n" in head:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+
+    async with listening(hinting) as address:
+        await here.set(hello__1=address)
+        await setting(here, "hello", "http=1.0")
+        answer = await here.ask("hello.example")
+        assert (answer.status, answer.body) == (200, "done")
+
+
 # --- the operator's own files
 
 

@@ -60,6 +60,12 @@ def test_the_result_depends_neither_on_the_order_of_keys_nor_on_when_they_end() 
 
 REFUSED = [
     ("Hello/1", Entry("10.0.0.1:80"), "a-z", "an app in upper case"),
+    ("Shop/1", Entry("10.0.0.1:80"), "; write shop", "an app in upper case, with what to write"),
+    ("shop/1", Entry("http://127.0.0.1:9101"), "is a URL, not an address (write 127.0.0.1:9101)", "a URL"),
+    ("_settings/shop", Entry("max_body=1x"), "it is a size such as 100m or 10g", "settings that break a rule"),
+    ("_settings/Shop", Entry("max_body=1g"), "; write shop", "settings for an app that cannot be"),
+    ("_settings/shop/1", Entry("max_body=1g"), "an app's name is part of a host name", "settings for an instance"),
+    ("_settings/shop", Entry(directory=True), "settings are a line of text", "a directory of settings"),
     ("a b/1", Entry("10.0.0.1:80"), "a-z", "an app with a space"),
     ("x;}/1", Entry("10.0.0.1:80"), "a-z", "an app that would leave its block"),
     ("shop", Entry("10.0.0.1:80"), "an instance has a name", "an address where a directory is expected"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,6 +26,8 @@ from argosy.state.records import encode
 from argosy.store.base import Delete, Put
 from tests.router.test_serving import House, house
 from tests.router.web import needs_nginx, until, until_async
+
+ROOT = Path(__file__).parents[3]
 
 ENDS = [
     (Connection(True, 0, 9.0, 3.0), True, "the app was asked and has not answered, for however long"),
@@ -201,3 +206,74 @@ async def test_without_systemd_the_time_to_stop_is_the_usual(tmp_path: Path) -> 
     assert await stop_time({}, cgroup) == USUAL
     cgroup.write_text("0::/\n")
     assert await stop_time({"SYSTEMD_EXEC_PID": str(os.getpid())}, cgroup) == USUAL
+
+
+SERVER = """
+import socket
+server = socket.create_server(("0.0.0.0", 8080))
+print("ready", flush=True)
+connection = server.accept()[0]
+connection.recv(9)
+print("asked", flush=True)
+input()
+"""
+CLIENT = "import socket; c = socket.create_connection(('198.18.77.1', 3000), 10); c.send(b'ask'); input(); c.close()"
+COUNT = "import asyncio; from argosy.router.announce.connections import counting; print(asyncio.run(counting('198.18.77.1:3000')()))"
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("iptables"), reason="namespaces and iptables need root")
+async def test_a_request_that_is_forwarded_to_a_container_is_seen_on_its_host() -> None:
+    """A host between a client and a container whose port it publishes, each in a network namespace of its own."""
+    host, client, container = (f"argosy-{os.getpid()}-{name}" for name in ("host", "client", "box"))
+    spaces = (host, client, container)
+
+    async def run(*words: str) -> str:
+        process = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=STDOUT)
+        said = (await process.communicate())[0].decode()
+        assert process.returncode == 0, f"{words}: {said}"
+        return said
+
+    async def inside(space: str, script: str) -> Process:
+        words = ("nsenter", f"--net=/run/netns/{space}", sys.executable, "-c", script)
+        return await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, cwd=ROOT)
+
+    async def count() -> int:
+        return int(await run("nsenter", f"--net=/run/netns/{host}", sys.executable, "-c", COUNT))
+
+    children: list[Process] = []
+    try:
+        for space in spaces:
+            await run("ip", "netns", "add", space)
+        for number, space in enumerate((client, container)):
+            near, far = f"198.18.{77 + number}.1", f"198.18.{77 + number}.2"
+            await run("ip", "-n", host, "link", "add", f"v{number}", "type", "veth", "peer", "name", "v", "netns", space)
+            for where, link, ip in ((host, f"v{number}", near), (space, "v", far)):
+                await run("ip", "-n", where, "addr", "add", f"{ip}/24", "dev", link)
+                await run("ip", "-n", where, "link", "set", link, "up")
+            await run("ip", "-n", space, "route", "add", "default", "via", near)
+        on_host = ("nsenter", f"--net=/run/netns/{host}")
+        await run(*on_host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        nat = ("-p", "tcp", "-d", "198.18.77.1", "--dport", "3000", "-j", "DNAT", "--to-destination", "198.18.78.2:8080")
+        await run(*on_host, "iptables", "-t", "nat", "-A", "PREROUTING", *nat)
+        children.append(served := await inside(container, SERVER))
+        assert served.stdout is not None
+        assert await asyncio.wait_for(served.stdout.readline(), 20) == b"ready\n"
+        assert await count() == 0
+        children.append(await inside(client, CLIENT))
+        assert await asyncio.wait_for(served.stdout.readline(), 20) == b"asked\n"
+        assert await count() == 1
+        for child in children:
+            await asyncio.wait_for(child.communicate(b"\n"), 20)
+
+        async def none() -> bool:
+            return await count() == 0
+
+        await until_async(none, "nothing is at work")
+    finally:
+        for child in children:
+            if child.returncode is None:
+                child.kill()
+                await child.communicate()
+        for space in spaces:
+            with suppress(AssertionError):
+                await run("ip", "netns", "del", space)

@@ -133,3 +133,16 @@ def test_a_wrong_intent_is_refused_before_anything_is_announced(change: dict[str
     arguments: dict[str, str | int | float] = {"key": "/services/web/hello/1", "address": "10.0.0.1:3000", **change}
     with pytest.raises(InvalidInput, match=said):
         intent_of(**arguments)  # type: ignore[arg-type]
+
+
+NEAR_MISSES = [
+    ("/services/web/hello/1", "http://127.0.0.1:9101", "'http://127.0.0.1:9101' is a URL, not an address (write 127.0.0.1:9101)"),
+    ("/services/web/Hello/1", "127.0.0.1:9101", "; write hello (write it as /services/web/APP/INSTANCE)"),
+]
+
+
+@pytest.mark.parametrize(("key", "address", "said"), NEAR_MISSES)
+def test_a_near_miss_is_answered_with_what_to_write(key: str, address: str, said: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        intent_of(key, address)
+    assert said in str(caught.value)
