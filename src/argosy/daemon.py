@@ -28,6 +28,7 @@ from argosy.api.server import Api
 from argosy.config import Config
 from argosy.engine.loop import Engine
 from argosy.errors import InvalidInput, RuntimeFailed
+from argosy.folders import make_own
 from argosy.model import Machine
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.feed import StoreFeed
@@ -59,6 +60,10 @@ def open_store(config: Config, clock: Clock) -> Store:
         if not config.tls.ca:
             raise InvalidInput(f"[store] url is {config.store.url} and [tls] is empty", remedy="see argosy ca; on loopback: plain = true")
         tls = EtcdTls(*(_read(path) for path in (config.tls.ca, config.tls.cert, config.tls.key)))
+    else:
+        log.warning(
+            "[store] plain: every user of this machine can write to etcd at %s and start units by that; give etcd certificates", rest
+        )
     return EtcdStore([part.strip() for part in rest.split(",") if part.strip()], clock, tls)
 
 
@@ -117,7 +122,7 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     """This machine's agent with all its rooms, until SIGTERM or SIGINT; units and nginx go on running after it."""
     clock = clock or SystemClock()
     for folder in (config.state_dir, config.run_dir):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        await asyncio.to_thread(make_own, folder, 0o755)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from argosy.cli.client import Client
 from argosy.cli.progress import Progress
 from argosy.config import Config, load, parse_metadata
 from argosy.errors import ArgosyError, InvalidInput, Unsuitable
-from argosy.folders import default_dirs
+from argosy.folders import default_dirs, make_own
 from argosy.lab.install import config_file, program
 from argosy.router.process import enabled
 from argosy.terminal import echo
@@ -83,7 +83,7 @@ def _start(config: Config) -> tuple[Path, subprocess.Popen[bytes]]:
     """Starts the agent, detached from this terminal; returns its log and the process."""
     for folder in (config.state_dir, config.run_dir):
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_own(folder, 0o700)
         except OSError as error:
             raise Unsuitable(f"cannot make the folder {folder}: {error.strerror}", remedy="name others: [paths] state and run") from error
     if len(os.fsencode(config.socket)) > 107:

@@ -14,6 +14,7 @@ import msgspec
 import argosy
 from argosy.config import Config, changed
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound
+from argosy.folders import make_own
 from argosy.lab import finding, front, host, members, ready, state, trust
 from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
 from argosy.lab.lock import held
@@ -281,7 +282,7 @@ class Lab:
             self.name, str(self.folder), driver.kind, number, wanted.ttl, self.clock.now(), chosen, found,
             settings=dict(wanted.settings), binds=wanted.binds,
         )  # fmt: skip
-        await asyncio.to_thread(self.folder.mkdir, parents=True, mode=0o700)
+        await asyncio.to_thread(make_own, self.folder, 0o700)
         await driver.prepare(lab)
         await self._save(lab)
         await to_the_end(trust.make_authority, lab)
