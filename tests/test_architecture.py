@@ -21,7 +21,8 @@ FLOORS = {
 }  # fmt: skip
 SIDEWAYS = {
     ("store", "errors"), ("store", "reconcile"), ("unit", "errors"), ("docker", "errors"), ("docker", "reconcile"), ("reconcile", "errors"),
-    ("trust", "errors"), ("logs", "terminal"), ("folders", "errors"), ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
+    ("trust", "errors"), ("logs", "terminal"), ("folders", "errors"),
+    ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
 }  # fmt: skip
 """The few arrows within one floor, and why: the tools that whole floors stand on (errors, the loop), and the verbs that call the house."""
 
