@@ -23,11 +23,12 @@ from argosy.agent.probes.loop import Prober
 from argosy.agent.runtime import Runtime
 from argosy.agent.supervisor import SupervisorRuntime
 from argosy.agent.systemd import SystemdRuntime
+from argosy.agent.systemd_bus import Scope, is_there
 from argosy.api.peers import Peers
 from argosy.api.server import Api
 from argosy.config import Config
 from argosy.engine.loop import Engine
-from argosy.errors import InvalidInput, RuntimeFailed
+from argosy.errors import InvalidInput
 from argosy.folders import make_own
 from argosy.model import Machine
 from argosy.reconcile import Clock, SystemClock
@@ -77,20 +78,13 @@ def _read(path: str) -> bytes:
 async def open_runtime(config: Config, machine: Machine, clock: Clock) -> Runtime:
     """The runtime that is asked for. `auto`: systemd, the system's for root and else the user's own, or the supervisor."""
     kind = config.runtime.kind
-    if kind == "systemd" or (kind == "auto" and os.getuid() == 0):
-        try:
-            return await SystemdRuntime.connect("system", config.run_dir / "units")
-        except RuntimeFailed as error:
-            if kind != "auto":
-                raise
-            log.info("no systemd of the system: %s", error)
-    if kind == "systemd-user" or (kind == "auto" and os.getuid() != 0):
-        try:
-            return await SystemdRuntime.connect("user", config.run_dir / "units")
-        except RuntimeFailed as error:
-            if kind != "auto":
-                raise
-            log.info("no systemd of the user's own: %s", error)
+    scope: Scope = "system" if kind == "systemd" or (kind == "auto" and os.getuid() == 0) else "user"
+    if kind in ("systemd", "systemd-user", "auto"):
+        if await asyncio.to_thread(is_there, scope):  # if it does not answer now, the agent says so to the cluster, and tries again
+            return SystemdRuntime(scope, config.run_dir / "units")
+        if kind != "auto":
+            return await SystemdRuntime.connect(scope, config.run_dir / "units")
+        log.info("no systemd of the %s here", scope)
     folder = config.run_dir / "supervisor"
     return await SupervisorRuntime.connect(folder, clock, environment=config.runtime.environment, machine_id=machine.id, host=machine.name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -51,9 +51,9 @@ class FakeRuntime:
         self.stubborn: set[str] = set()
         self.away = False
 
-    async def units(self) -> dict[str, Observed]:
+    async def units(self, names: Iterable[str] | None = None) -> dict[str, Observed]:
         self._reach()
-        return dict(self._units)
+        return dict(self._units) if names is None else {name: self._units[name] for name in names if name in self._units}
 
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
         accepted = self._accept("load", [name for name, _ in units])

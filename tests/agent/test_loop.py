@@ -282,16 +282,6 @@ async def test_a_runtime_that_goes_away_is_asked_again(stage: Stage) -> None:
     assert stage.runtime.running() == ["app.service", "web.service"]
 
 
-async def test_without_a_runtime_the_machine_does_not_join(stage: Stage) -> None:
-    stage.runtime.lose()
-    await stage.begin()
-    await stage.clock.advance(30)
-    assert await stage.machine() is None
-    stage.runtime.away = False
-    await stage.clock.advance(6)
-    assert await stage.machine() is not None
-
-
 # ---------------------------------------------------------------- the store goes away
 
 
@@ -711,6 +701,60 @@ async def test_problems_are_in_the_record_until_they_are_taken_back_whatever_the
     record = await stage.machine()
     assert record is not None
     assert record.problems == (slow,)
+
+
+def away(machine: Machine | None) -> bool:
+    """Whether the record says that nothing new may be placed there because the runtime is away."""
+    assert machine is not None
+    return machine.problems == (Problem("its units cannot be managed: the runtime is away", blocking=True),)
+
+
+async def test_a_machine_that_cannot_manage_its_units_says_so_until_it_can_again(stage: Stage) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    stage.runtime.lose()
+    await stage.clock.advance(1)
+    assert away(await stage.machine())
+    await stage.clock.advance(20)
+    assert away(await stage.machine())
+    assert (await stage.states())["app.service"].pid == pid, "what was known last"
+    await stage.place(placed("new.service"))
+    stage.runtime.away = False
+    await stage.clock.advance(6)
+    record = await stage.machine()
+    assert record is not None
+    assert record.problems == ()
+    assert stage.runtime.running() == ["app.service", "new.service"]
+
+
+async def test_an_agent_restarted_while_the_runtime_is_away_joins_and_says_so(stage: Stage) -> None:
+    await stage.begin()
+    pid = await stage.run_app()
+    await stage.stop()
+    stage.runtime.away = True
+    await stage.begin()
+    await stage.clock.advance(TTL + 4)
+    assert away(await stage.machine())
+    assert (await stage.states())["app.service"].pid == pid, "states stand under the new lease"
+    stage.runtime.away = False
+    await stage.clock.advance(6)
+    record = await stage.machine()
+    assert record is not None
+    assert record.problems == ()
+    assert stage.runtime.pid("app.service") == pid
+
+
+async def test_an_agent_does_not_join_blindly_while_units_may_run_that_must_not_outlive_a_lease(stage: Stage) -> None:
+    await stage.begin()
+    await stage.run_app(EXCLUSIVE)
+    await stage.kill()
+    stage.runtime.away = True
+    await stage.begin()
+    await stage.clock.advance(2 * TTL)
+    assert await stage.machine() is None
+    stage.runtime.away = False
+    await stage.clock.advance(2 * TTL)
+    assert await stage.machine() is not None
 
 
 async def test_a_clock_that_jumps_moves_no_unit_and_no_lease(stage: Stage) -> None:

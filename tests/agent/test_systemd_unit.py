@@ -8,7 +8,7 @@ import pytest
 
 from argosy.agent.runtime import Observed
 from argosy.agent.systemd_bus import object_path
-from argosy.agent.systemd_unit import Ended, Launch, LoadedUnit
+from argosy.agent.systemd_unit import Ended, Launch, LoadedUnit, Memory
 
 RUNNING = {"ActiveState": "active", "SubState": "running", "StateChangeTimestamp": 20_000_000, "InactiveExitTimestamp": 20_000_000}
 DEAD = {"ActiveState": "inactive", "SubState": "dead", "StateChangeTimestamp": 30_000_000}
@@ -18,7 +18,7 @@ EXITED = {"MainPID": 0, "ExecMainCode": 1}
 
 
 def unit(*told: Mapping[str, object], launch: Launch | None = None) -> LoadedUnit:
-    made = LoadedUnit("app.service", "h", launch)
+    made = LoadedUnit("app.service", "h", None if launch is None else Memory("1", launch))
     for changed in told:
         made.told(changed, complete=True)
     return made
@@ -271,8 +271,8 @@ def test_an_end_that_systemd_has_forgotten(sentence: str, remembered: Launch, co
 
 def test_what_is_kept_of_an_end() -> None:
     made = launched(PROCESS | RUNNING, EXITED | {"ExecMainStatus": 0} | DEAD)
-    assert made.keep().ended == Ended(0, "success", 30.0, 20.0)
-    assert unit(launch=made.keep()).observed() == made.observed()
+    assert made.keep("1").launch.ended == Ended(0, "success", 30.0, 20.0)
+    assert unit(launch=made.keep("1").launch).observed() == made.observed()
 
 
 @pytest.mark.parametrize(
@@ -287,3 +287,23 @@ def test_what_is_kept_of_an_end() -> None:
 )
 def test_object_paths(name: str, path: str) -> None:
     assert object_path(name) == f"/org/freedesktop/systemd1/unit/{path}"
+
+
+def test_an_end_that_systemd_has_forgotten_stands_when_it_loads_the_unit_again() -> None:
+    made = unit()
+    made.ask(1, 10.0)
+    made.accepted()
+    made.job_ended("", "done")
+    made.pending = ""
+    made.told({"MainPID": 0, "Result": "success", "ExecMainCode": 1, "ExecMainStatus": 0}, complete=False)
+    ended = {"InactiveExitTimestamp": 20_000_000, "StateChangeTimestamp": 30_000_000, "InvocationID": b"\x01" * 16}
+    made.told({"ActiveState": "inactive", "SubState": "dead", **ended}, complete=True)
+    before = made.observed()
+    assert (before.code, before.started, before.since) == (0, 20.0, 30.0)
+    made.told({"MainPID": 0, "Result": "success", "ExecMainCode": 0, "ExecMainStatus": 0}, complete=False)
+    forgotten = {"InactiveExitTimestamp": 0, "StateChangeTimestamp": 0, "InvocationID": b""}
+    made.told({"ActiveState": "inactive", "SubState": "dead", **forgotten}, complete=True)
+    assert made.observed() == before
+    again = {"InactiveExitTimestamp": 40_000_000, "StateChangeTimestamp": 40_000_000, "InvocationID": b"\x02" * 16}
+    made.told({"ActiveState": "active", "SubState": "running", **again}, complete=True)
+    assert (made.observed().active, made.observed().started) == ("active", 40.0)

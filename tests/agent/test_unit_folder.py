@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.systemd_unit import Ended, Launch
-from argosy.agent.unit_folder import Memory, UnitFolder
+from argosy.agent.systemd_unit import Ended, Launch, Memory
+from argosy.agent.unit_folder import LAUNCHES, UnitFolder
 from argosy.errors import InvalidUnit
 
+ONE = Memory("1", Launch(1))
 NAMES = ["../escape.service", "/etc/passwd.service", "a/b.service", "", ".hidden.service", "a\0.service", "x" * 300 + ".service"]
 
 
@@ -40,34 +41,46 @@ def test_nothing_but_a_unit_name_becomes_a_path(folder: UnitFolder, tmp_path: Pa
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_memory_is_kept(folder: UnitFolder) -> None:
-    memory = Memory("manager 1", {"a.service": Launch(3, 12.5, 2, True, True, Ended(0, "success", 13.0, 12.6), "ab")})
-    assert folder.memory() == Memory()
-    folder.remember(memory)
-    assert folder.memory() == memory
-    assert folder.texts() == {}, "it is no unit"
+def test_launches_are_kept_by_unit_under_the_manager_they_were_asked_of(folder: UnitFolder) -> None:
+    launch = Launch(3, 12.5, 2, True, True, Ended(0, "success", 13.0, 12.6), "ab")
+    memory = Memory("manager 1", launch, "bad-setting", "no ExecStart=")
+    assert folder.memories(["a.service"], "manager 1") == {}
+    folder.remember({"a.service": memory, "b.service": Memory("manager 1", Launch(1))})
+    assert folder.memories(["a.service", "c.service"], "manager 1") == {"a.service": memory}
+    assert folder.memories(["a.service"], "manager 2") == {}, "another manager knows nothing of it"
+    assert folder.texts() == {}, "they are no units"
+    folder.remove(["a.service"])
+    assert folder.memories(["a.service", "b.service"], "manager 1") == {"b.service": Memory("manager 1", Launch(1))}
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"units": {"a": 1}}', b"\xff"])
-def test_damaged_memory_is_told_and_counts_for_nothing(folder: UnitFolder, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
-    (folder.path / ".launches.json").write_bytes(content)
-    assert folder.memory() == Memory()
+def test_what_a_launch_writes_does_not_grow_with_what_is_remembered(folder: UnitFolder) -> None:
+    folder.remember({f"u{number}.service": ONE for number in range(500)})
+    before = {path.name: path.stat().st_ino for path in (folder.path / LAUNCHES).iterdir()}
+    folder.remember({"u7.service": Memory("1", Launch(2))})
+    after = {path.name: path.stat().st_ino for path in (folder.path / LAUNCHES).iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {"u7.service"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"manager": 1}', b"\xff"])
+def test_a_damaged_memory_is_told_and_counts_for_nothing(folder: UnitFolder, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+    folder.remember({"b.service": ONE})
+    (folder.path / LAUNCHES / "a.service").write_bytes(content)
+    assert folder.memories(["a.service", "b.service"], "1") == {"b.service": ONE}
     assert "cannot be read" in caplog.text
 
 
 def test_a_full_disk_leaves_what_there_was(folder: UnitFolder) -> None:
     folder.write("a.service", "old")
-    folder.remember(Memory("1"))
-    blocked = folder.path / ".new"
-    os.symlink("/dev/full", blocked)
+    folder.remember({"a.service": ONE})
+    for place in (folder.path, folder.path / LAUNCHES):
+        os.symlink("/dev/full", place / ".new")
     with pytest.raises(OSError, match="No space left"):
         folder.write("a.service", "new")
-    os.symlink("/dev/full", folder.path / ".launches.json.new")
     with pytest.raises(OSError, match="No space left"):
-        folder.remember(Memory("2"))
+        folder.remember({"a.service": Memory("1", Launch(2))})
     assert folder.texts() == {"a.service": "old"}
-    assert folder.memory() == Memory("1")
-    assert sorted(os.listdir(folder.path)) == [".launches.json", "a.service"]
+    assert folder.memories(["a.service"], "1") == {"a.service": ONE}
+    assert sorted(os.listdir(folder.path)) == [LAUNCHES, "a.service"]
 
 
 def test_foreign_files_are_passed_over(folder: UnitFolder) -> None:

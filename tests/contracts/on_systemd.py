@@ -37,17 +37,17 @@ class TestTheSystemsManager(RuntimeContract):
 
 
 @pytest.fixture(scope="session")
-def user_bus() -> str:
-    """The address of the bus of root's own systemd, which is started for it."""
+def user_socket() -> Path:
+    """The private socket of root's own systemd, which is started for it."""
     subprocess.run(["systemctl", "start", f"user@{os.getuid()}.service"], check=True, timeout=30)
-    return f"unix:path=/run/user/{os.getuid()}/bus"
+    return Path(f"/run/user/{os.getuid()}/systemd/private")
 
 
 class TestAUsersManager(RuntimeContract):
     @pytest.fixture
-    async def ground(self, tmp_path: Path, user_bus: str) -> AsyncIterator[Ground]:
+    async def ground(self, tmp_path: Path, user_socket: Path) -> AsyncIterator[Ground]:
         folder = Path(f"/run/user/{os.getuid()}/argosy-test/{uuid.uuid4().hex}")
-        async with on_ground(lambda: SystemdRuntime.connect("user", folder, address=user_bus), tmp_path) as ground:
+        async with on_ground(lambda: SystemdRuntime.connect("user", folder, user_socket), tmp_path) as ground:
             yield ground
 
 
@@ -243,7 +243,7 @@ async def test_nothing_is_lost_when_systemd_or_its_bus_begin_anew(ground: Ground
     changes = ground.runtime.changes()
     await anext(changes)
     await systemctl(*how)
-    if how[0] == "daemon-reload":
+    if how[0] != "daemon-reexec":
         await close(changes)
     else:
         await lost(changes)
@@ -293,5 +293,56 @@ async def test_a_full_disk_harms_nothing_that_runs_and_is_named(tmp_path: Path, 
 
 
 async def test_without_a_systemd_the_error_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeFailed, match="systemd does not answer over D-Bus"):
-        await SystemdRuntime.connect("user", tmp_path / "units", address=f"unix:path={tmp_path}/none")
+    with pytest.raises(RuntimeFailed, match=r"systemd does not answer at .*: No such file"):
+        await SystemdRuntime.connect("user", tmp_path / "units", tmp_path / "none")
+
+
+MANY = 700
+"""More than a dbus-daemon allows a connection match rules (512), of which systemd takes one for each unit that it holds for a client."""
+
+
+@pytest.mark.timeout(180)
+async def test_more_units_than_the_bus_has_rules_for_are_loaded_run_stopped_and_found_again(ground: Ground) -> None:
+    names = [f"{ground.prefix}-{number}.service" for number in range(MANY)]
+    await ground.runtime.load([(name, shell("exit 0", "Type=oneshot", "RemainAfterExit=yes")) for name in names[:480]])
+    await ground.runtime.load([(name, shell("exit 0", "Type=oneshot", "RemainAfterExit=yes")) for name in names[480:]])
+    await ground.runtime.start([(name, 1) for name in names])
+    await all_become(ground.runtime, names, "active")
+    said = await asyncio.create_subprocess_exec(
+        *("busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "Version"),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert await said.wait() == 0, "systemd is on the bus, too"
+    again = await ground.connect()
+    assert {name: seen.launch for name, seen in (await again.units(names)).items()} == dict.fromkeys(names, 1)
+    await all_become(again, names, "active")
+    await again.close()
+    await ground.runtime.stop(names)
+    await all_become(ground.runtime, names, "inactive")
+    await ground.runtime.unload(names)
+    assert not await ground.runtime.units(names)
+
+
+async def all_become(runtime: Runtime, names: list[str], active: str) -> None:
+    changes = runtime.changes()
+    async with asyncio.timeout(60):
+        waiting = set(names)
+        while waiting:
+            changed = waiting & await anext(changes)
+            waiting -= {name for name, seen in (await runtime.units(changed)).items() if seen.active == active}
+    await close(changes)
+
+
+async def test_a_start_beside_many_units_writes_reads_and_tells_no_more_than_alone(ground: Ground) -> None:
+    crowd = [f"{ground.prefix}-{number}.service" for number in range(MANY)]
+    await ground.runtime.load([(name, SLEEPER) for name in crowd])
+    changes = ground.runtime.changes()
+    await anext(changes)
+    name = await ground.run(SLEEPER)
+    told: set[str] = set()
+    async with asyncio.timeout(DEADLINE):
+        while not is_running((await ground.runtime.units([name]))[name]):
+            told |= await anext(changes)
+    await close(changes)
+    assert told <= {name}
+    assert list(await ground.runtime.units([name, "unknown.service"])) == [name]

@@ -94,6 +94,12 @@ class RuntimeContract(LaunchContract):
         assert (seen.load, seen.active, seen.sub, seen.launch, seen.pid, seen.code) == ("loaded", "inactive", "dead", 0, 0, None)
         assert len(seen.hash) == 40
 
+    async def test_units_may_be_asked_for_by_name(self, ground: Ground) -> None:
+        app, other = await ground.load(app=SLEEPER, first=SLEEPER)
+        assert set(await ground.runtime.units()) == {app, other}
+        assert await ground.runtime.units([app, "unknown.service"]) == {app: await ground.see(app)}
+        assert await ground.runtime.units([]) == {}
+
     async def test_comments_do_not_change_the_hash_and_options_do(self, ground: Ground) -> None:
         names = await ground.load(app=SLEEPER, first="# said\n" + SLEEPER, second=SLEEPER + "RestartSec=7\n")
         units = await ground.runtime.units()

@@ -14,7 +14,7 @@ from argosy.lab.lab import Lab
 from tests.contracts.runtime_contract import ENDINGS, RuntimeContract
 from tests.lab.conftest import raised
 
-pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 SUITE = "tests/contracts/on_systemd.py"
@@ -28,7 +28,7 @@ def machine() -> Iterator[Lab]:
 
 def test_the_runtime_contract_holds_on_a_booted_systemd(machine: Lab) -> None:
     pytest_inside = f"{sys.executable} -m pytest -q -p no:cacheprovider --basetemp=/tmp/contract {SUITE}"
-    done = asyncio.run(machine.exec("m1", ["sh", "-c", f"cd {ROOT} && exec {pytest_inside}"], timeout=200))
+    done = asyncio.run(machine.exec("m1", ["sh", "-c", f"cd {ROOT} && exec {pytest_inside}"], timeout=350))
     assert done.code == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
     passed = re.search(r"^(\d+) passed in", done.stdout, re.MULTILINE)
     assert passed, done.stdout[-2000:]

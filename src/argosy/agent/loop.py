@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 TTL = 5.0
 TOLD = 8
 FACTS_EVERY = 30.0
+RUNTIME = "runtime"
+"""Source of the problem that the runtime cannot be used."""
 LOOKS = 10
 GUARDS = 20
 """Looks of the guard in the lease's time: while all is well (a host that was suspended has lost time unnoticed), and once the store is
@@ -204,7 +206,7 @@ class Agent:
         self._wake.set()
         end = self._clock.monotonic() + self._ttl
         while (
-            self._observed is None
+            (self._observed is None and (RUNTIME not in self._problems or self._exclusive))
             or (self._leftovers() and self._clock.monotonic() < end)
             or (self._heartbeat is not None and self._heartbeat.lost and not self._clear())
         ):
@@ -231,6 +233,7 @@ class Agent:
             for name, state in states.items():
                 if state is not None:
                     self._states[name] = msgspec.structs.replace(state, retry_at=now) if has_failed(state) else state
+            self._publisher.offer(self._states)  # they stand while the runtime cannot be asked
         self._standing = set(states)
 
     def _leftovers(self) -> bool:
@@ -250,6 +253,7 @@ class Agent:
                         await self._look()
                         self._wake.set()
             except RuntimeFailed as error:
+                self._cannot_manage(error)
                 pause = backoff.next()
                 log.warning("%s; connecting anew in %.1f s", error, pause)
                 await self._clock.sleep(pause)
@@ -263,7 +267,22 @@ class Agent:
         self._looked.set()
         return observed
 
+    def _cannot_manage(self, error: RuntimeFailed) -> None:
+        """Tells the cluster, until a round succeeds, that this machine must get no new units."""
+        self.report_problem(RUNTIME, Problem(f"its units cannot be managed: {error.message}", blocking=True))
+        self._looked.set()
+
     async def _round(self) -> float | None:
+        try:
+            pause = await self._bring_about()
+        except RuntimeFailed as error:
+            if not error.refused:
+                self._cannot_manage(error)
+            raise
+        self.report_problem(RUNTIME, None)
+        return pause
+
+    async def _bring_about(self) -> float | None:
         observed = await self._look()
         placements = self._placements
         if placements is None:  # the store was not heard yet: nothing is known, so nothing is done
@@ -349,7 +368,9 @@ class Agent:
 
     def _clear(self) -> bool:
         """Nothing is left that must not outlive the lease."""
-        return not fence(self._observed or {}, self._exclusive, math.inf, self._ttl)
+        if self._observed is None:
+            return not self._exclusive
+        return not fence(self._observed, self._exclusive, math.inf, self._ttl)
 
     def _fenced(self) -> bool:
         return self._heartbeat is None or not self._heartbeat.lease or self._heartbeat.silent() >= self._ttl * STOP_AT

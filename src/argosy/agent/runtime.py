@@ -7,7 +7,7 @@ dies, and a new agent finds it again through `units`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -76,8 +76,8 @@ class Runtime(Protocol):
     kind: str
     """systemd, systemd-user or supervisor."""
 
-    async def units(self) -> dict[str, Observed]:
-        """All units loaded through this runtime and not unloaded since, by any agent of this machine."""
+    async def units(self, names: Iterable[str] | None = None) -> dict[str, Observed]:
+        """All units loaded through this runtime and not unloaded since, by any agent of this machine; with `names` those of them."""
 
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
         """Make (name, text) pairs known, many at once. A name that is loaded already gets the new text, and its launch becomes 0 if that is

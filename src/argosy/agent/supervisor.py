@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -68,9 +68,12 @@ class SupervisorRuntime:
         await runtime._ask(Request(1, "settings", settings=runtime._settings))
         return runtime
 
-    async def units(self) -> dict[str, Observed]:
-        reply = await self._ask(Request(1, "units"))
-        return {unit.name: unit for unit in reply.units}
+    async def units(self, names: Iterable[str] | None = None) -> dict[str, Observed]:
+        wanted = None if names is None else set(names)
+        if wanted is not None and not wanted:
+            return {}
+        reply = await self._ask(Request(1, "units", names=tuple(wanted or ())))
+        return {unit.name: unit for unit in reply.units if wanted is None or unit.name in wanted}
 
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
         refused: dict[str, str] = {}

@@ -1,7 +1,11 @@
 """Units run by systemd itself, over D-Bus: the system's manager or a user's own.
 
 Unit files are written into a folder of ours and linked into the manager for its lifetime, as fleet did. What systemd tells in signals is
-kept; nothing is polled. Loading new units needs no reload of the manager; changed ones need a single one for all.
+kept; nothing is polled. Loading new units needs no reload of the manager; nor do changed ones that systemd does not have in memory.
+
+systemd is not asked to hold units in memory for us (RefUnit): for each that it holds, its connection to the bus gets a match rule, of
+which a dbus-daemon allows 512. It forgets a unit that does not run as soon as nothing refers to it, and reads its file when it is needed
+again; what must be known of such a unit is told in the signals before, and remembered here.
 """
 
 from __future__ import annotations
@@ -10,18 +14,18 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence, Set
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from dbus_fast import Message, Variant
+from dbus_fast import Message
 
 from argosy.agent.journal import read_journal
 from argosy.agent.runtime import Detail, LogLine, Observed
-from argosy.agent.systemd_bus import CHUNK, MANAGER, UNIT, CallFailed, ManagerBus, Scope
-from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit
-from argosy.agent.unit_folder import Memory, UnitFolder
+from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scope, private_socket
+from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit, Memory
+from argosy.agent.unit_folder import UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
 from argosy.unit.parse import UnitFile, parse
 
@@ -31,10 +35,8 @@ SERVICE = "org.freedesktop.systemd1.Service"
 KILL = 9
 UNKNOWN = 2**64 - 1
 """What systemd says for a number that it does not have."""
-JOBS_KEPT = 512
-"""Jobs that ended of late: their end may be told before the answer to the call that made them."""
-PINNED_FROM = 4
-"""From so many units on it pays to have them loaded in one go."""
+FORGOTTEN = ("loaded", "inactive", "dead")
+"""What a unit is that systemd does not have in memory."""
 FORGETTING = 0.1
 """Seconds given to systemd to forget a unit that was unloaded, before it is made to by a reload."""
 
@@ -42,33 +44,36 @@ FORGETTING = 0.1
 class SystemdRuntime:
     """The Runtime contract on systemd. Made by `connect`; a lost connection is made anew by the next call."""
 
-    def __init__(self, scope: Scope, folder: Path, address: str) -> None:
+    def __init__(self, scope: Scope, folder: Path, socket: Path | None = None) -> None:
+        """`folder` (absolute) holds the unit files; `socket` is the manager's private socket, None for the usual one. Nothing is connected
+        until something is asked."""
         self.kind = "systemd" if scope == "system" else "systemd-user"
         self._scope = scope
-        self._address = address
+        self._socket = socket or private_socket(scope)
         self._folder = UnitFolder(folder)
         self._units: dict[str, LoadedUnit] = {}
         self._paths: dict[str, LoadedUnit] = {}
         self._watchers: set[Watcher] = set()
-        self._ended_jobs: dict[str, None] = {}
+        self._ended_jobs: set[str] = set()
+        """Those that ended while calls that make jobs are under way: the end may be told before the answer."""
+        self._asking = 0
         self._bus: ManagerBus | None = None
         self._broken: ManagerBus | None = None
         self._manager = ""
         self._connecting = asyncio.Lock()
         self._changing = asyncio.Lock()
         self._remembering = asyncio.Lock()
-        self._remembered: dict[str, int] = {}
+        self._kept: dict[str, Memory] = {}
+        self._ended: set[str] = set()
+        """Units that came to rest and of which that is not remembered yet."""
+        self._forgetful = False
         self._reloaded = False
         self._closed = False
 
     @classmethod
-    async def connect(cls, scope: Scope, folder: Path, *, address: str = "") -> Self:
-        """`folder` (absolute) holds the unit files; `address` is a D-Bus address, "" for the usual one. Raises RuntimeFailed where no
-        systemd answers."""
-        if not address and scope == "user":
-            own = f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.getuid()}'}/bus"
-            address = f"unix:path={own}" if os.path.exists(own) else ""
-        runtime = cls(scope, folder, address)
+    async def connect(cls, scope: Scope, folder: Path, socket: Path | None = None) -> Self:
+        """Make the runtime and connect it at once. Raises RuntimeFailed where no systemd answers."""
+        runtime = cls(scope, folder, socket)
         await runtime._connection()
         return runtime
 
@@ -81,7 +86,7 @@ class SystemdRuntime:
                 raise RuntimeFailed("this runtime has been closed")
             if self._bus is None or self._bus.gone:
                 await self._drop()
-                bus = await ManagerBus.connect(self._scope, self._address, self._on_signal, self._on_lost)
+                bus = await ManagerBus.connect(self._scope, self._socket, self._paths, self._on_signal, self._on_lost)
                 try:
                     await self._take_over(bus)
                 except BaseException:
@@ -90,7 +95,7 @@ class SystemdRuntime:
                 self._bus = bus
             elif self._reloaded:
                 self._reloaded = False
-                await self._read(self._bus, list(self._units.values()))
+                await self._read_again(self._bus)
             return self._bus
 
     async def _drop(self) -> None:
@@ -107,57 +112,54 @@ class SystemdRuntime:
         """Finds everything that was loaded through this folder, by whomever."""
         started = await bus.get("/org/freedesktop/systemd1", MANAGER, "UserspaceTimestampMonotonic")
         self._manager = f"{await asyncio.to_thread(_boot_id)} {started}"
-        texts, memory = await asyncio.to_thread(self._read_folder)
-        launches = memory.units if memory.manager == self._manager else {}
-        self._units = {name: LoadedUnit(name, _hash(text), launches.get(name)) for name, text in texts.items()}
-        self._paths = {unit.path: unit for unit in self._units.values()}
+        texts, self._kept, linked = await asyncio.to_thread(self._read_folder)
+        self._units = {name: LoadedUnit(name, _hash(text), self._kept.get(name)) for name, text in texts.items()}
+        self._paths.clear()
+        self._paths.update((unit.path, unit) for unit in self._units.values())
         self._reloaded = False
-        await self._read(bus, list(self._units.values()))
-        lost = [unit.name for unit in self._units.values() if unit.load == "not-found"]
+        lost = self._units.keys() - linked
         if lost:
             await self._link(bus, _readable([(name, texts[name]) for name in lost], {}))
             await bus.call("Reload")
-            await self._read(bus, list(self._units.values()))
-        jobs = {row[1]: (row[2], row[4]) for row in await bus.call("ListJobs") if row[4] not in self._ended_jobs}
+        in_memory = await self._in_memory(bus)
+        await self._read(bus, [unit for unit in self._units.values() if unit.name in in_memory or unit.name in lost])
+        with self._noting_ended_jobs():
+            jobs = {row[1]: (row[2], row[4]) for row in await bus.call("ListJobs") if row[4] not in self._ended_jobs}
         for unit in self._units.values():
             unit.recover(jobs)
-        await self._remember()
+        await self._remember(self._units.values())
 
-    def _read_folder(self) -> tuple[dict[str, str], Memory]:
+    def _read_folder(self) -> tuple[dict[str, str], dict[str, Memory], set[str]]:
+        """Texts, what is remembered, and which units are linked into the manager."""
         self._folder.prepare()
-        return self._folder.texts(), self._folder.memory()
+        texts = self._folder.texts()
+        links = self._socket.parent / self._scope
+        return texts, self._folder.memories(texts, self._manager), {name for name in texts if os.path.exists(links / name)}
+
+    async def _in_memory(self, bus: ManagerBus) -> dict[str, tuple[str, str, str]]:
+        """(load, active, sub) of all units that systemd has in memory."""
+        return {row[0]: (row[2], row[3], row[4]) for row in await bus.call("ListUnits")}
+
+    async def _read_again(self, bus: ManagerBus) -> None:
+        """After a reload: reads units that are not as they were, or that could not be loaded."""
+        in_memory = await self._in_memory(bus)
+        doubtful = [
+            unit
+            for unit in self._units.values()
+            if unit.load != "loaded" or in_memory.get(unit.name, FORGOTTEN)[1:] != (unit.state, unit.sub)
+        ]
+        await self._read(bus, doubtful)
 
     async def _read(self, bus: ManagerBus, units: Sequence[LoadedUnit], *, untouched: Set[str] = frozenset()) -> None:
-        """Has systemd hold units in memory for us and reads all about them; there is little to read of those that it has never run."""
+        """Has systemd load units and reads all about them; there is nothing more to read of those that it has never run."""
         wanted = {unit.name: unit for unit in units}
-        pins = await self._pin(bus, list(wanted)) if len(units) >= PINNED_FROM else []
-        await bus.each("RefUnit", "s", *((name,) for name in wanted))
-        await bus.each("StopUnit", "ss", *((pin, "replace") for pin in pins))
+        touched = wanted.keys() - untouched
         for row in await bus.chunked("ListUnitsByNames", "as", list(wanted)):
             if row[0] in wanted:
                 wanted[row[0]].load = row[2]
                 if (row[2], row[3]) != ("loaded", "inactive"):
-                    untouched -= {row[0]}
-        await asyncio.gather(*(self._read_one(bus, unit) for unit in units if unit.name not in untouched))
-
-    async def _pin(self, bus: ManagerBus, names: Sequence[str]) -> list[str]:
-        """Has systemd load many units in one go, by a slice for the moment that refers to them all: loading one at a time, it would tell
-        anew of the growing dependencies of its targets after each, at several times the cost. The slices to stop afterwards."""
-        pins = []
-        for at in range(0, len(names), CHUNK):
-            pin = f"argosyloading{os.getpid()}x{at}.slice"
-            properties = [
-                ["Description", Variant("s", "Units being loaded by Argosy")],
-                ["DefaultDependencies", Variant("b", False)],
-                ["After", Variant("as", list(names[at : at + CHUNK]))],
-            ]
-            try:
-                await bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", pin, "replace", properties, [])
-            except CallFailed as error:
-                log.debug("units are loaded one at a time: %s", error)
-            else:
-                pins.append(pin)
-        return pins
+                    touched.add(row[0])
+        await asyncio.gather(*(self._read_one(bus, wanted[name]) for name in touched))
 
     async def _read_one(self, bus: ManagerBus, unit: LoadedUnit) -> None:
         while True:
@@ -181,18 +183,22 @@ class SystemdRuntime:
                 whole = message.body[0] == UNIT
                 unit.told({name: variant.value for name, variant in message.body[1].items()}, complete=whole)
                 if whole:
-                    self._push(unit.name)
+                    self._note(unit)
         elif message.member == "JobRemoved":
             _, job, name, result = message.body
-            self._ended_jobs[job] = None
-            if len(self._ended_jobs) > JOBS_KEPT:
-                del self._ended_jobs[next(iter(self._ended_jobs))]
+            if self._asking:
+                self._ended_jobs.add(job)
             if name in self._units:
                 self._units[name].job_ended(job, result)
-                self._push(name)
+                self._note(self._units[name])
         elif message.member == "Reloading" and not message.body[0]:
             self._reloaded = True
             self._push(*self._units)
+
+    def _note(self, unit: LoadedUnit) -> None:
+        if unit.at_rest:
+            self._ended.add(unit.name)
+        self._push(unit.name)
 
     def _push(self, *names: str) -> None:
         for watcher in self._watchers:
@@ -205,24 +211,24 @@ class SystemdRuntime:
         async with self._changing:
             refused: dict[str, str] = {}
             files = _readable(units, refused)
-            present = await self._present(bus, [name for name in files if name not in self._units])
+            present = await self._present(bus, list(files))
             for name, (_, active) in present.items():
-                if active not in ("inactive", "failed"):
+                if name not in self._units and active not in ("inactive", "failed"):
                     refused[name] = f"this machine has a {name} of its own that is {active}; give the unit another name"
             files = {name: file for name, file in files.items() if name not in refused}
             changed = await asyncio.to_thread(self._write, files, refused)
             new = {name: file for name, file in changed.items() if name not in self._units}
-            stale = bool(changed.keys() - new.keys()) or any(present[name][0] == "loaded" for name in new.keys() & present.keys())
             refused |= await self._link(bus, new)
-            if stale:
+            if any(name in changed and load == "loaded" for name, (load, _) in present.items()):
                 await bus.call("Reload")
-            await self._know(bus, {name: file for name, file in changed.items() if name not in refused}, new.keys() - present.keys())
+            await self._know(bus, {name: file for name, file in changed.items() if name not in refused}, files.keys() - present.keys())
         _complain("load", refused)
 
     async def _present(self, bus: ManagerBus, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(load, active) of units of these names that systemd has in memory, whoever put them there."""
-        patterns = [name.replace("\\", "\\\\") for name in names]
-        return {row[0]: (row[2], row[3]) for row in await bus.chunked("ListUnitsByPatterns", "asas", patterns, before=([],))}
+        answers = await bus.each("GetUnit", "s", *((name,) for name in names))
+        found = [name for name, answer in zip(names, answers, strict=True) if not isinstance(answer, CallFailed)]
+        return {row[0]: (row[2], row[3]) for row in await bus.chunked("ListUnitsByNames", "as", found)}
 
     def _write(self, files: Mapping[str, UnitFile], refused: dict[str, str]) -> dict[str, UnitFile]:
         """Writes unit files; those that are new or changed."""
@@ -269,7 +275,7 @@ class SystemdRuntime:
             await self._read(bus, units)
         for unit in new:
             unit.begin_anew()
-        await self._remember()
+        await self._remember(units)
         self._push(*files)
 
     async def unload(self, names: Sequence[str]) -> None:
@@ -290,8 +296,7 @@ class SystemdRuntime:
             for unit in units:
                 self._units.pop(unit.name, None)
                 self._paths.pop(unit.path, None)
-            await bus.each("UnrefUnit", "s", *((name,) for name in gone))
-            await self._remember()
+                self._kept.pop(unit.name, None)
             if gone and not await self._forgotten(bus, gone):
                 await bus.call("Reload")
             self._push(*gone)
@@ -314,26 +319,40 @@ class SystemdRuntime:
         again = [unit.name for unit in units if unit.started or unit.state == "failed"]
         for unit, launch in zip(units, [launch for name, launch in launches if name in self._units], strict=True):
             unit.ask(launch, time.time())
-        if not await self._remember():
+        if not await self._remember(units):
             for unit in units:
                 unit.refused()
                 refused[unit.name] = f"the launch cannot be remembered in {self._folder.path}; is the disk full?"
             _complain("start", refused)
         await bus.each("ResetFailedUnit", "s", *((name,) for name in again))
         calls = [("RestartUnit" if unit.pending == "restart" else "StartUnit", unit) for unit in units]
-        answers = await asyncio.gather(*(bus.call(member, "ss", unit.name, "replace") for member, unit in calls), return_exceptions=True)
-        for unit, answer in zip(units, answers, strict=True):
-            if isinstance(answer, CallFailed):
-                unit.refused()
-                refused[unit.name] = str(answer)
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                unit.accepted()
-                self._job(unit, answer)
-        await self._remember()
+        with self._noting_ended_jobs():
+            answers = await asyncio.gather(
+                *(bus.call(member, "ss", unit.name, "replace") for member, unit in calls), return_exceptions=True
+            )
+            for unit, answer in zip(units, answers, strict=True):
+                if isinstance(answer, CallFailed):
+                    unit.refused()
+                    refused[unit.name] = str(answer)
+                elif isinstance(answer, BaseException):
+                    raise answer
+                else:
+                    unit.accepted()
+                    self._job(unit, answer)
+        await self._remember(units)
         self._push(*(unit.name for unit in units))
         _complain("start", refused)
+
+    @contextmanager
+    def _noting_ended_jobs(self) -> Iterator[None]:
+        """Around calls that make jobs, however many, until their answers have been given to `_job`."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._ended_jobs.clear()
 
     def _job(self, unit: LoadedUnit, job: str) -> None:
         """Ties a unit to the job that a call has made, unless that has ended already."""
@@ -351,19 +370,20 @@ class SystemdRuntime:
         refused: dict[str, str] = {}
         for unit in units:
             unit.ask_stop(time.time())
-        await self._remember()
-        answers = await bus.each("StopUnit", "ss", *((unit.name, "replace") for unit in units))
-        for unit, answer in zip(units, answers, strict=True):
-            if not isinstance(answer, CallFailed):
-                unit.accepted()
-                self._job(unit, answer)
-            elif answer.name.endswith(("NoSuchUnit", "LoadFailed")):
-                unit.accepted()
-                unit.pending = ""
-            else:
-                unit.refused()
-                refused[unit.name] = str(answer)
-        await self._remember()
+        await self._remember(units)
+        with self._noting_ended_jobs():
+            answers = await bus.each("StopUnit", "ss", *((unit.name, "replace") for unit in units))
+            for unit, answer in zip(units, answers, strict=True):
+                if not isinstance(answer, CallFailed):
+                    unit.accepted()
+                    self._job(unit, answer)
+                elif answer.name.endswith(("NoSuchUnit", "LoadFailed")):
+                    unit.accepted()
+                    unit.pending = ""
+                else:
+                    unit.refused()
+                    refused[unit.name] = str(answer)
+        await self._remember(units)
         self._push(*(unit.name for unit in units))
         return refused
 
@@ -376,11 +396,14 @@ class SystemdRuntime:
 
     # ---------------------------------------------------------------- looking
 
-    async def units(self) -> dict[str, Observed]:
+    async def units(self, names: Iterable[str] | None = None) -> dict[str, Observed]:
         await self._connection()
-        if self._remembered != {unit.name: unit.news for unit in self._units.values() if unit.at_rest}:
-            await self._remember()
-        return {name: unit.observed() for name, unit in self._units.items()}
+        if self._ended:
+            ended, self._ended = self._ended, set()
+            await self._remember([self._units[name] for name in ended if name in self._units])
+        if names is None:
+            return {name: unit.observed() for name, unit in self._units.items()}
+        return {name: self._units[name].observed() for name in names if name in self._units}
 
     async def changes(self) -> AsyncGenerator[frozenset[str], None]:
         watcher = Watcher(self._watchers)
@@ -429,16 +452,21 @@ class SystemdRuntime:
 
     # ---------------------------------------------------------------- the rest
 
-    async def _remember(self) -> bool:
+    async def _remember(self, units: Iterable[LoadedUnit]) -> bool:
         """Keeps what systemd will not: launches, and how units ended. False, with a line in the log, if that is impossible now."""
         async with self._remembering:
-            self._remembered = {unit.name: unit.news for unit in self._units.values() if unit.at_rest}
-            memory = Memory(self._manager, {unit.name: unit.keep() for unit in self._units.values()})
+            news = {unit.name: memory for unit in units if (memory := unit.keep(self._manager)) != self._kept.get(unit.name)}
             try:
-                await asyncio.to_thread(self._folder.remember, memory)
+                if news:
+                    await asyncio.to_thread(self._folder.remember, news)
             except OSError as error:
-                log.error("cannot write the launches of units in %s: %s", self._folder.path, error.strerror)
+                self._ended |= news.keys()
+                if not self._forgetful:
+                    log.error("cannot write the launches of units in %s: %s", self._folder.path, error.strerror)
+                self._forgetful = True
                 return False
+            self._kept |= news
+            self._forgetful = False
             return True
 
     async def close(self) -> None:
@@ -447,7 +475,7 @@ class SystemdRuntime:
         async with self._connecting:
             self._closed = True
             if self._bus is not None:
-                await self._remember()
+                await self._remember(list(self._units.values()))
             await self._drop()
         for watcher in self._watchers:
             watcher.lose()

@@ -1,16 +1,27 @@
-"""A connection to one systemd manager over D-Bus: calls, many at once, and signals."""
+"""A connection to one systemd manager over its private socket: calls, many at once, and signals.
+
+The private socket speaks D-Bus without a bus between: there is no daemon whose limits (match rules, replies, bytes that wait) a manager
+of many units runs into, and it answers where no dbus-daemon runs. systemctl uses it for the same reason.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import io
+import logging
+import os
+import struct
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-from dbus_fast import BusType, DBusError, Message, MessageType
-from dbus_fast.aio import MessageBus
+from dbus_fast import Message, MessageType
+from dbus_fast._private.unmarshaller import Unmarshaller
 
 from argosy.errors import RuntimeFailed
+
+log = logging.getLogger(__name__)
 
 Scope = Literal["system", "user"]
 
@@ -19,23 +30,38 @@ OBJECT = "/org/freedesktop/systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 UNIT = "org.freedesktop.systemd1.Unit"
 PROPERTIES = "org.freedesktop.DBus.Properties"
-DBUS = "org.freedesktop.DBus"
+PEER = "org.freedesktop.DBus.Peer"
 
-WINDOW = 32
-"""Calls that wait for their reply at a time. dbus-fast gives up a connection whose socket takes no more, so it must never be filled."""
-CHUNK = 64
-"""Names in one call, for the same reason."""
+WINDOW = 64
+"""Calls that wait for their reply at a time."""
+CHUNK = 500
+"""Names in one call: a manager does nothing else while it answers one."""
 CONNECT_TIMEOUT = 5.0
 CLOSE_TIMEOUT = 1.0
 CALL_TIMEOUT = 90.0
 """A manager that reloads answers late, and a reload runs every generator."""
+PING_EVERY = 30.0
+"""Seconds after which a manager that tells nothing is asked whether it still answers."""
+BUFFER = 2**20
+LONGEST_MESSAGE = 2**27
+"""Bytes (the specification's limit)."""
 
-_RULES = (
-    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'",
-    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='Reloading'",
-    f"type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',path_namespace='{OBJECT}/unit'",
-    f"type='signal',sender='{DBUS}',interface='{DBUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'",
-)
+_FIXED = struct.Struct("<BBBBIII")
+_STRINGS = b"os"
+_PATH, _MEMBER, _REPLY_SERIAL = 1, 3, 5
+_SIGNAL = MessageType.SIGNAL.value
+
+
+def private_socket(scope: Scope) -> Path:
+    """Where the manager listens: the system's, or that of this process's user."""
+    if scope == "system":
+        return Path("/run/systemd/private")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "systemd/private")
+
+
+def is_there(scope: Scope) -> bool:
+    """Whether there is such a systemd at all, be it well or not: for the system's see sd_booted(3)."""
+    return os.path.isdir("/run/systemd/system") if scope == "system" else private_socket(scope).exists()
 
 
 class CallFailed(RuntimeFailed):
@@ -47,79 +73,138 @@ class CallFailed(RuntimeFailed):
 
 
 class ManagerBus:
-    """Made by `connect`. `signal` is called with every message that tells of a change; `lost` once, when the connection is gone."""
+    """Made by `connect`. `signal` is called with what the manager tells of its jobs, of reloads and of the units at `paths`; `lost` once,
+    when the connection is gone."""
 
-    def __init__(self, bus: MessageBus, signal: Callable[[Message], None], lost: Callable[[], None]) -> None:
-        self._bus = bus
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        paths: Container[str],
+        signal: Callable[[Message], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._paths = paths
         self._signal = signal
         self._lost = lost
         self._window = asyncio.Semaphore(WINDOW)
-        self._watch: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._serial = 0
+        self._heard = False
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self.gone = False
 
     @classmethod
-    async def connect(cls, scope: Scope, address: str, signal: Callable[[Message], None], lost: Callable[[], None]) -> ManagerBus:
-        """`address`: a D-Bus address, "" for the scope's usual one. Raises RuntimeFailed where no manager answers."""
+    async def connect(
+        cls, scope: Scope, socket: Path, paths: Container[str], signal: Callable[[Message], None], lost: Callable[[], None]
+    ) -> ManagerBus:
+        """Raises RuntimeFailed where no manager answers at `socket`."""
         which = "the system's systemd" if scope == "system" else "this user's systemd"
-        bus: MessageBus | None = None
+        self: ManagerBus | None = None
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                bus = MessageBus(bus_address=address or None, bus_type=BusType.SYSTEM if scope == "system" else BusType.SESSION)
-                await bus.connect()
-                self = cls(bus, signal, lost)
-                bus.add_message_handler(self._handle)
+                reader, writer = await asyncio.open_unix_connection(socket, limit=BUFFER)
+                self = cls(reader, writer, paths, signal, lost)
+                await self._authenticate()
+                self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._ping()))
                 await self.call("Subscribe")
-                for rule in _RULES:
-                    await self.call("AddMatch", "s", rule, path="/org/freedesktop/DBus", interface=DBUS, destination=DBUS)
-        except (OSError, EOFError, KeyError, TimeoutError, DBusError, RuntimeFailed, ValueError) as error:
-            if bus is not None and bus.connected:
-                await cls(bus, signal, lost).close()
-            raise RuntimeFailed(f"{which} does not answer over D-Bus: {error or type(error).__name__}") from error
-        self._watch = asyncio.create_task(self._until_lost())
+        except (OSError, EOFError, TimeoutError, RuntimeFailed) as error:
+            if self is not None:
+                await self.close()
+            reason = getattr(error, "strerror", "") or str(error) or "it is silent"
+            raise RuntimeFailed(f"{which} does not answer at {socket}: {reason}") from error
         return self
 
-    async def _until_lost(self) -> None:
-        with contextlib.suppress(Exception):
-            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
-        self._end()
+    async def _authenticate(self) -> None:
+        """The uid is checked by the kernel's word; no file descriptors are passed. All in one piece, as systemd's own clients do it: what a
+        busy manager reads together with a BEGIN that came later, it leaves lying until it hears more."""
+        self._writer.write(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\n")
+        answer = await self._reader.readline()
+        if not answer.startswith(b"OK "):
+            raise RuntimeFailed(f"it refuses this process: {answer.decode(errors='replace').strip() or 'it hung up'}")
+
+    async def _read(self) -> None:
+        """Until the connection is gone. What nobody asked about is not decoded: a manager tells anew of all dependencies of its targets,
+        which are the names of all units, whenever one unit is loaded."""
+        try:
+            while True:
+                fixed = await self._reader.readexactly(_FIXED.size)
+                order, kind, _, _, body, _, fields = _FIXED.unpack(fixed)
+                rest = -fields % 8 + fields + body
+                if order != ord("l") or rest > LONGEST_MESSAGE:
+                    break
+                frame = fixed + await self._reader.readexactly(rest)
+                self._heard = True
+                self._take(kind, frame, memoryview(frame)[_FIXED.size : _FIXED.size + fields])
+        except (OSError, EOFError) as error:
+            log.debug("the connection to systemd is gone: %s", error)
+        except Exception:
+            log.exception("what systemd says cannot be read")
+        finally:
+            self._end()
+
+    def _take(self, kind: int, frame: bytes, fields: memoryview) -> None:
+        path, member, reply = _addressed(fields)
+        if kind != _SIGNAL:
+            waiter = self._waiting.pop(reply, None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(_decode(frame))
+        elif member in ("JobRemoved", "Reloading") or (member == "PropertiesChanged" and path in self._paths):
+            self._signal(_decode(frame))
+
+    async def _ping(self) -> None:
+        """A manager that has stopped (systemd "freezes" after a crash) keeps its sockets open and says nothing."""
+        while True:
+            self._heard = False
+            await asyncio.sleep(PING_EVERY)
+            if not self._heard:
+                try:
+                    await self.call("Ping", interface=PEER)
+                except RuntimeFailed:
+                    self._end()
+                    return
 
     def _end(self) -> None:
         if not self.gone:
             self.gone = True
+            for waiter in self._waiting.values():
+                if not waiter.done():
+                    waiter.set_exception(RuntimeFailed("the connection to systemd is gone"))
+            self._waiting.clear()
             self._lost()
 
-    def _handle(self, message: Message) -> None:
-        if message.message_type is not MessageType.SIGNAL:
-            return
-        if message.member == "NameOwnerChanged":
-            if message.body[0] == SYSTEMD:  # another manager, or one that executed itself anew: what was known may be wrong
-                self._end()
-        else:
-            self._signal(message)
-
-    async def call(
-        self,
-        member: str,
-        signature: str = "",
-        *body: Any,
-        path: str = OBJECT,
-        interface: str = MANAGER,
-        destination: str = SYSTEMD,
-    ) -> Any:
+    async def call(self, member: str, signature: str = "", *body: Any, path: str = OBJECT, interface: str = MANAGER) -> Any:
         """The first value of the reply, None for an empty one. Raises CallFailed for an error, RuntimeFailed without a connection."""
         async with self._window:
-            if self.gone or not self._bus.connected:
+            if self.gone:
                 raise RuntimeFailed("the connection to systemd is gone")
-            message = Message(destination=destination, path=path, interface=interface, member=member, signature=signature, body=list(body))
+            self._serial += 1
+            serial = self._serial
+            message = Message(
+                destination=SYSTEMD,
+                path=path,
+                interface=interface,
+                member=member,
+                signature=signature,
+                body=list(body),
+                serial=serial,
+            )
+            waiter = self._waiting[serial] = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(CALL_TIMEOUT):
-                    reply = await self._bus.call(message)
+                    self._writer.write(message._marshall(False))
+                    await self._writer.drain()
+                    reply = await waiter
             except TimeoutError as error:
                 raise RuntimeFailed(f"systemd did not answer {member} within {CALL_TIMEOUT:.0f} s") from error
-            except (OSError, EOFError, DBusError) as error:
+            except OSError as error:
                 raise RuntimeFailed(f"the connection to systemd broke: {error}") from error
-        if reply is None:
-            raise RuntimeFailed("the connection to systemd is gone")
+            finally:
+                self._waiting.pop(serial, None)
+                if waiter.done() and not waiter.cancelled():
+                    waiter.exception()  # seen, even if nobody waits for it any more
         if reply.message_type is MessageType.ERROR:
             raise CallFailed(str(reply.error_name), str(reply.body[0]) if reply.body else str(reply.error_name))
         return reply.body[0] if reply.body else None
@@ -137,23 +222,59 @@ class ManagerBus:
                 raise result
         return results
 
-    async def chunked(self, member: str, signature: str, names: Sequence[str], *more: Any, before: tuple[Any, ...] = ()) -> list[Any]:
+    async def chunked(self, member: str, signature: str, names: Sequence[str], *more: Any) -> list[Any]:
         """Calls that take a list of names; the lists that they answer joined, if they do."""
         joined: list[Any] = []
         for at in range(0, len(names), CHUNK):
-            answer = await self.call(member, signature, *before, list(names[at : at + CHUNK]), *more)
+            answer = await self.call(member, signature, list(names[at : at + CHUNK]), *more)
             joined += answer if isinstance(answer, list) else []
         return joined
 
     async def close(self) -> None:
-        """Idempotent, and needed after a loss as well."""
-        self.gone = True
-        watch = self._watch or asyncio.create_task(self._until_lost())
-        if self._bus.connected:
-            self._bus.disconnect()
-        await asyncio.wait((watch,), timeout=CLOSE_TIMEOUT)
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
+        """Idempotent, and needed after a loss as well. `lost` is not called."""
+        self._lost = _nothing
+        self._end()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._writer.wait_closed()
+
+
+def _nothing() -> None:
+    """Instead of `lost`, once the connection is closed on purpose."""
+
+
+def _addressed(fields: memoryview) -> tuple[str, str, int]:
+    """(path, member, reply serial) of a message's header fields: an array of (code, variant of one basic type)."""
+    path, member, reply, at = "", "", 0, 0
+    while at < len(fields):
+        at += -at % 8
+        code, kind = fields[at], fields[at + 2]
+        at += 4
+        if kind in _STRINGS:
+            at += -at % 4
+            length = int.from_bytes(fields[at : at + 4], "little")
+            if code in (_PATH, _MEMBER):
+                text = str(fields[at + 4 : at + 4 + length], "utf-8")
+                path, member = (text, member) if code == _PATH else (path, text)
+            at += 4 + length + 1
+        elif kind == ord("u"):
+            at += -at % 4
+            if code == _REPLY_SERIAL:
+                reply = int.from_bytes(fields[at : at + 4], "little")
+            at += 4
+        else:  # a signature: one byte of length
+            at += 1 + fields[at] + 1
+    return path, member, reply
+
+
+def _decode(frame: bytes) -> Message:
+    message = Unmarshaller(io.BytesIO(frame)).unmarshall()  # type: ignore[arg-type]  # any stream will do
+    assert message is not None
+    return message
 
 
 def object_path(name: str) -> str:

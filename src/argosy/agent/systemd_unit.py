@@ -15,6 +15,8 @@ FAILED_JOBS = frozenset({"dependency", "timeout", "assert", "unsupported", "inva
 
 UNIT_PROPERTIES = ("ActiveState", "SubState", "StateChangeTimestamp", "InactiveExitTimestamp", "InvocationID")
 SERVICE_PROPERTIES = ("MainPID", "Result", "NRestarts", "ExecMainCode", "ExecMainStatus")
+PRESENT = ("ActiveState", "SubState", "MainPID")
+"""Properties that tell what a unit is now, whether it has run or not."""
 CLD_EXITED = 1
 NEVER_RUN: dict[str, Any] = dict.fromkeys(
     ("StateChangeTimestamp", "InactiveExitTimestamp", "NRestarts", "ExecMainCode", "ExecMainStatus"), 0
@@ -51,16 +53,27 @@ class Launch(msgspec.Struct, frozen=True, omit_defaults=True):
     outdated: str = ""
 
 
+class Memory(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is remembered of a unit. `manager` names the running instance of systemd that the launch was asked of; another one knows nothing
+    of it. `load` and `error` are what systemd said of the unit's text."""
+
+    manager: str
+    launch: Launch
+    load: str = "loaded"
+    error: str = ""
+
+
 class LoadedUnit:
     """Everything known of one unit. `told` takes properties as systemd sends them: those of its type first, those of Unit right after."""
 
-    def __init__(self, name: str, digest: str, launch: Launch | None = None) -> None:
+    def __init__(self, name: str, digest: str, memory: Memory | None = None) -> None:
         self.name = name
         self.path = object_path(name)
         self.hash = digest
-        self.launch = launch if launch is not None and launch.hash == digest else Launch(hash=digest)
-        self.load = "loaded"
-        self.error = ""
+        known = memory is not None and memory.launch.hash == digest
+        self.launch = memory.launch if memory is not None and known else Launch(hash=digest)
+        self.load = memory.load if memory is not None and known else "loaded"
+        self.error = memory.error if memory is not None and known else ""
         self.pending = ""
         """start, restart or stop: a job of ours that has not ended."""
         self.job = ""
@@ -76,11 +89,14 @@ class LoadedUnit:
         """Whether the latest start was asked since this object was made, so that systemd cannot have forgotten its end."""
 
     def told(self, changed: Mapping[str, Any], *, complete: bool) -> None:
-        """Takes in changed properties; they count once `complete` (a change comes in two signals)."""
+        """Takes in changed properties; they count once `complete` (a change comes in two signals). Of a unit that systemd had dropped from
+        memory and loaded again, it tells that it never ran: what was told of its latest run stands."""
         for name in SERVICE_PROPERTIES + UNIT_PROPERTIES:
             if name in changed:
                 self._arriving[name] = changed[name]
         if complete:
+            if self.started and self._arriving.get("InactiveExitTimestamp") == 0:
+                self._arriving = {name: value for name, value in self._arriving.items() if name in PRESENT}
             self._properties.update(self._arriving)
             self._arriving.clear()
             if self._past and self._properties.get("InactiveExitTimestamp") == self._past:
@@ -96,6 +112,11 @@ class LoadedUnit:
     def state(self) -> str:
         """systemd's ActiveState."""
         return str(self._properties.get("ActiveState", "inactive"))
+
+    @property
+    def sub(self) -> str:
+        """systemd's SubState."""
+        return str(self._properties.get("SubState", "dead"))
 
     @property
     def at_rest(self) -> bool:
@@ -170,13 +191,13 @@ class LoadedUnit:
         if kind in START_JOBS and self.launch.launch:
             self.pending, self.job = "start" if self.at_rest else "restart", job
 
-    def keep(self) -> Launch:
+    def keep(self, manager: str) -> Memory:
         """What to remember now."""
         seen = self.observed()
         if seen.active == "inactive" and (self.started or self.job_result or self._asked):
             ended = Ended(seen.code, seen.result, seen.since, seen.started, seen.invocation)
             self.launch = msgspec.structs.replace(self.launch, ended=ended)
-        return self.launch
+        return Memory(manager, self.launch, self.load, self.error)
 
     def observed(self) -> Observed:
         active, sub = self._shown()
@@ -214,7 +235,7 @@ class LoadedUnit:
         return self.pending in ("start", "restart")
 
     def _shown(self) -> tuple[str, str]:
-        active, sub = self.state, str(self._properties.get("SubState", "dead"))
+        active, sub = self.state, self.sub
         if self._begins():
             sub = "dead" if sub in BETWEEN_RUNS else sub
             if self.at_rest:

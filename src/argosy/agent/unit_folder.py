@@ -9,27 +9,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from argosy.agent.systemd_unit import Launch
+from argosy.agent.systemd_unit import Memory
 from argosy.errors import InvalidUnit
 from argosy.unit.names import check_name
 
 log = logging.getLogger(__name__)
 
-MEMORY = ".launches.json"
-"""No unit name begins with a dot."""
+LAUNCHES = ".launches"
+"""The folder of what is remembered, a file for each unit: what a change costs does not grow with what exists. No unit name begins with
+a dot."""
 NEW = ".new"
-
-
-class Memory(msgspec.Struct, frozen=True):
-    """`manager` names the running instance of systemd that the launches were asked of; another one knows nothing of them."""
-
-    manager: str = ""
-    units: dict[str, Launch] = {}
 
 
 class UnitFolder:
@@ -37,7 +31,7 @@ class UnitFolder:
         self.path = path
 
     def prepare(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / LAUNCHES).mkdir(parents=True, exist_ok=True)
 
     def file(self, name: str) -> Path:
         """Raises InvalidUnit: nothing but a unit name ever becomes a path."""
@@ -63,22 +57,30 @@ class UnitFolder:
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.file(name))
+            for path in (self.file(name), self.path / LAUNCHES / name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
-    def memory(self) -> Memory:
-        """Nothing, with a line in the log, where what was remembered cannot be read: units are then started anew."""
-        try:
-            return msgspec.json.decode((self.path / MEMORY).read_bytes(), type=Memory)
-        except FileNotFoundError:
-            return Memory()
-        except (OSError, msgspec.DecodeError) as error:
-            log.error("%s cannot be read, so nothing is known of earlier launches: %s", self.path / MEMORY, error)
-            return Memory()
+    def memories(self, names: Iterable[str], manager: str) -> dict[str, Memory]:
+        """What is remembered of these units under this manager. What cannot be read is named in the log, and that unit is started anew."""
+        found = {}
+        for name in names:
+            path = self.path / LAUNCHES / name
+            try:
+                memory = msgspec.json.decode(path.read_bytes(), type=Memory)
+            except FileNotFoundError:
+                continue
+            except (OSError, msgspec.DecodeError) as error:
+                log.error("%s cannot be read, so nothing is known of earlier launches: %s", path, error)
+                continue
+            if memory.manager == manager:
+                found[name] = memory
+        return found
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memories: Mapping[str, Memory]) -> None:
         """Raises OSError."""
-        self._replace(self.path / MEMORY, msgspec.json.encode(memory))
+        for name, memory in memories.items():
+            self._replace(self.path / LAUNCHES / name, msgspec.json.encode(memory))
 
     def _read(self, path: Path) -> str:
         """Byte for byte, line ends included."""
@@ -86,8 +88,7 @@ class UnitFolder:
             return file.read()
 
     def _replace(self, path: Path, content: bytes) -> None:
-        # Memory and units are written by different threads at the same time: each kind has a temporary file of its own.
-        new = self.path / (MEMORY + NEW if path.name == MEMORY else NEW)
+        new = path.parent / NEW  # what is remembered and units are written by different threads at the same time, into folders of their own
         try:
             with open(new, "wb") as file:
                 file.write(content)

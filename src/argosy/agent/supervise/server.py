@@ -108,7 +108,7 @@ class Server:
         supervision = self._supervision
         match request.op:
             case "units":
-                return Reply(units=supervision.observed())
+                return Reply(units=supervision.observed(request.names or None))
             case "load":
                 return Reply(refused=supervision.load(request.texts))
             case "unload":

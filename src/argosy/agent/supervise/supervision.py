@@ -227,8 +227,9 @@ class Supervision:
     def ended(self) -> bool:
         return self.ending and all(unit.run.sub in AT_REST for unit in self.units.values())
 
-    def observed(self) -> tuple[Observed, ...]:
-        return tuple(unit.observed for _, unit in sorted(self.units.items()) if not unit.leaving)
+    def observed(self, names: Sequence[str] | None = None) -> tuple[Observed, ...]:
+        wanted = sorted(self.units) if names is None else [name for name in names if name in self.units]
+        return tuple(self.units[name].observed for name in wanted if not self.units[name].leaving)
 
     def detail(self, name: str) -> Detail | None:
         """None if there is no such unit."""
