@@ -209,6 +209,7 @@ async def test_a_standalone_router_is_listed_with_the_keys_that_it_serves(stage:
             Put(f"{keys.WEB}hello/1", encode(Entry("10.0.0.1:3000"))),
             Put(f"{keys.WEB}bad;/1", encode(Entry("10.0.0.1:3000"))),
             Put(f"{keys.WEB}hello/_hidden", encode(Entry("10.0.0.1:3001"))),
+            Put(f"{keys.WEB}_settings/hello", encode(Entry("max_body=1g"))),
         ],
     )
     await report_alone(stage, "box", STANDALONE)

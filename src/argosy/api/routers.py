@@ -119,4 +119,4 @@ def _standalone(listing: Listing) -> list[RouterReport]:
 
 def _announced(listing: Listing) -> dict[str, str]:
     entries = by_name(listing, keys.WEB, Entry)
-    return {key: entry.value for key, entry in entries.items() if not entry.directory and not entry.binary}
+    return {key: entry.value for key, entry in entries.items() if not entry.directory and not entry.binary and not key.startswith("_")}

@@ -66,6 +66,11 @@ class Settings(msgspec.Struct, frozen=True):
         return max(64, min(8192, self.nofile - 64))
 
     @property
+    def max_body(self) -> str:
+        """The largest request body, as operators' own templates may write it."""
+        return all_apps(self.tuning).max_body
+
+    @property
     def https(self) -> str:
         """What follows the host in an https address: ":PORT", "" for 443."""
         port = self.tls_listen[0].rpartition(":")[2] if self.tls_listen else "443"

@@ -80,4 +80,6 @@ def test_keys_of_etcdctl_and_of_curl_are_found_and_a_text_that_breaks_rules_says
     assert read("web@a.service", loop).routes == (("web", "a"),)
     curl = "[Service]\nExecStart=/usr/bin/curl -XPUT http://127.0.0.1:4001/v2/keys/services/web/shop/%n -d value=x\n"
     assert read("shop.service", curl).routes == (("shop", "shop.service"),)
+    setting = "[Service]\nExecStartPre=/usr/bin/etcdctl set /services/web/_settings/shop max_body=1g\n"
+    assert read("shop.service", setting).routes == (), "an app's settings are no route"
     assert read("x.service", "[X-Fleet]\nNonsense=1\n[Service]\nExecStart=/services/web/a/b\n").routes == ()

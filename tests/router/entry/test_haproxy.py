@@ -210,6 +210,7 @@ async def test_routers_hear_the_same_of_who_asked_as_from_nginx(tmp_path: Path) 
             async with haproxy(config, tmp_path, port):
                 answer = await ask(port, "hello.example", "/echo", headers=said)
                 heard[trusted] = answer.body.lower()
+                assert "connection: close" in heard[trusted], "no connection is kept that the router may be closing"
                 health.append(await old(port, b"OPTIONS / HTTP/1.0\r\n\r\n"))
     assert all(b" 200 " in answer and answer.endswith(b"ok") for answer in health), "without a Host the entry answers itself"
     assert "\r\nx-forwarded-proto: http\r\n" in heard[()]

@@ -17,7 +17,7 @@ from argosy.unit.options import is_oneshot, requirements
 from argosy.unit.parse import parse
 from argosy.unit.specifiers import expand_name
 
-_ROUTE = re.compile(r"/services/web/([A-Za-z0-9._-]+)/([A-Za-z0-9@._:+=-]+)")
+_ROUTE = re.compile(r"/services/web/([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9@._:+=-]+)")
 _NUMBER = re.compile(r"(\d+)")
 
 Route = tuple[str, str]
