@@ -20,6 +20,7 @@ from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
 
 PREFIX = "ARGOSY_"
+SMALLEST_QUOTA = 16 * 1024**2
 LISTS = ("listen", "tls_listen", "include", "trusted", "bridges", "hosts", "writers")
 
 
@@ -43,10 +44,12 @@ class PathsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class StoreSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[store] `url`: sqlite:PATH (one host) or etcd:HOST:PORT,HOST:PORT,... Empty: sqlite in the state folder. etcd speaks mutual TLS with
-    the certificates of [tls] unless `plain` (loopback only)."""
+    the certificates of [tls] unless `plain` (loopback only). `quota`: bytes that the store may hold; for etcd the members'
+    --quota-backend-bytes, whose default this is. Users' keys are refused when it is three quarters full."""
 
     url: str = ""
     plain: bool = False
+    quota: int = 2 * 1024**3
 
 
 class TlsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,7 +90,9 @@ class ApiSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[keys] the etcd v2 keys door. `listen`: loopback, and further addresses by name. `bridges`: network devices such as docker0 whose
     containers may ask too, at the machine's own address and at the bridge's, and nobody else there. All who reach it may read; `group`:
-    its members may write; `writers`: networks whose hosts may write too. `trusted`, `hosts`: as in [api]."""
+    its members may write; `writers`: networks whose hosts may write too. `trusted`, `hosts`: as in [api]. `largest`: bytes of a value
+    (700,000 at most). `most`: bytes of all keys (0: a quarter of [store] quota, 512 MiB at most); `most_below`: of all keys below one
+    directory of the first level (0: half of `most`)."""
 
     listen: tuple[str, ...] = ("127.0.0.1:4001",)
     bridges: tuple[str, ...] = ()
@@ -95,6 +100,9 @@ class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writers: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    largest: int = 700_000
+    most: int = 0
+    most_below: int = 0
 
 
 class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -284,6 +292,10 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
         raise InvalidInput(f"[runtime] kind is {config.runtime.kind!r}", remedy="auto, systemd, systemd-user or supervisor")
     if config.runtime.containers not in ("auto", "docker", "podman"):
         raise InvalidInput(f"[runtime] containers is {config.runtime.containers!r}", remedy="auto, docker or podman")
+    if config.store.quota < SMALLEST_QUOTA:
+        raise InvalidInput(f"[store] quota is {config.store.quota}", remedy=f"give bytes, {SMALLEST_QUOTA} at least")
+    if config.keys.largest < 1 or config.keys.most < 0 or config.keys.most_below < 0:
+        raise InvalidInput("[keys] largest, most or most_below is too small", remedy="give bytes: largest 1 or more, the others 0 or more")
     if config.router.enabled not in ("auto", "yes", "no"):
         raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
     if config.images.challenge not in ("", "basic", "bearer"):

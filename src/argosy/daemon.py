@@ -28,9 +28,10 @@ from argosy.api.peers import Peers
 from argosy.api.server import Api
 from argosy.config import Config
 from argosy.engine.loop import Engine
+from argosy.engine.upkeep import Upkeep
 from argosy.errors import InvalidInput
 from argosy.folders import make_own
-from argosy.model import Machine
+from argosy.model import Machine, Problem
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
@@ -55,7 +56,7 @@ def open_store(config: Config, clock: Clock) -> Store:
     """Opens lazily: an etcd that is away is no error here. Raises InvalidInput for a url that cannot be used."""
     kind, _, rest = config.store.url.partition(":")
     if kind == "sqlite":
-        return SqliteStore(rest, clock)
+        return SqliteStore(rest, clock, quota=config.store.quota)
     tls = None
     if not config.store.plain:
         if not config.tls.ca:
@@ -65,7 +66,7 @@ def open_store(config: Config, clock: Clock) -> Store:
         log.warning(
             "[store] plain: every user of this machine can write to etcd at %s and start units by that; give etcd certificates", rest
         )
-    return EtcdStore([part.strip() for part in rest.split(",") if part.strip()], clock, tls)
+    return EtcdStore([part.strip() for part in rest.split(",") if part.strip()], clock, tls, quota=config.store.quota)
 
 
 def _read(path: str) -> bytes:
@@ -152,8 +153,10 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
         if client is not None and machine.door:
             rooms["probes"] = Prober(store, machine.id, clock, lambda: agent.lease, TlsDial(client)).run
+        engine = Engine(store, machine.id, clock, config.machine.ttl)
         if config.engine.enabled:
-            rooms["engine"] = Engine(store, machine.id, clock, config.machine.ttl).run
+            rooms["engine"] = engine.run
+        rooms["upkeep"] = Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run
         if router is not None:
             rooms["router"] = router.run
         if config.images.enabled:  # loaded only here: its libraries are large
@@ -168,6 +171,10 @@ def _router(config: Config, store: Store, machine: Machine, clock: Clock) -> Rou
     reports = Reporter(store, machine.id, clock, config.machine.ttl)
     proxy = Nginx(place, (config.router.nginx,))
     return open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports)
+
+
+def _tell_of_store(agent: Agent, words: str) -> None:
+    agent.report_problem("store", Problem(words) if words else None)
 
 
 async def _say_ready(api: Api) -> None:

@@ -12,6 +12,7 @@ ArgosyError                     anything Argosy itself refuses or fails at
 ├── LeaseLost           (503)   the lease has ended; its keys are gone
 ├── HistoryGone         (503)   the store no longer has the events asked for: list again
 ├── StoreUnavailable    (503)   the store cannot be reached, or has no quorum
+│   └── StoreFull       (507)   ... or it takes nothing more: it, or its disk, is full
 └── DockerUnavailable   (503)   the Docker Engine cannot be reached, or does not answer
 """
 
@@ -93,6 +94,12 @@ class HistoryGone(ArgosyError):
 
 class StoreUnavailable(ArgosyError):
     status = 503
+
+
+class StoreFull(StoreUnavailable):
+    """Nothing was written. Deleting may still work."""
+
+    status = 507
 
 
 class DockerUnavailable(ArgosyError):

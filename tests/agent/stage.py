@@ -20,7 +20,7 @@ from argosy.model import Machine, Placement, Target, UnitState
 from argosy.reconcile import Clock
 from argosy.state import keys, observed
 from argosy.state.records import encode
-from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Store, Write
+from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
 from tests.conftest import FakeClock, settle
 
@@ -246,6 +246,12 @@ class FlakyStore:
 
     async def compact(self, revision: int) -> None:
         await self.store.compact(revision)
+
+    async def room(self) -> Room:
+        return await self.store.room()
+
+    async def tidy(self, revision: int) -> None:
+        await self.store.tidy(revision)
 
     async def close(self) -> None:
         await self.store.close()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from argosy.api.keys.shapes import Ask, KeyEvent, KeyFault, value_of
-from argosy.api.keys.space import Keyspace
+from argosy.api.keys.space import DEFAULT, Keyspace
 from argosy.api.keys.tree import Tree
+from argosy.config import KeysSection
 from argosy.errors import StoreUnavailable
 from argosy.model import Entry
 from argosy.state import keys
@@ -60,11 +61,13 @@ class Flaky:
 
 
 @asynccontextmanager
-async def spaces(clock: FakeClock, count: int = 1, **limits: int) -> AsyncIterator[tuple[Flaky, list[Keyspace]]]:
+async def spaces(
+    clock: FakeClock, count: int = 1, limits: KeysSection = DEFAULT, **sizes: int
+) -> AsyncIterator[tuple[Flaky, list[Keyspace]]]:
     """So many doors over one store."""
     async with AsyncExitStack() as stack:
         store = Flaky(await stack.enter_async_context(SqliteStore(":memory:", clock)))
-        found = [Keyspace(store, clock, **limits) for _ in range(count)]
+        found = [Keyspace(store, clock, limits, **sizes) for _ in range(count)]
         tasks = [asyncio.create_task(space.run()) for space in found]
         try:
             await asyncio.gather(*(space.ready.wait() for space in found))

@@ -16,7 +16,7 @@ from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
 from argosy.placement.jobs import text_hash
 from argosy.state import decided, keys
 from argosy.state.records import encode
-from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Store, Write
+from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
 from tests.conftest import FakeClock, settle
 
@@ -94,6 +94,12 @@ class Line:
 
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)
+
+    async def room(self) -> Room:
+        return await self._store.room()
+
+    async def tidy(self, revision: int) -> None:
+        await self._store.tidy(revision)
 
     async def close(self) -> None:
         await self._store.close()

@@ -93,7 +93,7 @@ class Api:
         self._machine_id = machine_id
         self._units = UnitService(store, clock)
         self._machines = MachineService(store, clock)
-        self._space = Keyspace(store, clock)
+        self._space = Keyspace(store, clock, config.keys)
         self._routers = RouterService(store, machine_id, router, peers)
         self._remote = Remote(store, machine_id, inspector, peers, config.api.exec)
         self.addresses: dict[str, list[str]] = {}

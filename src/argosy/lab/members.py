@@ -39,7 +39,7 @@ Type=notify
 ExecStart=/usr/bin/etcd --name={machine.name} --data-dir={DATA} --listen-client-urls={client} --advertise-client-urls={client} \\
   --listen-peer-urls={peer} --initial-advertise-peer-urls={peer} --initial-cluster={peers} --initial-cluster-state=new \\
   --initial-cluster-token={lab.name}-{lab.number} --heartbeat-interval=100 --election-timeout=1000 --pre-vote \\
-  --auto-compaction-mode=periodic --auto-compaction-retention=1h --logger=zap --log-level=warn \\
+  --auto-compaction-mode=periodic --auto-compaction-retention=1h --quota-backend-bytes=2147483648 --logger=zap --log-level=warn \\
   {tls}
 Environment=GOMAXPROCS=2
 Restart=always

@@ -91,8 +91,18 @@ class Batch(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
 
 
+class Room(msgspec.Struct, frozen=True):
+    """How much a store holds, in bytes: `used` counts towards `limit`, `live` of it is really needed. `full`: it refuses to write."""
+
+    used: int
+    live: int
+    limit: int
+    full: bool = False
+
+
 class Store(Protocol):
-    """The contract. Every method may raise StoreUnavailable; none blocks the event loop; calls may run concurrently.
+    """The contract. Every method may raise StoreUnavailable (StoreFull where it writes); none blocks the event loop; calls may run
+    concurrently.
 
     When a commit raises StoreUnavailable it may or may not have been applied: read before repeating it.
     """
@@ -137,6 +147,13 @@ class Store(Protocol):
 
     async def compact(self, revision: int) -> None:
         """Forget the history up to and including `revision`; records stay. Watches after an earlier one raise HistoryGone."""
+
+    async def room(self) -> Room:
+        """How full the store is now."""
+
+    async def tidy(self, revision: int) -> None:
+        """Makes room: forgets the history up to and including `revision` as `compact` does, gives back what that leaves unused, and ends
+        `full` if there is room then. May take long, and members may be silent meanwhile."""
 
     async def close(self) -> None:
         """Ends all watches (they stop iterating) and lets go of every resource. Leases stay. Idempotent."""

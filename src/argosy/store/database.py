@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from argosy.errors import ArgosyError, StoreUnavailable
+from argosy.errors import ArgosyError, StoreFull, StoreUnavailable
 from argosy.store.bell import SUFFIX, Bell
 from argosy.store.tables import Tables
 
@@ -202,7 +202,8 @@ class Database:
         self._rollback()
         if kind not in _CONNECTION_STAYS:
             self.close()
-        return StoreUnavailable(f"store {self.path}: {error}{f' [{name}]' if name else ''}", remedy=_REMEDIES.get(kind, ""))
+        unavailable = StoreFull if kind == "SQLITE_FULL" else StoreUnavailable
+        return unavailable(f"store {self.path}: {error}{f' [{name}]' if name else ''}", remedy=_REMEDIES.get(kind, ""))
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -16,9 +16,9 @@ from typing import Self
 import grpc
 from aetcd import rpc
 
-from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
+from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreFull, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
-from argosy.store.base import Batch, Condition, Listing, Put, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.base import Batch, Condition, Listing, Put, Record, Room, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.gate import Gate
 from argosy.store.history import GONE_BACK, History, Leases
 from argosy.store.members import ANSWER, LEADER, PATIENCE, EtcdTls, Member, Members
@@ -34,6 +34,15 @@ COMMIT_ANSWER = 2.5
 
 PAGE_ANSWER = 5.0
 """Seconds to wait for a page of a listing, unless the member is found failing meanwhile."""
+
+DEFRAGMENT_ANSWER = 120.0
+"""Seconds that a member may take to defragment; it answers little meanwhile."""
+
+DEFAULT_QUOTA = 2 * 1024**3
+"""Bytes: etcd's own default."""
+
+NO_SPACE = "NOSPACE"
+"""etcd's alarm when a member's database has reached its quota: nothing more is written until it is disarmed."""
 
 PAGE_FIRST = 500
 PAGE_MOST = 40_000
@@ -52,11 +61,20 @@ COMMITS_BYTES = 512 * 1024
 class EtcdStore:
     """The Store contract on etcd 3.4 or newer. `endpoints` are "host:port"; the first is asked first. Raises InvalidInput for none.
 
-    `patience`: seconds after which a call that no member answers gives up.
+    `patience`: seconds after which a call that no member answers gives up. `quota`: the members' --quota-backend-bytes (they do not tell).
     """
 
-    def __init__(self, endpoints: Sequence[str], clock: Clock, tls: EtcdTls | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        clock: Clock,
+        tls: EtcdTls | None = None,
+        *,
+        patience: float = PATIENCE,
+        quota: int = DEFAULT_QUOTA,
+    ) -> None:
         self._clock = clock
+        self._quota = quota
         self._history = History()
         self._leases = Leases(clock)
         self._members = Members(endpoints, clock, tls, patience, self._history, self._gone_back)
@@ -170,6 +188,25 @@ class EtcdStore:
                 raise _refused(error) from error
             if "future" in (error.details() or ""):
                 raise InvalidInput(f"cannot compact to revision {revision}: the store is not there yet") from error
+
+    async def room(self) -> Room:
+        return await self._members.call(lambda member, timeout: _room(member, self._quota, timeout), repeat=True)
+
+    async def tidy(self, revision: int) -> None:
+        """Members are defragmented one after the other, each only if it gives back an eighth of its size."""
+        await self.compact(revision)
+        for member in self._members.every():
+            try:
+                room = await _room(member, self._quota, ANSWER)
+                if room.used - room.live >= room.used // 8:
+                    await member.maintenance.Defragment(rpc.DefragmentRequest(), timeout=DEFRAGMENT_ANSWER)
+                    after = await _room(member, self._quota, ANSWER)
+                    log.info("etcd member %s: defragmented from %d to %d bytes", member.endpoint, room.used, after.used)
+                    room = after
+                if room.full and room.used < room.limit:
+                    await _disarm(member)
+            except grpc.aio.AioRpcError as error:
+                log.warning("etcd member %s cannot be tidied up: %s", member.endpoint, error.details())
 
     async def close(self) -> None:
         if self._members.closed:
@@ -337,11 +374,27 @@ async def _keep_alive(member: Member, lease: int, timeout: float) -> int:
         stream.cancel()
 
 
+async def _room(member: Member, quota: int, timeout: float) -> Room:
+    status = await member.maintenance.Status(rpc.StatusRequest(), timeout=timeout, metadata=LEADER)
+    return Room(status.dbSize, status.dbSizeInUse, quota, full=any(NO_SPACE in error for error in status.errors))
+
+
+async def _disarm(member: Member) -> None:
+    """Ends the alarm of every member that has raised it; one that is still full raises it again."""
+    get, end = rpc.AlarmRequest.GET, rpc.AlarmRequest.DEACTIVATE
+    found = await member.maintenance.Alarm(rpc.AlarmRequest(action=get, alarm=rpc.AlarmType.NOSPACE), timeout=COMMIT_ANSWER)
+    for alarm in found.alarms:
+        request = rpc.AlarmRequest(action=end, memberID=alarm.memberID, alarm=rpc.AlarmType.NOSPACE)
+        await member.maintenance.Alarm(request, timeout=COMMIT_ANSWER)
+        log.warning("etcd's alarm of member %x for want of space is ended", alarm.memberID)
+
+
 def _refused(error: grpc.aio.AioRpcError) -> InvalidInput | StoreUnavailable:
     """What an answer that is no answer means."""
     details = f"etcd: {error.details()} [{error.code().name}]"
     if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidInput(details)
     if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return StoreUnavailable(details, remedy="compact and defragment etcd, then disarm its alarm, or raise its quota")
+        full = "space exceeded" in (error.details() or "")
+        return StoreFull(details, remedy="delete keys, or raise etcd's quota: docs/store.md") if full else StoreUnavailable(details)
     return StoreUnavailable(details)

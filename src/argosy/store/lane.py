@@ -118,7 +118,7 @@ class Threaded:
         try:
             return self._database.apply([job.work for job in jobs], durable=any(job.durable for job in jobs))
         except StoreUnavailable as error:
-            return [StoreUnavailable(error.message, remedy=error.remedy) for _ in jobs]
+            return [type(error)(error.message, remedy=error.remedy) for _ in jobs]
         except Exception as error:
             return [error] * len(jobs)
 

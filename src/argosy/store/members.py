@@ -82,6 +82,7 @@ class Member:
         self.kv: Any = KVStub(channel)
         self.lease: Any = LeaseStub(channel)
         self.watch: Any = WatchStub(channel)
+        self.maintenance: Any = rpc.MaintenanceStub(channel)
         self.waiting: set[grpc.aio.Call] = set()
         self.answered = 0.0
         self.cluster = 0
@@ -131,7 +132,13 @@ class Members:
 
     @property
     def current(self) -> Member:
-        endpoint = self._endpoints[self._at]
+        return self._member(self._endpoints[self._at])
+
+    def every(self) -> Sequence[Member]:
+        """All of them, in the order in which they were given."""
+        return [self._member(endpoint) for endpoint in self._endpoints]
+
+    def _member(self, endpoint: str) -> Member:
         member = self._members.get(endpoint)
         if member is None:
             member = self._members[endpoint] = Member(endpoint, self._channel(endpoint))

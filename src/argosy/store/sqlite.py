@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,7 +18,7 @@ import msgspec
 
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock, Wake
-from argosy.store.base import Batch, Condition, Listing, Put, Record, Write, check_commit, check_prefix, check_ttl, is_key
+from argosy.store.base import Batch, Condition, Listing, Put, Record, Room, Write, check_commit, check_prefix, check_ttl, is_key
 from argosy.store.bell import boot_id, heard, listen
 from argosy.store.database import LOCK_TIMEOUT, MEMORY, Database
 from argosy.store.history import Leases
@@ -33,6 +34,8 @@ REAP_INTERVAL = 0.5
 AWAY = 2.0
 """Seconds without anybody looking after the leases, after which they begin anew."""
 
+DEFAULT_QUOTA = 2 * 1024**3
+
 POLL = 0.25
 POLL_DEAF = 0.02
 """Seconds between two looks for others' commits: with the bell (it may be missed, or the file be back), and without."""
@@ -41,11 +44,13 @@ POLL_DEAF = 0.02
 class SqliteStore:
     """The Store contract on SQLite. `path` is a file, made if it is missing (unless not `create`), or ":memory:".
 
-    `patience`: seconds to wait for another process that is writing. Once it has been open, a missing file means StoreUnavailable until it
-    is back. It belongs to the event loop that first uses it.
+    `patience`: seconds to wait for another process that is writing. `quota`: bytes that it is meant to hold at most. Once it has been open,
+    a missing file means StoreUnavailable until it is back. It belongs to the event loop that first uses it.
     """
 
-    def __init__(self, path: str, clock: Clock, *, create: bool = True, patience: float = LOCK_TIMEOUT) -> None:
+    def __init__(self, path: str, clock: Clock, *, create: bool = True, patience: float = LOCK_TIMEOUT, quota: int = DEFAULT_QUOTA) -> None:
+        self._path = path
+        self._quota = quota
         self._clock = clock
         self._closed = False
         self._private = path == MEMORY
@@ -107,6 +112,16 @@ class SqliteStore:
     async def compact(self, revision: int) -> None:
         await self._hub.round()  # a watcher here that is up to date stays so
         await self._write(lambda tables: tables.compact(revision))
+
+    async def room(self) -> Room:
+        """Pages that hold nothing are used again before the file grows, so they do not count. What the disk has left does."""
+        _, live = await self._read(Tables.sizes)
+        free = sys.maxsize if self._private else await asyncio.to_thread(_free, self._path)
+        limit = min(self._quota, live + free)
+        return Room(live, live, limit, full=free == 0)
+
+    async def tidy(self, revision: int) -> None:
+        await self.compact(revision)
 
     async def close(self) -> None:
         if self._closed:
@@ -196,3 +211,12 @@ class SqliteStore:
                 bell.beat(self._boot, now)
             self._looked = now
         return tables.reap(now), tables.next_deadline()
+
+
+def _free(path: str) -> int:
+    """Bytes that the disk of a file has left for its user. Raises StoreUnavailable."""
+    try:
+        found = os.statvfs(os.path.dirname(os.path.realpath(path)))
+    except OSError as error:
+        raise StoreUnavailable(f"store {path} is not there: {error.strerror}", remedy="put it back; it goes on by itself") from error
+    return found.f_bavail * found.f_frsize

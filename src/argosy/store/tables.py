@@ -151,6 +151,11 @@ class Tables:
         self._execute("UPDATE meta SET compacted = ? WHERE compacted < ?", (revision, revision))
         self._execute("DELETE FROM history WHERE id < ?", ((revision + 1) << POSITION_BITS,))
 
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of the file, and those of it that hold something."""
+        size, pages = self._number("PRAGMA page_size"), self._number("PRAGMA page_count")
+        return size * pages, size * (pages - self._number("PRAGMA freelist_count"))
+
     def trim(self) -> None:
         """Compacts what is further back than is kept for watchers that were away."""
         current = self.revision()

@@ -81,7 +81,7 @@ class Keys:
         except KeyFault as fault:
             return self._refused(fault)
         except StoreUnavailable as error:
-            return self._refused(KeyFault(INTERNAL, error.message, self.space.tree.revision, status=503))
+            return self._refused(KeyFault(INTERNAL, str(error), self.space.tree.revision, status=error.status))
 
     async def _opened(self) -> None:
         if self.space.ready.is_set():
@@ -161,13 +161,20 @@ class Keys:
         return answers.answer(VERSION)
 
     async def health(self, request: web.Request) -> web.Response:
+        """As etcd says it: a store that is away, or so full that it refuses to write, is not healthy."""
+        reason = ""
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
                 await self.space.store.get(KV_MARK)
-                healthy = True
-        except (StoreUnavailable, TimeoutError):
-            healthy = False
-        return answers.answer({"health": "true" if healthy else "false"}, 200 if healthy else 503)
+                room = await self.space.store.room()
+                if room.full:
+                    reason = f"the store is full: it holds {room.used} of {room.limit} bytes and takes nothing more"
+        except StoreUnavailable as error:
+            reason = str(error)
+        except TimeoutError:
+            reason = f"the store does not answer within {HEALTH_SECONDS:g} s"
+        told = {"health": "false", "reason": reason} if reason else {"health": "true"}
+        return answers.answer(told, 503 if reason else 200)
 
     async def members(self, request: web.Request) -> web.Response:
         return answers.answer({"members": [self._member(request)]})

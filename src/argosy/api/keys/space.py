@@ -13,14 +13,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import takewhile
 
+from argosy.api.keys.allowance import Allowance
 from argosy.api.keys.plan import Plan, find, plan, sweep
 from argosy.api.keys.shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
 from argosy.api.keys.tree import Node, Tree, events_of, key, parents, timed
-from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreUnavailable
+from argosy.config import KeysSection
+from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreFull, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
 from argosy.state.records import decode, encode
-from argosy.store.base import Batch, Put, Record, Store, Write
+from argosy.store.base import Batch, Condition, Put, Record, Store, Write
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ HISTORY = 4000
 
 QUEUE = 1000
 """Events that may wait for one slow client before it is let go."""
+
+DEFAULT = KeysSection()
 
 ATTEMPTS = 16
 SETTLE_SECONDS = 2.0
@@ -74,7 +78,8 @@ class Waiter:
 class Keyspace:
     """`run` must be running; `ready` is set once the keys have been read. Methods raise KeyFault and StoreUnavailable."""
 
-    def __init__(self, store: Store, clock: Clock, *, history: int = HISTORY, queue: int = QUEUE) -> None:
+    def __init__(self, store: Store, clock: Clock, limits: KeysSection = DEFAULT, *, history: int = HISTORY, queue: int = QUEUE) -> None:
+        self._allowance = Allowance(store, clock, limits)
         self.store = store
         self.clock = clock
         self._queue = queue
@@ -234,12 +239,19 @@ class Keyspace:
 
     async def write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
         """Does a PUT, POST or DELETE: what was done, the index it was done at, and the node afterwards."""
-        if ask.method == "POST":
-            async with self._ordering:
+        size = len(ask.value) if ask.method != "DELETE" else 0
+        if ask.method != "DELETE" and ask.path != "/" and not ask.refresh:
+            await self._allowance.admit(self.tree, f"{ask.path}/0" if ask.method == "POST" else ask.path, size)
+        self._allowance.pending += size
+        try:
+            if ask.method == "POST":
+                async with self._ordering:
+                    done = await self._write(ask)
+            else:
                 done = await self._write(ask)
-        else:
-            done = await self._write(ask)
-        await self._settled(done[1])
+            await self._settled(done[1])
+        finally:
+            self._allowance.pending -= size
         return done
 
     async def _write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
@@ -257,7 +269,7 @@ class Keyspace:
             tree = None
             try:
                 lease = await self._lease(planned, lease)
-                revision = await self.store.commit(planned.conditions, _writes(planned, lease))
+                revision = await self._commit(planned.conditions, _writes(planned, lease))
             except LeaseLost:
                 lease = 0
                 continue
@@ -269,6 +281,16 @@ class Keyspace:
                 raise KeyFault(INTERNAL, error.message, self.tree.revision) from error
             return planned, revision, planned.answer(revision)
         raise KeyFault(INTERNAL, "the key is being changed by others all the time", self.tree.revision, status=503)
+
+    async def _commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
+        """A full store still takes deletions, without the mark that says what they were: then each key's end is told by itself."""
+        try:
+            return await self.store.commit(conditions, writes)
+        except StoreFull:
+            deletions = [write for write in writes if not isinstance(write, Put)]
+            if not deletions or any(isinstance(write, Put) and write.key != keys.KV_MARK for write in writes):
+                raise
+            return await self.store.commit(conditions, deletions)
 
     async def _number(self, ask: Ask) -> tuple[int, int]:
         if ask.method != "POST":
@@ -307,7 +329,7 @@ class Keyspace:
         """Deletes what was below a directory that has ended, if nobody has yet. Every door may do this at once."""
         record = await self.store.get(timed(path))
         try:
-            await self.store.commit(*sweep(path, record.modified if record else 0))
+            await self._commit(*sweep(path, record.modified if record else 0))
         except Conflict as error:
             log.debug("keys below %s: %s", path, error)  # another door did the same, or the directory is there again
 

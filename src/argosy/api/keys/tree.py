@@ -58,13 +58,16 @@ class Node:
 
 class Tree:
     """All keys (or those that a question is about) as of `revision`. `timed` are the directories with a time to live; `ended` those of them
-    whose time is over and whose keys are still in the store: nobody sees these, and they are to be deleted."""
+    whose time is over and whose keys are still in the store: nobody sees these, and they are to be deleted.
+    `size`: bytes of all records, `sizes`: of those below each directory of the first level, by its name."""
 
     def __init__(self, records: Sequence[Record] = (), revision: int = 0) -> None:
         self.root = Node("/", Entry(directory=True), None)
         self.revision = revision
         self.timed: set[str] = set()
         self.ended: set[str] = set()
+        self.size = 0
+        self.sizes: dict[str, int] = {}
         for record in records:
             self.put(record)
         for path in self.timed:
@@ -110,8 +113,12 @@ class Tree:
             return
         old = node.children.get(names[-1])
         new = Node(path, entry, record)
+        self._count(names[0], self.size_of(new))
         if old is not None and old.children and new.children is not None:
             new.children = old.children
+            self._count(names[0], -self.size_of(old))
+        elif old is not None:
+            self._count(names[0], -self._weight(old))
         node.children[names[-1]] = new
 
     def drop(self, path: str) -> None:
@@ -119,7 +126,9 @@ class Tree:
         way = list(self.walk(path))
         if way[-1].path != path or len(way) < 2:
             return
-        name = parts(path)[-1]
+        names = parts(path)
+        name = names[-1]
+        self._count(names[0], -self._weight(way[-1]))
         for parent, child in zip(reversed(way[:-1]), reversed(way[1:]), strict=True):
             assert parent.children is not None
             if child.path == path:
@@ -153,6 +162,26 @@ class Tree:
     def _end(self, path: str) -> None:
         self.ended.add(path)
         self.drop(path)
+
+    def _count(self, top: str, more: int) -> None:
+        self.size += more
+        held = self.sizes.pop(top, 0) + more
+        if held:
+            self.sizes[top] = held
+
+    @staticmethod
+    def size_of(node: Node) -> int:
+        """Bytes of a node's own record."""
+        return len(node.record.key) + len(node.record.value) if node.record is not None else 0
+
+    def _weight(self, node: Node) -> int:
+        """Bytes of a node's record and of all below it."""
+        total, waiting = 0, [node]
+        while waiting:
+            found = waiting.pop()
+            total += self.size_of(found)
+            waiting.extend((found.children or {}).values())
+        return total
 
     def below(self, path: str) -> Iterator[Node]:
         """All nodes under a path, parents first."""
