@@ -124,6 +124,10 @@ async def machine_lost(lab: Lab, record: LabRecord, victim: str) -> tuple[float,
         took = await replaced(load, before, begun)
         await CLOCK.sleep(2.0)
         load.stop()
+    for answer in load.failed():
+        sys.stderr.write(
+            f"failed: sent {answer.due - begun:.2f} s after the power cut, {answer.took:.2f} s: {answer.status} {answer.text[:80]!r}\n"
+        )
     return took, len(load.failed()), len(load.answers)
 
 
