@@ -14,7 +14,7 @@ from argosy.model import Entry
 from argosy.reconcile import SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
-from argosy.router.render import HEALTH, SETTINGS, Settings
+from argosy.router.render import HEALTH, SETTINGS, Settings, upstream_name
 from argosy.router.tuning import parse_tuning
 from argosy.state import keys
 from argosy.state.records import encode
@@ -300,7 +300,7 @@ async def test_an_include_that_collides_is_left_out_alone_and_taken_up_when_it_i
     good, bad, broken = tmp_path / "a-good.conf", tmp_path / "b-bad.conf", tmp_path / "c-broken.conf"
     good.write_text("add_header X-Good yes always;\n")
     bad.write_text("client_max_body_size 5m;\n")
-    broken.write_text("upstream argosy_hello { server 127.0.0.1:1; }\n")
+    broken.write_text(f"upstream {upstream_name('hello')} {{ server 127.0.0.1:1; }}\n")
     settings = Settings(domain="example", include=(str(tmp_path / "*.conf"), str(tmp_path / "none")))
     async with backend("one") as one, house(tmp_path, settings) as here:
         await here.set(hello__1=one.address)
@@ -312,7 +312,7 @@ async def test_an_include_that_collides_is_left_out_alone_and_taken_up_when_it_i
         assert '"client_max_body_size" directive is duplicate' in first
         assert first.endswith('(set it by [router] settings = "max_body=...")')
         assert second.startswith(f"include {broken} is left out: ")
-        assert 'duplicate upstream "argosy_hello"' in second
+        assert f'duplicate upstream "{upstream_name("hello")}"' in second
         assert third.startswith(f"include {tmp_path / 'none'} is left out: ")
         bad.write_text("add_header X-Bad corrected always;\n")
         good.write_text("add_header X-Good changed always;\n")

@@ -13,7 +13,7 @@ import pytest
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
 from argosy.router.base import Proxy
-from argosy.router.nginx import Nginx, reason, word
+from argosy.router.nginx import MOST_CHECKED, Nginx, reason, word
 from tests.contracts.proxy_contract import Ground, ProxyContract
 from tests.router.memory import Host, MemoryProxy
 from tests.router.web import alive, ask, free_port, needs_nginx, nginx, until, until_async
@@ -308,3 +308,19 @@ REASONS = [
 @pytest.mark.parametrize(("sentence", "code", "said", "expected"), REASONS, ids=[row[0] for row in REASONS])
 def test_failure_always_has_a_reason(sentence: str, code: int, said: str, expected: str) -> None:
     assert reason(code, said) == expected
+
+
+@needs_nginx
+async def test_a_large_configuration_is_not_read_twice_and_a_mistake_in_it_leaves_the_one_before_in_service(tmp_path: Path) -> None:
+    port = free_port()
+    large = f"# {'x' * 99}\n" * (MOST_CHECKED // 100)
+    async with nginx(tmp_path) as proxy:
+        await proxy.apply(config(port, "good"))
+        with pytest.raises(RuntimeFailed, match=r'goes on with the configuration it had: unknown directive "nonsense"'):
+            await proxy.apply(config(port, "bad") + large + "nonsense on;\n")
+        assert proxy.active == config(port, "good")
+        assert (tmp_path / "nginx.conf").read_text() == config(port, "good")
+        assert (tmp_path / "nginx.conf.new").read_text().endswith("nonsense on;\n")
+        assert (await ask(port, "any")).body == "good"
+        await proxy.apply(config(port, "better") + large)
+        assert (await ask(port, "any")).body == "better"

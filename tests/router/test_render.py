@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidInput
 from argosy.model import Entry
 from argosy.router import render as rendering
-from argosy.router.render import Settings, check_settings, hostnames, render, routes_of
+from argosy.router.render import Fragments, Settings, check_settings, hostnames, render, routes_of, upstream_name
 from argosy.router.sources import read_sources
 from tests.router.web import needs_nginx
 
@@ -247,3 +247,21 @@ def test_an_operator_s_mistake_is_named(tmp_path: Path, template: str, said: str
 def test_a_folder_without_the_template_is_refused_with_how_to_begin_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"holds no nginx.conf.j2 \(begin it with"):
         read_sources(tmp_path)
+
+
+def test_only_what_changed_is_rendered_anew_and_the_text_is_the_same() -> None:
+    fragments = Fragments()
+    keys = {f"app{number}/1": Entry(f"10.0.0.{number}:80") for number in range(1, 50)}
+    assert render(routes_of(keys, {}, "example"), LOCAL, SOURCES, (), fragments) == text(keys)
+    changed = {**keys, "app7/1": Entry("10.0.9.9:80"), "new/1": Entry("10.0.0.99:80")}
+    del changed["app8/1"]
+    before = fragments.kept
+    assert render(routes_of(changed, {}, "example"), LOCAL, SOURCES, (), fragments) == text(changed)
+    assert [app for app, text in fragments.kept.items() if text is not before.get(app)] == ["app7", "new"]
+
+
+def test_names_of_upstreams_differ_in_their_first_bytes_and_in_length() -> None:
+    names = [upstream_name(f"app{number:05}") for number in range(1000)]
+    assert len(set(names)) == 1000
+    assert len({name[:8] for name in names}) == 1000
+    assert len({len(name) for name in names}) == 61

@@ -38,6 +38,13 @@ MAX_LOG = 16_000_000
 MAX_LINGERING = 32
 """Workers of earlier configurations that may go on carrying long connections; beyond it the eldest are ended, so that memory is bounded."""
 
+MOST_LINGERING_BYTES = 32_000_000
+"""Bytes of configuration that those workers may hold together: a worker's memory grows with it."""
+
+MOST_CHECKED = 1_000_000
+"""Bytes of a configuration that `nginx -t` is asked about before a reload. A larger one takes nginx seconds to read; the reload itself
+refuses it alike."""
+
 _EMERGENCY = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
 
 
@@ -74,7 +81,7 @@ class Nginx:
         self._most_lingering = most_lingering
         self._most_log = most_log
         self._program = tuple(program)
-        self._patience = patience
+        self._least_patience = patience
         self._active = ""
         self._lingering = 0
         self._pid = 0
@@ -83,6 +90,7 @@ class Nginx:
         self._lock = asyncio.Lock()
         self._hanging = hanging or Hanging()
         self._read = 0
+        self._size = 0
 
     @property
     def active(self) -> str:
@@ -96,6 +104,11 @@ class Nginx:
     def pid(self) -> int:
         """The master process, 0 when none runs."""
         return self._pid
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that nginx may take to check, start or reload: more for a large configuration."""
+        return self._least_patience * max(1.0, self._size / MOST_CHECKED)
 
     async def adopt(self) -> bool:
         async with self._lock:
@@ -111,12 +124,15 @@ class Nginx:
         async with self._lock:
             if self._pid and config == self._active:
                 return
+            self._size = len(config)
             await self._disk(self._stage, config)
-            await self._check()
+            if not self._pid or len(config) <= MOST_CHECKED:
+                await self._check()
             await self._disk(os.replace, self.folder / STAGED, self.folder / CONF)
             try:
                 await (self._reload() if self._pid else self._start())
             except RuntimeFailed:
+                await self._disk(self._copy, CONF, STAGED)
                 await self._disk(self._copy, GOOD, CONF)
                 raise
             self._active = config
@@ -130,6 +146,7 @@ class Nginx:
             config = await self._disk(self._copy, GOOD, CONF)
             if not config:
                 return False
+            self._size = len(config)
             await self._start()
             self._active = config
             return True
@@ -227,10 +244,11 @@ class Nginx:
     async def _retire(self) -> None:
         """Keeps the number of retired workers within bounds, and the logs."""
         retired = await asyncio.to_thread(self._retired)
-        if len(retired) > self._most_lingering:
+        most = max(1, min(self._most_lingering, MOST_LINGERING_BYTES // max(1, len(self._active))))
+        if len(retired) > most:
             log.warning("%d nginx workers of earlier configurations still carry connections: ending the eldest", len(retired))
-            process.send(retired[: len(retired) - self._most_lingering], signal.SIGTERM)
-        self._lingering = min(len(retired), self._most_lingering)
+            process.send(retired[: len(retired) - most], signal.SIGTERM)
+        self._lingering = min(len(retired), most)
         await self._rotate_logs()
 
     async def _rotate_logs(self) -> None:
