@@ -66,8 +66,8 @@ def test_it_waits_for_news_and_tells_each_outcome_as_it_comes(capsys: pytest.Cap
     assert said.err == ""
     assert cluster.asked[1:] == [
         "/units?name=a.service&name=b.service",
-        "/units?name=a.service&name=b.service&index=7&wait=1.550",
-        "/units?name=b.service&index=7&wait=1.450",
+        "/units?name=a.service&name=b.service&index=7&wait=1.050",
+        "/units?name=b.service&index=7&wait=0.950",
     ]
 
 
@@ -76,7 +76,7 @@ def test_why_a_unit_is_nowhere_is_told_once_after_a_while(capsys: pytest.Capture
     waiter = cluster.waiter()
     assert waiter.until(["a.service"], judge(waiter))
     assert capsys.readouterr().err == "Unit a.service is waiting: no machine fits\n  m1: not this one\n"
-    assert cluster.waits == pytest.approx([0.0, 1.55, 10.0, 10.0, 10.0])
+    assert cluster.waits == pytest.approx([0.0, 1.05, 10.0, 10.0, 10.0])
 
 
 def test_a_global_unit_that_no_machine_takes_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:

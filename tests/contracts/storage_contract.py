@@ -78,6 +78,15 @@ class StorageContract:
         assert await storage.entries(under) == [found]
         assert await storage.stat(under + "b") is None
 
+    async def test_every_write_makes_another_version(self, storage: Storage, under: str) -> None:
+        versions = []
+        for content in (b"1", b"2", b"1"):
+            await storage.put(under + "a", content)
+            (entry,) = await storage.entries(under)
+            versions.append(entry.version)
+            assert await storage.entries(under) == [entry]
+        assert versions[0] != versions[1] != versions[2]
+
     async def test_one_level_is_listed_without_what_is_beneath(self, storage: Storage, under: str) -> None:
         for name in ("b", "a", "d/x", "d/y/z", "c/_tags/1", "b.1/x"):
             await storage.put(under + name, b"")

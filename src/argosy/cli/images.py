@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,15 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
+from argosy.cli.progress import Progress
 from argosy.cli.session import json_option
-from argosy.cli.table import show, size
+from argosy.cli.table import show, size, span
 from argosy.config import load
 from argosy.errors import InvalidInput
 from argosy.images.collector import Collector, Report
-from argosy.images.inventory import Image, Inventory, parse_reference
+from argosy.images.inventory import Inventory, parse_reference
 from argosy.images.opening import open_storage
+from argosy.images.summary import Image
 from argosy.images.upstream import Upstream
 from argosy.reconcile import SystemClock
 from argosy.terminal import echo, echo_json
@@ -28,6 +31,7 @@ from argosy.terminal import echo, echo_json
 T = TypeVar("T")
 Verb = Callable[..., Any]
 DEFAULT_REGISTRY = "http://127.0.0.1:5000"
+TICK_SECONDS = 0.25
 PASSWORD = "ARGOSY_REGISTRY_PASSWORD"
 
 
@@ -54,21 +58,27 @@ def images() -> None:
 
 @images.command("ls", short_help="List images.")
 @click.argument("repositories", metavar="[NAME]...", nargs=-1)
+@click.option("--untagged", is_flag=True, help="List what has no tag and is needed by nothing: garbage collection will remove it.")
 @of_registry
 @json_option
-def ls(repositories: tuple[str, ...], registry: str, user: str | None, as_json: bool) -> None:
-    """List the tags of a registry's repositories, or of those named, with digest, size and platforms.
+def ls(repositories: tuple[str, ...], untagged: bool, registry: str, user: str | None, as_json: bool) -> None:
+    """List the tags of a registry's repositories, or of those named, with digest, size and platforms. Of a mirror it lists what the mirror
+    holds.
 
     Example: argosy images ls apps/web
     """
     chosen = [parse_reference(name).repository for name in repositories]
 
     async def listed(inventory: Inventory) -> list[Image]:
-        return await inventory.listed(chosen or await inventory.repositories())
+        return await inventory.listed(chosen or await inventory.repositories(), untagged=untagged)
 
     found = asked(registry, user, listed)
     if as_json:
         echo_json([_plain(msgspec.structs.replace(image, config=None)) for image in found])
+        return
+    if untagged:
+        rows = [(*_row(image), f"{span(time.time() - image.pushed)} ago") for image in found]
+        show([(name, digest, *rest) for name, _, digest, *rest in rows], ("name", "digest", "size", "platforms", "pushed"))
         return
     show([_row(image) for image in found], ("name", "tag", "digest", "size", "platforms"))
 
@@ -153,7 +163,12 @@ def asked(registry: str, user: str | None, question: Callable[[Inventory], Await
 
     async def ask() -> T:
         async with Upstream(url, SystemClock(), user=name, password=password) as upstream:
-            return await question(Inventory(upstream))
+            inventory = Inventory(upstream)
+            with Progress() as progress:
+                task = asyncio.ensure_future(question(inventory))
+                while not (await asyncio.wait([task], timeout=TICK_SECONDS))[0]:
+                    progress.say(f"asking {url}: {inventory.seen} images so far")
+                return await task
 
     return asyncio.run(ask())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from argosy.terminal import echo, is_terminal, show_status
 
-AFTER = 1.5
+AFTER = 1.0
 """Seconds of waiting after which it is worth a word."""
 
 

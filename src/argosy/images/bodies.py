@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -195,10 +195,16 @@ async def _stream(request: web.Request, response: web.StreamResponse, blobs: Blo
 
 async def forward(request: web.Request, flow: Flow, headers: Mapping[str, str]) -> web.StreamResponse:
     """Sends a blob while it is on its way into the store."""
+    return await stream(request, flow.pieces(), headers, flow.size)
+
+
+async def stream(
+    request: web.Request, content: AsyncGenerator[bytes, None], headers: Mapping[str, str], size: int | None = None
+) -> web.StreamResponse:
+    """Sends what comes, as it comes; hangs up if it ends with an error, so that nobody takes a part for the whole."""
     limits = request.app[LIMITS]
     response = web.StreamResponse(headers=headers)
-    response.content_length = flow.size
-    content = flow.pieces()
+    response.content_length = size
     try:
         await response.prepare(request)
         async for piece in content:

@@ -336,4 +336,5 @@ def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _entry(key: str, found: os.stat_result) -> Entry:
-    return Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    version = f"{found.st_ino}-{found.st_mtime_ns}"  # every write makes another file
+    return Entry(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), version)

@@ -67,6 +67,7 @@ def _handlers(blobs: BlobDoor, manifests: ManifestDoor) -> dict[str, dict[str, H
         "manifest": {"GET": manifests.get, "HEAD": manifests.get, "PUT": manifests.put, "DELETE": manifests.delete},
         "tags": {"GET": manifests.tags},
         "referrers": {"GET": manifests.referrers},
+        "images": {"GET": manifests.images},
         "blob": {"GET": blobs.get, "HEAD": blobs.head, "DELETE": blobs.delete},
         "uploads": {"POST": blobs.begin},
         "upload": {"GET": blobs.status, "PATCH": blobs.append, "PUT": blobs.finish, "DELETE": blobs.cancel},

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from urllib.parse import urlencode
 
 import msgspec
 from aiohttp import web
 
+from argosy.errors import StoreUnavailable
 from argosy.images import accepting, documents, names
-from argosy.images.bodies import LIMITS, whole
+from argosy.images.bodies import LIMITS, stream, whole
 from argosy.images.documents import Descriptor
 from argosy.images.faults import Code, Fault
 from argosy.images.filler import Filler, Page
 from argosy.images.http_blobs import names_etag
+from argosy.images.listing import Listing
 from argosy.images.manifests import Manifest
 from argosy.images.names import Digest
 from argosy.images.registry import Registry
+from argosy.images.summary import Image
 from argosy.images.target import TARGET
+
+log = logging.getLogger(__name__)
 
 LARGEST_PAGE = 10_000
 CATALOG_PAGE = 100
@@ -45,6 +51,7 @@ class ManifestDoor:
     def __init__(self, registry: Registry, filler: Filler | None) -> None:
         self._registry = registry
         self._filler = filler
+        self._listing = Listing(registry)
 
     async def _find(self, repository: str, reference: str | Digest) -> tuple[Manifest, str]:
         """And what the client should know about it."""
@@ -161,6 +168,15 @@ class ManifestDoor:
         """What goes with a list that is answered without upstream."""
         return _warned(self._filler.warning()) if self._filler is not None else {}
 
+    async def images(self, request: web.Request) -> web.StreamResponse:
+        """An extension: what this registry holds, of a mirror what it has taken in, an image a line; `?untagged=true`: what nothing
+        needs."""
+        name = request[TARGET].repository
+        if not await self._registry.repositories.exists(name):
+            raise Fault(Code.NAME_UNKNOWN, f"there is no repository {name}", detail={"name": name})
+        list_ = self._listing.untagged if request.query.get("untagged") == "true" else self._listing.tagged
+        return await stream(request, _lines(list_(name)), {"Content-Type": "application/x-ndjson"})
+
     async def referrers(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
         path = f"{target.repository}/referrers/{target.reference}"
@@ -179,6 +195,15 @@ class ManifestDoor:
             headers["OCI-Filters-Applied"] = "artifactType"
             query = {"artifactType": wanted, **query} if query else {}
         return _json(_Referrers(page), headers | _next(f"/v2/{path}", query), documents.OCI_INDEX)
+
+
+async def _lines(images: AsyncIterator[list[Image]]) -> AsyncGenerator[bytes, None]:
+    try:
+        async for some in images:
+            yield b"".join(msgspec.json.encode(image) + b"\n" for image in some)
+    except StoreUnavailable as error:
+        log.warning("the list of images broke off: %s", error)
+        raise
 
 
 def _reference(text: str) -> str | Digest:

@@ -9,32 +9,17 @@ from typing import Any
 
 import msgspec
 
-from argosy.errors import InvalidInput, NotFound
+from argosy.errors import InvalidInput, NotFound, Unsuitable
 from argosy.images import documents, names
 from argosy.images.faults import Fault
-from argosy.images.upstream import Upstream, UpstreamAbsent, UpstreamAway, read_at_most
+from argosy.images.summary import Image, children_of, config_digest, image_of
+from argosy.images.upstream import Upstream, UpstreamAbsent, UpstreamAway, UpstreamRefuses, read_at_most
 
-ASKED_AT_ONCE = 8
+ASKED_AT_ONCE = 32
 LARGEST_LIST = 16 * 1024 * 1024
 ACCEPT = {"Accept": ", ".join(documents.KINDS)}
 
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
-
-
-class Image(msgspec.Struct, frozen=True):
-    """`size`: bytes of config and layers, of all platforms together. `platforms`: os/architecture; empty if unknown. `config`: of an
-    image for one platform, what it says; None for an index."""
-
-    repository: str
-    reference: str
-    digest: str
-    media_type: str
-    size: int
-    platforms: tuple[str, ...] = ()
-    layers: tuple[tuple[str, int], ...] = ()
-    manifests: tuple[tuple[str, str, int], ...] = ()
-    config: dict[str, Any] | None = None
-    annotations: dict[str, str] = {}
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -61,8 +46,11 @@ def parse_reference(text: str) -> Reference:
 
 
 class Inventory:
+    """`seen`: images that were looked at so far."""
+
     def __init__(self, registry: Upstream) -> None:
         self._registry = registry
+        self.seen = 0
         self._places = asyncio.Semaphore(ASKED_AT_ONCE)
 
     async def repositories(self) -> list[str]:
@@ -80,46 +68,65 @@ class Inventory:
         while path:
             async with self._registry.answered("GET", path, scope, {}) as response:
                 page = _decoded(await read_at_most(response, LARGEST_LIST))
-                following = _NEXT.search(response.headers.get("Link", ""))
+                path = self._following(response.headers.get("Link", ""))
             found += [str(one) for one in page.get(field) or []]
-            path = following[1].removeprefix(self._registry.url).removeprefix("/v2/") if following else ""
         return found
 
-    async def listed(self, repositories: Sequence[str]) -> list[Image]:
-        """Every tag of them."""
-        tagged = [(name, tag) for name in repositories for tag in await self.tags(name)]
-        return list(await asyncio.gather(*(self.image(name, tag, config=True) for name, tag in tagged)))
+    def _following(self, link: str) -> str:
+        """The path of the next page, beneath /v2/; "" if this is the last."""
+        following = _NEXT.search(link)
+        return following[1].removeprefix(self._registry.url).removeprefix("/v2/") if following else ""
+
+    async def listed(self, repositories: Sequence[str], *, untagged: bool = False) -> list[Image]:
+        """Every tag of them; or, `untagged`, their manifests that nothing needs. Raises NotFound, and Unsuitable where a registry that is
+        not Argosy's is asked for those."""
+        found = await asyncio.gather(*(self._listed(name, untagged) for name in repositories))
+        return [image for images in found for image in images]
+
+    async def _listed(self, repository: str, untagged: bool) -> list[Image]:
+        """In a few questions where the registry is Argosy's; elsewhere a few for each tag."""
+        try:
+            async with self._places:
+                return await self._summaries(repository, untagged)
+        except (UpstreamAbsent, UpstreamRefuses):
+            tags = await self.tags(repository)
+        if untagged:
+            raise Unsuitable("only Argosy's registries list manifests without a tag", remedy="leave --untagged out")
+        return list(await asyncio.gather(*(self.image(repository, tag, config=True) for tag in tags)))
+
+    async def _summaries(self, repository: str, untagged: bool) -> list[Image]:
+        """As they come, an image a line."""
+        found: list[Image] = []
+        path = f"{repository}/_argosy/images/list" + ("?untagged=true" if untagged else "")
+        async with self._registry.answered("GET", path, f"repository:{repository}:pull", {}) as response:
+            if response.content_type != "application/x-ndjson":
+                raise UpstreamAbsent("what answers is no registry of Argosy's")
+            rest = b""
+            async for piece in response.content.iter_any():
+                *lines, rest = (rest + piece).split(b"\n")
+                found += [_image(line) for line in lines]
+                self.seen += len(lines)
+        return found
 
     async def image(self, repository: str, reference: str, *, config: bool = False) -> Image:
         """`config`: also what the image's configuration says. Raises NotFound."""
         async with self._places:
             media_type, digest, document = await self._manifest(repository, reference)
-            children = document.get("manifests")
-            if isinstance(children, list):
-                return await self._index(repository, reference, digest, media_type, document)
-            about = await self._config(repository, document) if config else None
-        parts = [one for one in [document.get("config"), *(document.get("layers") or document.get("blobs") or [])] if one]
-        layers = tuple((str(one["digest"]), int(one["size"])) for one in document.get("layers") or document.get("blobs") or [])
-        platforms = (_platform(about),) if about and about.get("os") else ()
-        size = sum(int(one["size"]) for one in parts)
-        return Image(repository, reference, digest, media_type, size, platforms, layers, (), about, document.get("annotations") or {})
+            children = {child: await self._child(repository, child) for child in children_of(document)}
+            about = await self._config(repository, document) if config and not children else None
+        self.seen += 1
+        try:
+            image = image_of(repository, digest, media_type, document, children, about)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UpstreamAway(f"the manifest of {repository}:{reference} is damaged: {error}") from error
+        return msgspec.structs.replace(image, reference=reference)
 
-    async def _index(self, repository: str, reference: str, digest: str, media_type: str, document: dict[str, Any]) -> Image:
-        manifests, platforms, size = [], [], 0
-        for child in document["manifests"]:
-            platform = _platform(child.get("platform") or {})
-            try:
-                _, _, image = await self._manifest(repository, str(child["digest"]))
-                parts = [one for one in [image.get("config"), *(image.get("layers") or [])] if one]
-                own = sum(int(one["size"]) for one in parts)
-            except NotFound:  # a mirror that has not been asked for this platform
-                own = 0
-            manifests.append((str(child["digest"]), platform, own))
-            size += own
-            if platform and platform != "unknown/unknown":
-                platforms.append(platform)
-        annotations = document.get("annotations") or {}
-        return Image(repository, reference, digest, media_type, size, tuple(platforms), (), tuple(manifests), None, annotations)
+    async def _child(self, repository: str, digest: str) -> dict[str, Any]:
+        """A mirror has only those that it was asked for."""
+        try:
+            return (await self._manifest(repository, digest))[2]
+        except NotFound:
+            return {}
 
     async def _manifest(self, repository: str, reference: str) -> tuple[str, str, dict[str, Any]]:
         try:
@@ -130,10 +137,10 @@ class Inventory:
             raise _not_found(f"{repository}{'@' if ':' in reference else ':'}{reference}") from error
 
     async def _config(self, repository: str, document: dict[str, Any]) -> dict[str, Any] | None:
-        config = document.get("config") or {}
-        if "digest" not in config or "json" not in str(config.get("mediaType", "json")) or int(config.get("size", 0)) > documents.LARGEST:
+        digest = config_digest(document)
+        if not digest:
             return None
-        async with self._registry.asked("GET", repository, f"blobs/{config['digest']}") as response:
+        async with self._registry.asked("GET", repository, f"blobs/{digest}") as response:
             return _decoded(await read_at_most(response, documents.LARGEST))
 
     async def remove(self, reference: Reference) -> str:
@@ -152,9 +159,11 @@ def _not_found(what: str) -> NotFound:
     return NotFound(f"there is no {what} in this registry")
 
 
-def _platform(of: dict[str, Any]) -> str:
-    pieces = [str(of[field]) for field in ("os", "architecture", "variant") if of.get(field)]
-    return "/".join(pieces)
+def _image(line: bytes) -> Image:
+    try:
+        return msgspec.json.decode(line, type=Image)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamAway(f"the registry's list of images is damaged: {error}") from error
 
 
 def _decoded(content: bytes) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Objects:
             return None
         except (BaseError, OSError) as error:
             raise self._explained(error) from error
-        return Entry(key, found["size"], found["last_modified"])
+        return Entry(key, found["size"], found["last_modified"], _version(found["e_tag"]))
 
     async def children(self, prefix: str) -> Children:
         try:
@@ -140,7 +140,11 @@ class Objects:
         try:
             async for batch in obstore.list(self._store, prefix, offset=after or None, chunk_size=size):
                 # Azure's list takes an offset since 2025 only, and ignores it before
-                yield [Entry(each["path"], each["size"], each["last_modified"]) for each in batch if each["path"] > after]
+                yield [
+                    Entry(each["path"], each["size"], each["last_modified"], _version(each["e_tag"]))
+                    for each in batch
+                    if each["path"] > after
+                ]
         except FileNotFoundError:
             return
         except (BaseError, OSError) as error:
@@ -204,6 +208,11 @@ class ObjectsWriter:
 
     async def abort(self) -> None:
         self._held = bytearray()
+
+
+def _version(tag: str | None) -> str:
+    """Azure quotes it in one answer and not in another."""
+    return (tag or "").strip('"')
 
 
 def _fed(pieces: Sequence[bytes], hashes: tuple[Hash, ...]) -> None:

@@ -25,11 +25,13 @@ class Hash(Protocol):
 
 
 class Entry(msgspec.Struct, frozen=True, order=True):
-    """An object in a list. `size` in bytes; `modified` is when it was written last, by the store's clock, with a time zone."""
+    """An object in a list. `size` in bytes; `modified` is when it was written last, by the store's clock, with a time zone.
+    `version` is another one after each write ("": the store does not tell)."""
 
     key: str
     size: int
     modified: datetime
+    version: str = ""
 
 
 class Children(msgspec.Struct, frozen=True):

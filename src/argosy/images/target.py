@@ -1,6 +1,6 @@
 """What a request is about, read from its path and query. A repository's name may have any number of components, so a path is read from its
 end: /v2/<name>/manifests/<reference>, /v2/<name>/blobs/<digest>, /v2/<name>/blobs/uploads/[<id>], /v2/<name>/tags/list,
-/v2/<name>/referrers/<digest>; and /v2/, /v2/_catalog."""
+/v2/<name>/referrers/<digest>; /v2/<name>/_argosy/images/list, an extension of ours; and /v2/, /v2/_catalog."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ BASE = "/v2/"
 
 
 class Target(msgspec.Struct, frozen=True):
-    """`kind`: base, catalog, manifest, blob, uploads, upload, tags or referrers; `repository`: "" for the first two; `reference`: a tag, a
-    digest or the id of an upload; `source`: of a mount, the repository to read from ("" otherwise). All names are valid."""
+    """`kind`: base, catalog, manifest, blob, uploads, upload, tags, referrers or images; `repository`: "" for the first two; `reference`: a
+    tag, a digest or the id of an upload; `source`: of a mount, the repository to read from ("" otherwise). All names are valid."""
 
     kind: str
     repository: str = ""
@@ -38,6 +38,8 @@ def parse(path: str, query: Mapping[str, str]) -> Target:
     match pieces:
         case [*name, "tags", "list"] if name:
             return Target("tags", _repository(name))
+        case [*name, "_argosy", "images", "list"] if name:
+            return Target("images", _repository(name))
         case [*name, "manifests", reference] if name:
             return Target("manifest", _repository(name), _reference(reference))
         case [*name, "blobs", "uploads", ""] | [*name, "blobs", "uploads"] if name:
