@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from argosy.config import Config
-from argosy.daemon import door
+from argosy.daemon import check_key, door
+from argosy.errors import InvalidInput
 
 DOORS = [
     ("IPv4 is followed by the port", "10.0.0.1", "", "10.0.0.1:8700"),
@@ -29,3 +30,15 @@ def test_where_other_machines_ask_this_one(sentence: str, address: str, said: st
 
 def test_without_certificates_there_is_no_door() -> None:
     assert door(Config(), "10.0.0.1") == ""
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
+def test_a_key_that_every_user_may_read_is_refused_with_its_remedy(tmp_path: Path, mode: int, refused: bool) -> None:
+    key = tmp_path / "machine.key"
+    key.touch()
+    key.chmod(mode)
+    if not refused:
+        check_key(str(key))
+        return
+    with pytest.raises(InvalidInput, match=f"has mode {mode:04o}.*chmod 0600 {key}"):
+        check_key(str(key))

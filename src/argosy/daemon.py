@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import stat
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -76,6 +77,16 @@ def _read(path: str) -> bytes:
         raise InvalidInput(f"[tls] {path}: {error.strerror}", remedy="see argosy ca") from error
 
 
+def check_key(path: str) -> None:
+    """Raises InvalidInput for a private key that every user of the machine may read: whoever has it may do everything in the cluster."""
+    try:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as error:
+        raise InvalidInput(f"[tls] {path}: {error.strerror}", remedy="see argosy ca") from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise InvalidInput(f"[tls] key {path} has mode {mode:04o}: every user of this machine may use it", remedy=f"chmod 0600 {path}")
+
+
 async def open_runtime(config: Config, machine: Machine, clock: Clock) -> Runtime:
     """The runtime that is asked for. `auto`: systemd, the system's for root and else the user's own, or the supervisor."""
     kind = config.runtime.kind
@@ -118,6 +129,8 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     clock = clock or SystemClock()
     for folder in (config.state_dir, config.run_dir):
         await asyncio.to_thread(make_own, folder, 0o755)
+    if config.tls.key:
+        await asyncio.to_thread(check_key, config.tls.key)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

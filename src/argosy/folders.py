@@ -6,9 +6,12 @@ import os
 import pwd
 import stat
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from argosy.errors import Unsuitable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def default_dirs(environ: Mapping[str, str], uid: int) -> tuple[str, str]:

@@ -25,7 +25,11 @@ TOLD = [
         SERVICE + "[X-Fleet]\nConflict=a\n",
         'error line 4: unrecognized requirement in [X-Fleet] section: "Conflict"; did you mean Conflicts=?',
     ),
-    ("our unknown key", SERVICE + "[X-Argosy]\nOn=x\n", "error line 4: unknown key 'On' in [X-Argosy]; it knows OnDisconnect, Update"),
+    (
+        "our unknown key",
+        SERVICE + "[X-Argosy]\nOn=x\n",
+        "error line 4: unknown key 'On' in [X-Argosy]; it knows OnDisconnect, Update, Keys",
+    ),
     (
         "a combination, at the line of the first",
         SERVICE + "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n",
@@ -134,6 +138,11 @@ TOLD = [
     ("a plural", SERVICE + "[X-Fleets]\nGlobal=true\n", "warning line 4: [X-Fleets] is ignored; did you mean [X-Fleet]?"),
     ("a blank before the bracket", SERVICE + "[X-Fleet ]\nGlobal=true\n", "warning line 4: [X-Fleet ] is ignored; did you mean [X-Fleet]?"),
     ("an underscore", SERVICE + "[X_Fleet]\nGlobal=true\n", "warning line 4: unknown section [X_Fleet]; did you mean X-Fleet?"),
+    (
+        "a container that may not write keys though its unit may",
+        "[Service]\nExecStart=/usr/bin/docker run --rm --name %p web\n[X-Argosy]\nKeys=write\n",
+        "warning line 4: Keys=write does not reach the container of ExecStart=; run it with --label argosy.keys=write",
+    ),
     ("ours, nearly", SERVICE + "[X-ARGOSY]\nUpdate=rolling\n", "warning line 4: [X-ARGOSY] is ignored; did you mean [X-Argosy]?"),
     (
         "Quadlet's section, nearly",
@@ -212,6 +221,11 @@ TOLD = [
         "warning line 3: RestartSec=soon is ignored: 'soon': a time span is written such as 90, 1min 30s, 500ms, 1.5h or infinity",
     ),
 ]
+
+
+@pytest.mark.parametrize("label", ["--label argosy.keys=write ", "--label=argosy.keys=write "])
+def test_a_container_that_has_the_label_is_not_warned_of(label: str) -> None:
+    assert verify("a.service", f"[Service]\nExecStart=/usr/bin/docker run {label}web\n[X-Argosy]\nKeys=write\n") == ()
 
 
 @pytest.mark.parametrize(("sentence", "text", "expected"), TOLD, ids=[row[0] for row in TOLD])

@@ -19,7 +19,7 @@ from argosy.unit.parse import Option, Problem, UnitFile, parse
 from argosy.unit.quadlet.check import container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
 from argosy.unit.quadlet.keys import KEYS
-from argosy.unit.quadlet.names import NOT_KNOWN, foreign_kind, unit_name
+from argosy.unit.quadlet.names import KEYS_LABEL, NOT_KNOWN, foreign_kind, unit_name
 from argosy.unit.quadlet.reading import kind_of, with_section
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.shell import in_arguments, in_value
@@ -34,6 +34,7 @@ _DEPRECATED = {
 }
 RUNTIMES = frozenset({"systemd", "supervisor"})
 _OURS = {"xfleet": "X-Fleet", "xargosy": "X-Argosy"}
+_RUNS_CONTAINER = re.compile(r"(?:^|[/\s])(?:docker|podman)\s(?:.*\s)?run\s")
 _MACHINE_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}")
 _BOOLEANS = frozenset({"true", "yes", "1", "on", "t", "false", "no", "0", "off", "f"})
 _SECTION_OF_TYPE = {"service": "Service", "socket": "Socket", "timer": "Timer", "path": "Path", "mount": "Mount", "automount": "Automount"}
@@ -67,6 +68,7 @@ def verify(name: str, text: str | bytes, runtimes: Collection[str] = RUNTIMES) -
     elif file.options:
         problems += _requirements(name, file)
         problems += _type(name, file, runtimes)
+        problems += _unlabelled(file)
         problems += [*unknown(file), *(unhonoured(file) if "supervisor" in runtimes else ())]
     return tuple(sorted(dict.fromkeys(problems), key=lambda problem: problem.line))
 
@@ -84,6 +86,17 @@ def _quadlet(name: str, file: UnitFile, runtimes: Collection[str]) -> list[Probl
         supervised = unhonoured(made) if "supervisor" in runtimes else ()
         found += [*kept, *(problem for problem in (*unknown(made), *supervised) if problem.line)]
     return found
+
+
+def _unlabelled(file: UnitFile) -> list[Problem]:
+    """A warning for a container that `Keys=write` does not reach: the engine runs it, not the unit's user."""
+    asked = [option for option in file.options if (option.section, option.name) == ("X-Argosy", "Keys")]
+    if not asked or asked[-1].joined != "write":
+        return []
+    lines = [option.joined for option in file.options if (option.section, option.name) == ("Service", "ExecStart")]
+    if not any(_RUNS_CONTAINER.search(line) and KEYS_LABEL not in line for line in lines):
+        return []
+    return [Problem(asked[-1].line, "warning", f"Keys=write does not reach the container of ExecStart=; run it with --label {KEYS_LABEL}")]
 
 
 def unhonoured(file: UnitFile) -> tuple[Problem, ...]:
