@@ -93,7 +93,7 @@ class UnitFolder:
             with open(new, "wb") as file:
                 file.write(content)
             os.replace(new, path)
-        except OSError:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 os.unlink(new)
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error  # a failed write names no file
