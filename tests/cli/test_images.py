@@ -7,6 +7,7 @@ import os
 import pty
 from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -17,7 +18,7 @@ from argosy.images.objects import Objects
 from argosy.images.registry import Registry
 from argosy.lab.install import program
 from tests.cli.stage import ENVIRONMENT, invoke
-from tests.images.house import client_of, client_of_app
+from tests.images.house import client_of, client_of_app, storage_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,3 +65,24 @@ async def test_lists(storage: Objects) -> None:
         assert heading.split() == ["NAME", "DIGEST", "SIZE", "PLATFORMS", "PUSHED"]
         assert row.split()[:4] == ["apps/web", old[:19], "5B", "-"]
         assert row.endswith("s ago")
+
+
+async def test_what_pushes_of_one_tag_leave_behind_goes_with_two_collections(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/images"
+    collect = ("images", "gc", "--storage", url, "--grace", "0")
+    async with storage_of("folder", tmp_path / "images") as folder, client_of(folder) as client:
+        for number in range(5):
+            await client.push_image("apps/web", "latest", [b"layer %d" % number])
+        said = await asyncio.to_thread(invoke, *collect, "--keep-untagged")
+        assert "without a tag" not in said.out
+        said = await asyncio.to_thread(invoke, *collect)
+        assert "4 manifests without a tag, which nothing needs: removed by a later collection." in said.out
+        said = await asyncio.to_thread(invoke, *collect)
+        assert "4 manifests without a tag removed." in said.out
+        assert "4 blobs and 0 pieces of data removed: 28B." in said.out
+        assert len(await client.keys("parts/")) == 2
+        where = ("--registry", f"http://127.0.0.1:{client.port}")
+        assert (await asyncio.to_thread(invoke, "images", "rm", "apps/web:latest", *where)).code == 0
+        for _ in range(2):
+            await asyncio.to_thread(invoke, *collect)
+        assert await client.keys() == []
