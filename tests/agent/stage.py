@@ -247,6 +247,9 @@ class FlakyStore:
     async def compact(self, revision: int) -> None:
         await self.store.compact(revision)
 
+    async def remaining(self, lease: int) -> float:
+        return await self.store.remaining(lease)
+
     async def room(self) -> Room:
         return await self.store.room()
 

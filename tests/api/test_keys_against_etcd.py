@@ -385,3 +385,55 @@ async def test_random_histories_are_answered_alike(pair: Pair) -> None:
         asyncio.run_coroutine_threadsafe(pair.same(asks), runner).result(30)
 
     await asyncio.to_thread(histories)
+
+
+STATS = [
+    Ask("PUT", "/a", "value=one"),
+    Ask("PUT", "/a", "value=two"),
+    Ask("PUT", "/a", "value=two&prevExist=true"),
+    Ask("PUT", "/n", "value=two&prevExist=true"),
+    Ask("PUT", "/a", "value=two&prevExist=false"),
+    Ask("PUT", "/b", "value=two&prevExist=false"),
+    Ask("PUT", "/a", "value=three&prevValue=two"),
+    Ask("PUT", "/a", "value=three&prevValue=nine"),
+    Ask("PUT", "/n", "value=three&prevIndex=5"),
+    Ask("POST", "/q", "value=one"),
+    Ask("GET", "/a"),
+    Ask("GET", "/n"),
+    Ask("DELETE", "/n"),
+    Ask("DELETE", "/a", query="prevValue=three"),
+    Ask("PUT", "/d", "dir=true"),
+    Ask("PUT", "/d", "value=one"),
+    Ask("DELETE", "/d"),
+    Ask("DELETE", "/d", query="dir=true"),
+]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_statistics_count_what_etcd_counts(pair: Pair) -> None:
+    """What a list of requests adds; a real etcd also counts some of its own. Both name the same things."""
+
+    async def stats(which: str) -> list[dict[str, Any]]:
+        found = []
+        for base in pair.bases:
+            async with pair.session.get(base.replace("/v2/keys", f"/v2/stats/{which}")) as response:
+                assert (response.status, response.content_type) == (200, "application/json")
+                found.append(msgspec.json.decode(await response.read()))
+        return found
+
+    before = await stats("store")
+    await pair.same(STATS)
+    after = await stats("store")
+    assert list(after[0]) == list(after[1])
+    real, ours = ({name: new[name] - old[name] for name in new} for old, new in zip(before, after, strict=True))
+    assert ours.pop("getsFail") == 1 <= real.pop("getsFail")  # etcd also looks whether directories are there
+    assert ours == real
+    real, ours = await stats("self")
+    assert list(real) == list(ours)
+    assert list(real["leaderInfo"]) == list(ours["leaderInfo"])
+    for told in (real, ours):
+        assert re.fullmatch(r"(\d+h)?(\d+m)?\d+(\.\d+)?(ms|s)", told["leaderInfo"]["uptime"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told["startTime"])
+        assert told["leaderInfo"]["leader"] == told["id"]
+    real, ours = await stats("leader")
+    assert list(real) == list(ours) == ["leader", "followers"]

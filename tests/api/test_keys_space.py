@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from argosy.api.keys.shapes import Ask, KeyEvent, KeyFault, value_of
+from argosy.api.keys.shapes import Ask, KeyEvent, KeyFault, node_told, value_of
 from argosy.api.keys.space import DEFAULT, Keyspace
 from argosy.api.keys.tree import Tree
 from argosy.config import KeysSection
@@ -119,6 +119,65 @@ async def test_a_key_set_anew_with_the_same_time_keeps_its_lease(clock: FakeCloc
         await space.write(put("/a", "kept"))
         await clock.advance(100)
         assert value(space, "/a") == "kept"
+
+
+class Skewed(FakeClock):
+    """A machine's clock that is wrong by some seconds, beside another that is right."""
+
+    def __init__(self, right: FakeClock, wrong: float) -> None:
+        super().__init__()
+        self._right, self._wrong = right, wrong
+
+    def now(self) -> float:
+        return self._right.now() + self._wrong
+
+    def monotonic(self) -> float:
+        return self._right.monotonic() + self._wrong / 7
+
+    async def sleep(self, seconds: float) -> None:
+        await self._right.sleep(seconds)
+
+
+@pytest.mark.parametrize("wrong", [3600.0, -3600.0], ids=["fast", "slow"])
+async def test_the_time_left_is_right_on_a_machine_whose_clock_is_wrong(clock: FakeClock, wrong: float) -> None:
+    """Whoever wrote the key, whether this door heard of it or read it when it was opened; also in answers to waits, with their prevNode."""
+
+    def left(space: Keyspace, path: str) -> int:
+        node = space.tree.get(path)
+        assert node is not None
+        return int(node_told(node.view(), space.now())["ttl"])
+
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(SqliteStore(":memory:", clock))
+        tasks = []
+
+        async def door(of: FakeClock) -> Keyspace:
+            space = Keyspace(store, of)
+            tasks.append(asyncio.create_task(space.run()))
+            await space.ready.wait()
+            return space
+
+        right, other = await door(clock), await door(Skewed(clock, wrong))
+        await right.write(put("/by-right", ttl=100))
+        await other.write(put("/by-other", ttl=100))
+        await clock.advance(40)
+        late, late_other = await door(clock), await door(Skewed(clock, wrong))
+        for space in (right, other, late, late_other):
+            assert [left(space, path) for path in ("/by-right", "/by-other")] == [60, 60]
+        quorum, _ = await late_other.read(ask("GET", "/by-right", quorum=True))
+        assert node_told(quorum.view(), late_other.now())["ttl"] == 60
+        waiting = asyncio.create_task(first(other, ask("GET", "/by-right", wait=True)))
+        await settle()
+        await right.write(put("/by-right", ttl=30))
+        event = await waiting
+        assert event is not None
+        told = event.told(other.now())
+        assert (told["node"]["ttl"], told["prevNode"]["ttl"]) == (30, 60)
+        clock.jump(-7200)  # and setting the right one moves nothing
+        assert left(right, "/by-right") == 30
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_deleted_key_with_time_left_is_deleted_not_expired(clock: FakeClock) -> None:

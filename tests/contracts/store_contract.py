@@ -573,6 +573,33 @@ class StoreContract:
 
     # --- leases ---
 
+    async def test_a_lease_says_how_long_it_lasts_and_a_keep_alive_makes_it_whole(self, store: Store, other: Store) -> None:
+        lease = await store.grant(600)
+        for holder in (store, other):
+            assert 590 <= await holder.remaining(lease) <= 600
+        await store.keep_alive(lease)
+        assert 590 <= await other.remaining(lease) <= 600
+        await store.revoke(lease)
+        with pytest.raises(LeaseLost):
+            await other.remaining(lease)
+
+    async def test_a_store_says_how_full_it_is_and_tidying_keeps_records_and_watches(self, store: Store, prefix: str) -> None:
+        start = await put(store, prefix + "a", b"1")
+        async with watching(store, prefix, start) as seen:
+            for number in range(20):
+                await put(store, prefix + "a", bytes([number]) * 100_000)
+            await seen.count(20)
+            room = await store.room()
+            assert 0 < room.live <= room.used <= room.limit
+            assert not room.full
+            await store.tidy((await store.list(prefix)).revision)
+            assert (await store.room()).live <= room.live
+            last = await put(store, prefix + "a", b"2")
+            await seen.until(lambda seen: seen.position >= last)
+        with pytest.raises(HistoryGone):
+            async with asyncio.timeout(DEADLINE):
+                await anext(aiter(store.watch(prefix, start)))
+
     async def test_leases_end_after_their_time_unless_they_are_kept_alive(self, store: Store, other: Store, prefix: str) -> None:
         start = (await store.list("")).revision
         ending, kept, detached, moved = [await store.grant(self.ttl) for _ in range(4)]

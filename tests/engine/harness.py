@@ -95,6 +95,9 @@ class Line:
     async def compact(self, revision: int) -> None:
         await self._store.compact(revision)
 
+    async def remaining(self, lease: int) -> float:
+        return await self._store.remaining(lease)
+
     async def room(self) -> Room:
         return await self._store.room()
 

@@ -142,6 +142,9 @@ class Store(Protocol):
     async def keep_alive(self, lease: int) -> float:
         """Starts the lease's time anew; returns its granted TTL in seconds. Raises LeaseLost when it has ended."""
 
+    async def remaining(self, lease: int) -> float:
+        """Seconds until the lease ends if it is not kept alive (about; 0 or more). Raises LeaseLost when it has ended."""
+
     async def revoke(self, lease: int) -> None:
         """Ends the lease and deletes its keys, in one revision. An unknown lease is no error."""
 

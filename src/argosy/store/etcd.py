@@ -169,6 +169,16 @@ class EtcdStore:
         self._leases.kept(lease, ttl)
         return float(ttl)
 
+    async def remaining(self, lease: int) -> float:
+        request = rpc.LeaseTimeToLiveRequest(ID=lease)
+        try:
+            left = await self._members.call(lambda member, timeout: _time_to_live(member, request, timeout), repeat=True)
+        except grpc.aio.AioRpcError as error:
+            raise _refused(error) from error
+        if left < 0:
+            raise LeaseLost(f"lease {lease} has ended, or never was", remedy="grant a new one and write its keys again")
+        return float(left)
+
     async def revoke(self, lease: int) -> None:
         request = rpc.LeaseRevokeRequest(ID=lease)
         try:
@@ -372,6 +382,10 @@ async def _keep_alive(member: Member, lease: int, timeout: float) -> int:
         return int(response.TTL)
     finally:
         stream.cancel()
+
+
+async def _time_to_live(member: Member, request: Message, timeout: float) -> int:
+    return int((await member.lease.LeaseTimeToLive(request, timeout=timeout, metadata=LEADER)).TTL)
 
 
 async def _room(member: Member, quota: int, timeout: float) -> Room:

@@ -105,6 +105,9 @@ class SqliteStore:
         self._leases.kept(lease, ttl)
         return ttl
 
+    async def remaining(self, lease: int) -> float:
+        return await self._read(lambda tables: tables.remaining(lease, self._clock.monotonic()))
+
     async def revoke(self, lease: int) -> None:
         await self._write(lambda tables: tables.revoke(lease))
         self._hub.changed()

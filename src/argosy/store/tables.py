@@ -122,6 +122,10 @@ class Tables:
         self._execute("UPDATE leases SET deadline = ? WHERE id = ?", (now + ttl, lease))
         return ttl
 
+    def remaining(self, lease: int, now: float) -> float:
+        self._ttl(lease)
+        return max(0.0, float(self._execute("SELECT deadline FROM leases WHERE id = ?", (lease,)).fetchone()[0]) - now)
+
     def revoke(self, lease: int) -> int:
         """Returns the revision after it."""
         self._execute("DELETE FROM leases WHERE id = ?", (lease,))

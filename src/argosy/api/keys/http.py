@@ -26,6 +26,7 @@ from argosy.api.keys.shapes import (
     read_ask,
 )
 from argosy.api.keys.space import Keyspace
+from argosy.api.keys.stats import Stats
 from argosy.api.keys.tree import Node
 from argosy.errors import StoreUnavailable, TooLarge
 from argosy.state.keys import KV_MARK
@@ -54,6 +55,7 @@ class Keys:
         self.space = space
         self.member_id = hashlib.sha256(machine_id.encode()).hexdigest()[:16]
         self.name = machine_name or machine_id[:8]
+        self.counted = Stats(space.now())
 
     def add_to(self, app: web.Application) -> None:
         app.router.add_route("*", PREFIX, self.serve)
@@ -64,6 +66,7 @@ class Keys:
         app.router.add_get("/v2/members/leader", self.leader)
         app.router.add_get("/v2/machines", self.machines)
         app.router.add_get("/v2/stats/self", self.stats)
+        app.router.add_get("/v2/stats/store", self.stats_store)
         app.router.add_get("/v2/stats/leader", self.stats_leader)
         app.router.add_get("/v2/auth/enable", self.auth)
 
@@ -75,9 +78,13 @@ class Keys:
             await self._opened()
             if ask.wait:
                 return await self._wait(request, ask)
-            if ask.method in ("GET", "HEAD"):
-                return await self._get(ask)
-            return await self._write(ask)
+            try:
+                response = await (self._get(ask) if ask.method in ("GET", "HEAD") else self._write(ask))
+            except KeyFault as fault:
+                self.counted.count(ask, fault)
+                raise
+            self.counted.count(ask)
+            return response
         except KeyFault as fault:
             return self._refused(fault)
         except StoreUnavailable as error:
@@ -94,12 +101,12 @@ class Keys:
 
     async def _get(self, ask: Ask) -> web.StreamResponse:
         node, index = await self.space.read(ask)
-        told = node_told(node.view(), self.space.clock.now(), children=self._children(node, ask, ask.recursive))
+        told = node_told(node.view(), self.space.now(), children=self._children(node, ask, ask.recursive))
         return self._answer({"action": "get", "node": told}, index)
 
     def _children(self, node: Node, ask: Ask, deep: bool) -> list[dict[str, Any]]:
         """What a directory lists: hidden keys are left out, and what is below its own directories unless it is asked for."""
-        now = self.space.clock.now()
+        now = self.space.now()
         found = [child for name, child in (node.children or {}).items() if not name.startswith("_")]
         if ask.sorted:
             found.sort(key=lambda child: child.path)
@@ -108,7 +115,7 @@ class Keys:
     async def _write(self, ask: Ask) -> web.StreamResponse:
         planned, index, node = await self.space.write(ask)
         created = planned.action == "create" or (planned.action == "set" and planned.previous is None)
-        told = _written(planned, node, index, self.space.clock.now())
+        told = _written(planned, node, index, self.space.now())
         if ask.silent and ask.method != "DELETE":
             told = {"action": planned.action}
         return self._answer(told, index, 201 if created else 200)
@@ -127,7 +134,7 @@ class Keys:
                 async with asyncio.timeout(WATCH_SECONDS):
                     event: KeyEvent | None = await first
                     while event is not None:
-                        await response.write(_line(event.told(self.space.clock.now())))
+                        await response.write(_line(event.told(self.space.now())))
                         event = await anext(events, None) if ask.stream else None
             except TimeoutError:
                 pass
@@ -186,7 +193,10 @@ class Keys:
         return web.Response(text=_reached_at(request))
 
     async def stats(self, request: web.Request) -> web.Response:
-        return answers.answer({"name": self.name, "id": self.member_id, "state": "StateLeader", "leaderInfo": {"leader": self.member_id}})
+        return answers.answer(self.counted.self_(self.name, self.member_id, self.space.now()))
+
+    async def stats_store(self, request: web.Request) -> web.Response:
+        return answers.answer(self.counted.store(self.space.expired, self.space.watchers))
 
     async def stats_leader(self, request: web.Request) -> web.Response:
         return answers.answer({"leader": self.member_id, "followers": {}})

@@ -8,10 +8,13 @@ store itself says, so that no client is refused for something that is no longer 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import takewhile
+
+import msgspec
 
 from argosy.api.keys.allowance import Allowance
 from argosy.api.keys.plan import Plan, find, plan, sweep
@@ -39,6 +42,10 @@ SETTLE_SECONDS = 2.0
 """How long a write is held back until this door's own tree has it, so that its client reads what it wrote."""
 
 SMALLEST_LEASE = 1.0
+
+SURE_SECONDS = 2.0
+ASKED_AT_ONCE = 64
+"""How long, and how many at once, leases are asked for how long they last when keys are read anew."""
 
 
 class Waiter:
@@ -84,6 +91,8 @@ class Keyspace:
         self.clock = clock
         self._queue = queue
         self.ready = asyncio.Event()
+        self._epoch = clock.now() - clock.monotonic()
+        self.expired = 0
         self.tree = Tree()
         self._history: deque[KeyEvent] = deque(maxlen=history)
         self._history_from = 0
@@ -93,6 +102,15 @@ class Keyspace:
         self._moved = asyncio.Condition()
         self._ended = Wake()
         self._ordering = asyncio.Lock()
+
+    def now(self) -> float:
+        """Unix time by this machine's clock when it began: it goes on evenly however the wall clock is set meanwhile."""
+        return self._epoch + self.clock.monotonic()
+
+    @property
+    def watchers(self) -> int:
+        """Clients that wait."""
+        return sum(len(waiters) for table in (self._exact, self._deep) for waiters in table.values())
 
     async def run(self) -> None:
         """Keeps the tree current until cancelled."""
@@ -121,10 +139,12 @@ class Keyspace:
 
     async def _read_all(self) -> None:
         listing = await self.store.list(keys.KV_ALL)
+        tree = Tree(listing.records, listing.revision)
+        await self._make_sure(tree)
         self._close_waiters()
         if listing.revision < self.tree.revision:
             self._told_until = self.tree.revision
-        self.tree = Tree(listing.records, listing.revision)
+        self.tree = tree
         self._history.clear()
         self._history_from = listing.revision + 1
         self.ready.set()
@@ -142,7 +162,8 @@ class Keyspace:
             self._moved.notify_all()
 
     def _take(self, batch: Batch) -> None:
-        for event in self.tree.apply(batch):
+        for event in self.tree.apply(batch, self.now()):
+            self.expired += event.action == "expire"
             if len(self._history) == self._history.maxlen:
                 self._history_from = self._history[0].revision + 1
             self._history.append(event)
@@ -186,7 +207,30 @@ class Keyspace:
         )
         records: list[Record] = [*(record for record in found if record is not None), *listing.records]
         newest = max((record.modified for record in records), default=0)
-        return Tree([*records, *times.records], max(newest, self.tree.revision))
+        tree = Tree([*records, *times.records], max(newest, self.tree.revision))
+        await self._make_sure(tree)
+        return tree
+
+    async def _make_sure(self, tree: Tree) -> None:
+        """Learns when keys end that were written before this door was open: from their leases, since the clock of whoever wrote them may be
+        wrong. What cannot be learnt soon stands as it was written."""
+        unsure = [node for node in tree.below("/") if not node.sure and node.lease]
+        asked = []
+        for node in unsure:
+            known = self.tree.get(node.path)
+            if known is not None and known.sure and known.revision == node.revision:
+                node.entry, node.sure = known.entry, True
+            else:
+                asked.append(node)
+        with contextlib.suppress(TimeoutError, StoreUnavailable):
+            async with asyncio.timeout(SURE_SECONDS):
+                for at in range(0, len(asked), ASKED_AT_ONCE):
+                    await asyncio.gather(*(self._ask_end(node) for node in asked[at : at + ASKED_AT_ONCE]))
+
+    async def _ask_end(self, node: Node) -> None:
+        with contextlib.suppress(LeaseLost):
+            left = min(await self.store.remaining(node.lease), node.entry.ttl)
+            node.entry, node.sure = msgspec.structs.replace(node.entry, expires=self.now() + left), True
 
     # Waiting
 
@@ -258,7 +302,7 @@ class Keyspace:
         lease = 0
         tree: Tree | None = self.tree
         for _ in range(ATTEMPTS):
-            now = self.clock.now()
+            now = self.now()
             try:
                 planned = plan(tree or await self.fresh(ask.path), ask, now, *await self._number(ask))
             except KeyFault:

@@ -31,14 +31,16 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Node:
-    """A key. `record` is None for a directory that has none."""
+    """A key. `record` is None for a directory that has none; `sure`: the entry's end is known by this machine's clock, not by that of
+    whoever wrote it."""
 
-    __slots__ = ("children", "entry", "path", "record")
+    __slots__ = ("children", "entry", "path", "record", "sure")
 
     def __init__(self, path: str, entry: Entry, record: Record | None) -> None:
         self.path = path
         self.entry = entry
         self.record = record
+        self.sure = not entry.expires
         self.children: dict[str, Node] | None = {} if entry.directory else None
 
     @property
@@ -89,8 +91,9 @@ class Tree:
         *_, last = self.walk(path)
         return last if last.path == path else None
 
-    def put(self, record: Record) -> None:
-        """A record that is not a valid Entry (or is not under the prefix) is left out."""
+    def put(self, record: Record, now: float | None = None) -> None:
+        """With `now`, the record was written just now, whatever its writer's clock says. One that is not a valid Entry (or is not under the
+        prefix) is left out."""
         if record.key.startswith(keys.KV_TIMED):
             self.timed.add(record.key[len(keys.KV_TIMED) :])
         if not record.key.startswith(keys.KV):
@@ -113,6 +116,8 @@ class Tree:
             return
         old = node.children.get(names[-1])
         new = Node(path, entry, record)
+        if now is not None:
+            new.entry, new.sure = from_now(entry, now), True
         self._count(names[0], self.size_of(new))
         if old is not None and old.children and new.children is not None:
             new.children = old.children
@@ -138,12 +143,14 @@ class Tree:
             else:
                 return
 
-    def apply(self, batch: Batch) -> tuple[KeyEvent, ...]:
+    def apply(self, batch: Batch, now: float | None = None) -> tuple[KeyEvent, ...]:
         """Takes over what a commit did; returns what watchers are told of it. What stood before is what stands here."""
         told = events_of(Batch(batch.revision, tuple([self._with_previous(event) for event in batch.events])))
+        if now is not None:
+            told = tuple([self._by_our_clock(event, now) for event in told])
         for event in batch.events:
             if event.record is not None:
-                self.put(event.record)
+                self.put(event.record, now)
             elif event.key.startswith(keys.KV):
                 self.drop(event.key[len(PREFIX) :])
             elif event.key.startswith(keys.KV_TIMED):
@@ -158,6 +165,14 @@ class Tree:
     def _with_previous(self, event: Event) -> Event:
         node = self.get(event.key[len(PREFIX) :]) if event.key.startswith(keys.KV) else None
         return Event(event.key, event.record, node.record if node is not None else None)
+
+    def _by_our_clock(self, event: KeyEvent, now: float) -> KeyEvent:
+        node, previous = event.node, event.previous
+        node = msgspec.structs.replace(node, entry=from_now(node.entry, now))
+        standing = self.get(node.path) if previous is not None else None
+        if previous is not None and standing is not None:
+            previous = msgspec.structs.replace(previous, entry=standing.entry)
+        return msgspec.structs.replace(event, node=node, previous=previous)
 
     def _end(self, path: str) -> None:
         self.ended.add(path)
@@ -201,6 +216,11 @@ def parts(path: str) -> list[str]:
 def key(path: str) -> str:
     """The store's key of a path."""
     return PREFIX + path
+
+
+def from_now(entry: Entry, now: float) -> Entry:
+    """An entry that was written just now: when it ends by the clock that says `now`."""
+    return msgspec.structs.replace(entry, expires=now + entry.ttl) if entry.expires else entry
 
 
 def timed(path: str) -> str:
