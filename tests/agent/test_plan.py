@@ -422,7 +422,19 @@ def test_two_runs_that_failed_at_the_same_moment_are_two_failures() -> None:
 
 
 WAITING: Sequence[tuple[str, Observed, Observed, str]] = [
-    ("its app is down", seen(active="inactive", code=0), seen(SIDEKICK, "inactive", unit="kick.service"), "it is started with app.service"),
+    ("its app has ended", seen(active="inactive", code=0), seen(SIDEKICK, "inactive", unit="kick.service"), ""),
+    (
+        "its app was stopped",
+        seen(active="inactive", launch=0),
+        seen(SIDEKICK, "inactive", unit="kick.service"),
+        "it is started with app.service",
+    ),
+    (
+        "its app failed, and is tried again",
+        seen(**FAILED),
+        seen(SIDEKICK, "inactive", unit="kick.service"),
+        "it is started with app.service",
+    ),
     ("its app begins", seen(active="activating"), seen(SIDEKICK, "inactive", unit="kick.service"), "it is started with app.service"),
     (
         "its app was started anew",
@@ -439,7 +451,11 @@ WAITING: Sequence[tuple[str, Observed, Observed, str]] = [
 def test_a_unit_that_comes_back_with_another_says_so(sentence: str, app: Observed, sidekick: Observed, note: str) -> None:
     placements = {"kick.service": placed(SIDEKICK, unit="kick.service"), "app.service": placed()}
     units = {"app.service": app, "kick.service": sidekick}
-    assert report(M, placements, units, {}, NOW)["kick.service"].note == note, sentence
+    known = {"app.service": state("failed", retry_at=NOW + 9)} if app.active == "failed" else {}
+    assert report(M, placements, units, known, NOW)["kick.service"].note == note, sentence
+    idle = {**placements, "app.service": placed(target=Target.LOADED)}
+    if at_rest(app) and not known:
+        assert report(M, idle, units, known, NOW)["kick.service"].note == "", "nobody starts its app"
 
 
 def test_a_state_tells_what_was_seen() -> None:

@@ -272,7 +272,7 @@ def report(
                 told, launch=before.launch, result=REFUSED, failures=before.failures, retry_at=before.retry_at, note=before.note
             )
         elif placement is not None and at_rest(seen) and not told.note:
-            told = msgspec.structs.replace(told, note=_waits_for(placement, seen, observed))
+            told = msgspec.structs.replace(told, note=_waits_for(placement, seen, placements, observed, previous))
         states[name] = told
     for name in placements.keys() - observed.keys():
         known = previous.get(name)
@@ -306,14 +306,28 @@ def _launched(placement: Placement) -> bool:
     return placement.target is Target.LAUNCHED and not placement.finished
 
 
-def _waits_for(placement: Placement, seen: Observed, observed: Mapping[str, Observed]) -> str:
-    """What a unit that does not run will be started with; "" if it has ended for good."""
+def _waits_for(
+    placement: Placement,
+    seen: Observed,
+    placements: Mapping[str, Placement],
+    observed: Mapping[str, Observed],
+    previous: Mapping[str, UnitState],
+) -> str:
+    """What a unit that does not run will be started with; "" if nothing that it is bound to is about to come, so that it has ended."""
     wanted = needs(placement.unit, placement.text)
     if not _launched(placement) or seen.launch != placement.launch or has_failed(seen) or wanted.oneshot:
         return ""
     bound = [observed[name] for name in wanted.binds_to if name in observed]
-    leaders = [other.name for other in bound if other.active != "active" or other.started > seen.started]
+    leaders = [other.name for other in bound if _comes(other, seen, placements.get(other.name), previous.get(other.name))]
     return f"it is started with {', '.join(leaders)}" if leaders else ""
+
+
+def _comes(other: Observed, seen: Observed, placement: Placement | None, state: UnitState | None) -> bool:
+    """Whether a unit is on its way up, or has come up since `seen` was started."""
+    if at_rest(other):
+        asked = _asked(placement)
+        return (asked != 0 and asked != other.launch) or (state is not None and state.retry_at > 0)
+    return other.active != "active" or other.started > seen.started
 
 
 def _report_one(machine: str, placement: Placement | None, seen: Observed, before: UnitState | None, now: float) -> UnitState:
