@@ -621,3 +621,14 @@ def test_reports_name_every_loaded_unit_and_are_stable(
     assert observed.keys() <= once.keys() <= observed.keys() | placements.keys()
     assert report(M, placements, observed, once, NOW) == once
     assert all(told.retry_at == 0 or told.failures for told in once.values() if has_failed(told))
+
+
+def test_a_round_reads_no_text_that_an_earlier_round_has_read_also_with_5000_units() -> None:
+    placements = {
+        f"u{number}.service": Placement(f"u{number}.service", "m", "[Service]\nExecStart=/bin/app\n", Target.LAUNCHED, 1)
+        for number in range(5000)
+    }
+    plan(placements, {}, {}, 0.0)
+    before = needs.cache_info().misses
+    plan(placements, {}, {}, 1.0)
+    assert needs.cache_info().misses == before

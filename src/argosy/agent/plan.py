@@ -28,6 +28,8 @@ STOP_AT = 0.5
 """Part of the lease's time without a keep-alive after which units that must not outlive the lease are stopped ..."""
 KILL_AT = 0.8
 """... and after which they are killed."""
+NEEDS_KEPT = 16_384
+"""Units whose text is read once, not in every round: more than one machine runs."""
 LONGEST_NOTE = 500
 
 
@@ -86,7 +88,7 @@ class Needs(msgspec.Struct, frozen=True):
     before: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=NEEDS_KEPT)
 def needs(name: str, text: str) -> Needs:
     """Text that breaks rules still has needs, so that a bad unit is reported by the runtime and harms no other."""
     try:
