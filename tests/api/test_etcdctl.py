@@ -12,6 +12,9 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
+from argosy.reconcile import SystemClock
+from argosy.store.base import Room
+from argosy.store.sqlite import SqliteStore
 from tests.api.house import House, a_house
 
 PATIENCE = 20.0
@@ -140,3 +143,29 @@ async def test_the_sidekicks_loop_of_the_docs_works(etcdctl: Etcdctl, house: Hou
     assert all(55 <= ttl <= 60 for ttl in indexes)
     assert (await etcdctl("rm", "/services/website/n1")).code == 0
     assert (await etcdctl("ls", "/services/website")).out == ""
+
+
+class Full(SqliteStore):
+    """A store that has no room left for users."""
+
+    async def room(self) -> Room:
+        return Room(90, 90, 100)
+
+
+async def test_what_there_is_no_room_for_is_told_in_words(tmp_path: Path) -> None:
+    """A limit is an error of the request, whose cause etcdctl shows; a full store is one of the server, of which it shows the status."""
+    async with a_house(tmp_path / "limits", keys__largest=10, keys__most_below=1500) as house:
+        etcdctl = Etcdctl(house.address("keys"))
+        said = await etcdctl("set", "/d/a", "x" * 11)
+        assert (said.code, "the value has 11 bytes; at most 10 are taken" in said.err) == (4, True)
+        answers = [await etcdctl("set", f"/d/{number}", "x") for number in range(10)]
+        refused = next(answer for answer in answers if answer.code)
+        assert "the keys below /d hold" in refused.err
+        assert "[keys] most, most_below" in refused.err
+        assert (await etcdctl("rm", "--recursive", "/d")).code == 0
+    async with Full(":memory:", SystemClock()) as store, a_house(tmp_path / "full", store=store) as house:
+        said = await Etcdctl(house.address("keys"))("set", "/d/a", "x")
+        assert (said.code, "[Insufficient Storage]" in said.err) == (1, True)
+        answer = await house.ask_keys("PUT", "/v2/keys/d/a", data={"value": "x"})
+        assert (answer.status, answer.json["errorCode"]) == (507, 300)
+        assert "the store holds" in answer.json["cause"]

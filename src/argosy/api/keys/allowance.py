@@ -8,7 +8,7 @@ from collections import deque
 import msgspec
 
 from argosy.api.keys.shapes import INTERNAL, KeyFault
-from argosy.api.keys.tree import Tree, key, parts
+from argosy.api.keys.tree import OVERHEAD, Tree, key, parts
 from argosy.config import KeysSection
 from argosy.reconcile import Clock
 from argosy.store.base import Room, Store
@@ -28,9 +28,6 @@ LOOK_BYTES = 1024**2
 
 LAG = 1.0
 """Seconds after which what was written is counted by the store itself (etcd counts it when its backend commits, ten times a second)."""
-
-OVERHEAD = 200
-"""Bytes that a key costs beside its path and value."""
 
 
 class Allowance:

@@ -18,6 +18,9 @@ from argosy.state.records import decode
 from argosy.store.base import Batch, Event, Record
 
 PREFIX = keys.KV[:-1]
+OVERHEAD = 200
+"""Bytes that a key is taken to cost beside its record's key and value: very many small ones fill stores and memories, too."""
+
 DIRECTORY = Entry(directory=True, action="")
 
 
@@ -186,8 +189,8 @@ class Tree:
 
     @staticmethod
     def size_of(node: Node) -> int:
-        """Bytes of a node's own record."""
-        return len(node.record.key) + len(node.record.value) if node.record is not None else 0
+        """Bytes that a node's own record counts."""
+        return len(node.record.key) + len(node.record.value) + OVERHEAD if node.record is not None else 0
 
     def _weight(self, node: Node) -> int:
         """Bytes of a node's record and of all below it."""
