@@ -149,7 +149,7 @@ class Full(SqliteStore):
     """A store that has no room left for users."""
 
     async def room(self) -> Room:
-        return Room(90, 90, 100)
+        return Room(900_000, 900_000, 1_000_000)
 
 
 async def test_what_there_is_no_room_for_is_told_in_words(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_what_there_is_no_room_for_is_told_in_words(tmp_path: Path) -> Non
         assert (await etcdctl("rm", "--recursive", "/d")).code == 0
     async with Full(":memory:", SystemClock()) as store, a_house(tmp_path / "full", store=store) as house:
         said = await Etcdctl(house.address("keys"))("set", "/d/a", "x")
-        assert (said.code, "[Insufficient Storage]" in said.err) == (1, True)
+        assert (said.code, "[Insufficient Storage]" in said.err) == (4, True)
         answer = await house.ask_keys("PUT", "/v2/keys/d/a", data={"value": "x"})
         assert (answer.status, answer.json["errorCode"]) == (507, 300)
         assert "the store holds" in answer.json["cause"]

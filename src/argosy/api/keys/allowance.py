@@ -71,9 +71,7 @@ class Allowance:
             ("all keys together", total, tree.size),
         ):
             if held + growth > most:
-                cause = (
-                    f"{what} hold {held} bytes; with this one it would be more than the {most} that they may: delete some, or raise [keys]"
-                )
+                cause = f"{what} hold {held} bytes of the {most} that they may ([keys] most, most_below): delete some first"
                 raise KeyFault(INTERNAL, cause, tree.revision, status=413)
 
     async def _how_full(self, size: int) -> Room:
