@@ -184,6 +184,17 @@ async def test_machines_are_listed_with_orders_counts_and_leader(house: House) -
     assert machines[0].get("cordoned", False) is False
 
 
+async def test_machines_in_brief_have_no_counts_and_wait_for_no_unit(house: House) -> None:
+    await house.machine(M2)
+    index = (await house.own("GET", "/machines?brief=true")).json["index"]
+    await house.submit("a.service", target="launched")
+    await house.place("a.service", M2)
+    await house.observe("a.service", M2)
+    answer = (await house.own("GET", f"/machines?brief=true&index={index}&wait=0.2")).json
+    assert [(machine["id"], "units" in machine) for machine in answer["machines"]] == [(M1, False), (M2, False)]
+    assert (await house.own("GET", "/machines")).json["machines"][1]["units"] == 1
+
+
 @pytest.mark.parametrize("called", [M2, "2222", "m2"])
 async def test_machines_are_called_by_id_prefix_or_name(house: House, called: str) -> None:
     await house.machine(M2)

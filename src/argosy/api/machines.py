@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argosy.api import waiting
-from argosy.api.overview import MACHINE_PREFIXES, Machines, machine_views, read_machines
+from argosy.api.overview import BRIEF_PREFIXES, MACHINE_PREFIXES, Machines, machine_views, read_machines
 from argosy.api.shapes import MachineView, Ordered
 from argosy.errors import InvalidInput, NotFound
 from argosy.model import Machine
@@ -19,11 +19,12 @@ class MachineService:
         self.store = store
         self.clock = clock
 
-    async def views(self, index: int = 0, wait: float = 0.0) -> tuple[list[MachineView], int]:
-        """Machines alive, by id; with `index` as soon as anything about them has changed since, or `wait` is over."""
+    async def views(self, index: int = 0, wait: float = 0.0, *, brief: bool = False) -> tuple[list[MachineView], int]:
+        """Machines alive, by id; with `index` as soon as anything about them has changed since, or `wait` is over. `brief`: without counts
+        of units, which do not matter then."""
         if index > 0 and wait > 0:
-            await waiting.beyond(self.store, MACHINE_PREFIXES, index, wait, self.clock)
-        return await machine_views(self.store)
+            await waiting.beyond(self.store, BRIEF_PREFIXES if brief else MACHINE_PREFIXES, index, wait, self.clock)
+        return await machine_views(self.store, counted=not brief)
 
     async def find(self, called: str) -> Machine:
         """The machine alive that is called so: by its id, a prefix of it, or its name. Raises NotFound and InvalidInput."""

@@ -21,7 +21,8 @@ from argosy.verdict import has_stopped
 T = TypeVar("T")
 
 UNIT_PREFIXES = (keys.UNITS, keys.PLACEMENTS, keys.STATES)
-MACHINE_PREFIXES = (keys.MACHINES, keys.ORDERS, keys.PLACEMENTS, keys.STATES, keys.ENGINE_LEADER)
+BRIEF_PREFIXES = (keys.MACHINES, keys.ORDERS, keys.ENGINE_LEADER)
+MACHINE_PREFIXES = (*BRIEF_PREFIXES, keys.PLACEMENTS, keys.STATES)
 
 
 class Units(msgspec.Struct, frozen=True):
@@ -106,8 +107,11 @@ async def read_machines(store: Store) -> Machines:
     return Machines(merged, orders, leader, min(listing.revision for listing in listings))
 
 
-async def machine_views(store: Store) -> tuple[list[MachineView], int]:
-    """Machines alive with their counts, and a revision that all of it includes."""
+async def machine_views(store: Store, *, counted: bool = True) -> tuple[list[MachineView], int]:
+    """Machines alive, with counts of their units if they are `counted`, and a revision that all of it includes."""
+    if not counted:
+        alone = await read_machines(store)
+        return [machine_view(alone, name, {}, {}) for name in alone.machines], alone.index
     found, units = await asyncio.gather(read_machines(store), read_units(store))
     placed = Counter(placement.machine for placements in units.placements.values() for placement in placements)
     active: dict[str, Counter[str]] = {}

@@ -25,6 +25,7 @@ from argosy.api.routes import (
     JournalQuery,
     LocalJournalQuery,
     LocalRoutesQuery,
+    MachinesQuery,
     Route,
     RoutesQuery,
     StatusQuery,
@@ -133,8 +134,8 @@ class Own:
         return await _streamed(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
 
     async def list_machines(self, asked: Asked) -> web.StreamResponse:
-        query: Waiting = asked.query
-        return answers.answer(shapes.MachineList(*await self.machines.views(query.index, query.wait)))
+        query: MachinesQuery = asked.query
+        return answers.answer(shapes.MachineList(*await self.machines.views(query.index, query.wait, brief=query.brief)))
 
     async def cordon(self, asked: Asked) -> web.StreamResponse:
         return answers.answer(await self.machines.order(asked.machine, cordoned=True, draining=False))

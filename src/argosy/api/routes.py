@@ -36,6 +36,12 @@ class UnitsQuery(Waiting, frozen=True):
 AppName = Annotated[str, msgspec.Meta(max_length=256)]
 
 
+class MachinesQuery(Waiting, frozen=True):
+    """`brief`: without counts of units, so that neither the answer's cost nor the waiting depends on units."""
+
+    brief: bool = False
+
+
 class RoutesQuery(Waiting, frozen=True):
     """`brief`: only where each machine's router listens, without asking it what it serves and refuses. `app` (repeatable): only what
     concerns these; of routers that serve the same only one is asked then."""
@@ -124,7 +130,7 @@ ROUTES = (
         "GET", UNIT + "/status", "unit_status", "What it does, asked of its machine", StatusQuery, None, {200: shapes.StatusAnswer}, (404,)
     ),
     Route("GET", UNIT + "/journal", "unit_journal", "Its log", JournalQuery, None, {200: shapes.LogLine}, (404,), stream=True),
-    Route("GET", "/machines", "list_machines", "Machines alive", Waiting, None, {200: shapes.MachineList}),
+    Route("GET", "/machines", "list_machines", "Machines alive", MachinesQuery, None, {200: shapes.MachineList}),
     Route("POST", MACHINE + "/cordon", "cordon", "Place nothing new there", NoQuery, None, {200: shapes.Ordered}, (404,)),
     Route("POST", MACHINE + "/uncordon", "uncordon", "Take cordon and drain back", NoQuery, None, {200: shapes.Ordered}, (404,)),
     Route("POST", MACHINE + "/drain", "drain", "Cordon it and move its units away", NoQuery, None, {200: shapes.Ordered}, (404,)),

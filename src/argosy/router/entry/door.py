@@ -198,7 +198,7 @@ class Agents:
             yield session
 
     async def _machines(self, session: aiohttp.ClientSession, one: Agent, index: int) -> _Machines:
-        return await self._read(session, one, "/machines", {}, index, _Machines)
+        return await self._read(session, one, "/machines", {"brief": "true"}, index, _Machines)
 
     async def _routes(self, session: aiohttp.ClientSession, one: Agent, index: int) -> _Routes:
         return await self._read(session, one, "/routes", {"brief": "true"}, index, _Routes)
