@@ -69,6 +69,13 @@ def test_a_damaged_memory_is_told_and_counts_for_nothing(folder: UnitFolder, cap
     assert "cannot be read" in caplog.text
 
 
+def test_what_is_wrong_with_a_file_is_said_in_words(folder: UnitFolder) -> None:
+    folder.write("job.service", "[Service]\nType=oneshot\nRestart=always\nExecStart=/bin/true\n")
+    folder.write("app.service", "[Service]\nExecStart=/bin/true\n")
+    assert folder.problems("job.service") == ["line 3: Restart=always is not for Type=oneshot"]
+    assert folder.problems("app.service") == folder.problems("gone.service") == []
+
+
 def test_a_full_disk_leaves_what_there_was(folder: UnitFolder) -> None:
     folder.write("a.service", "old")
     folder.remember({"a.service": ONE})

@@ -170,11 +170,19 @@ class SystemdRuntime:
             if interface:
                 values = await asyncio.gather(*(bus.get(unit.path, interface, name) for name in SERVICE_PROPERTIES))
                 read |= dict(zip(SERVICE_PROPERTIES, values, strict=True))
-            unit.error = "" if unit.load == "loaded" else await _load_error(bus, unit)
+            unit.error = "" if unit.load == "loaded" else await self._load_error(bus, unit)
             if unit.news == news:
                 unit.told(read, complete=True)
                 self._push(unit.name)
                 return
+
+    async def _load_error(self, bus: ManagerBus, unit: LoadedUnit) -> str:
+        """systemd's word; of a bad setting it tells no more than that there is one, so what `verify` finds is added."""
+        name, text = await bus.get(unit.path, UNIT, "LoadError")
+        found = []
+        if unit.load == "bad-setting":
+            found = await asyncio.to_thread(self._folder.problems, unit.name)
+        return "; ".join((str(text or name or unit.load), *found))
 
     def _on_signal(self, message: Message) -> None:
         if message.member == "PropertiesChanged":
@@ -333,7 +341,7 @@ class SystemdRuntime:
             for unit, answer in zip(units, answers, strict=True):
                 if isinstance(answer, CallFailed):
                     unit.refused()
-                    refused[unit.name] = str(answer)
+                    refused[unit.name] = unit.error or str(answer)
                 elif isinstance(answer, BaseException):
                     raise answer
                 else:
@@ -529,11 +537,6 @@ def _hash(text: str) -> str:
         return parse(text).hash
     except InvalidUnit:
         return ""
-
-
-async def _load_error(bus: ManagerBus, unit: LoadedUnit) -> str:
-    name, text = await bus.get(unit.path, UNIT, "LoadError")
-    return str(text or name or unit.load)
 
 
 def _boot_id() -> str:

@@ -17,6 +17,7 @@ import msgspec
 from argosy.agent.systemd_unit import Memory
 from argosy.errors import InvalidUnit
 from argosy.unit.names import check_name
+from argosy.unit.verify import verify
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,12 @@ class UnitFolder:
         """Raises OSError."""
         for name, memory in memories.items():
             self._replace(self.path / LAUNCHES / name, msgspec.json.encode(memory))
+
+    def problems(self, name: str) -> list[str]:
+        """The errors that `verify` finds in a unit file here, in words."""
+        with contextlib.suppress(InvalidUnit, OSError, UnicodeDecodeError):
+            return [str(found) for found in verify(name, self._read(self.file(name)), ("systemd",)) if found.severity == "error"]
+        return []
 
     def _read(self, path: Path) -> str:
         """Byte for byte, line ends included."""
