@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,8 +13,6 @@ from argosy.cli.cluster import View, machines
 from argosy.cli.outcome import legend
 from argosy.cli.session import asks, json_option
 from argosy.cli.table import show, span
-from argosy.model import Entry
-from argosy.router import served
 from argosy.terminal import echo, echo_json
 
 
@@ -30,7 +29,9 @@ def routes(client: Client, full: bool, no_legend: bool, as_json: bool) -> None:
     Example: argosy routes
     """
     answer = client.ask("GET", "/routes")
-    routers = [_with_announced(router, answer.get("announced", {})) for router in answer["routers"]]
+    routers = answer["routers"]
+    if any(router.get("standalone") for router in routers):
+        routers = importlib.import_module("argosy.cli.standalone_routes").listed(routers, answer.get("announced", {}))
     if as_json:
         echo_json(routers)
         return
@@ -43,20 +44,6 @@ def routes(client: Client, full: bool, no_legend: bool, as_json: bool) -> None:
     elif all(_is_complete(router) for router in routers):
         echo("No routes. A key /services/web/APP/INSTANCE = HOST:PORT makes one: see argosy announce --help.", err=True)
     _complaints(routers, known)
-
-
-def _with_announced(router: View, announced: Mapping[str, str]) -> View:
-    """A standalone router cannot be asked; if its digest is that of the announced keys that etcd's API lists, these
-    are what it serves."""
-    if not router.get("standalone"):
-        return router
-    seen = {key: Entry(value) for key, value in announced.items() if not any(part.startswith("_") for part in key.split("/"))}
-    wanted = served.announced(seen, router.get("domain", ""))
-    if router.get("digest") != served.digest((up.app, up.instance, up.address) for up in wanted.upstreams):
-        return router
-    since = router.get("since", 0.0)
-    upstreams = [{"app": up.app, "instance": up.instance, "address": up.address, "since": since} for up in wanted.upstreams]
-    return {**router, "upstreams": upstreams, "hosts": wanted.hosts, "omitted": 0}
 
 
 def _is_complete(router: View) -> bool:
