@@ -111,6 +111,8 @@ def test_the_configuration_sets_them_and_a_mistake_names_its_place() -> None:
 def test_a_load_balancer_s_settings_go_over_its_own_defaults_and_haproxy_has_its_timeouts() -> None:
     tuning = parse_tuning("connect_timeout=2 read_timeout=10m", ENTRY)
     assert (load_balancer(tuning).connect_timeout, load_balancer(tuning).retry) == ("2", "error timeout")
+    assert load_balancer(tuning).max_response_header == "32k"  # what a router lets through is no failure of the router
+    assert load_balancer(parse_tuning("max_response_header=256k", ENTRY)).max_response_header == "256k"
     assert haproxy_timeouts(tuning) == {"connect": "2s", "server": "10m", "tunnel": "10m"}
     with pytest.raises(InvalidInput, match=r"max_body cannot be set for HAProxy \(there are connect_timeout"):
         haproxy_timeouts(parse_tuning("max_body=1g", ENTRY))

@@ -76,8 +76,11 @@ DEFAULTS = Tuning(
 )
 """`client_timeout` is nginx's own where it is not set: 60s."""
 
-ENTRY_DEFAULTS = msgspec.structs.replace(DEFAULTS, connect_timeout="400ms", read_timeout="1d", send_timeout="1d", retry="error timeout")
-"""A load balancer leaves to routers how long an app may take, and which answers are not good."""
+ENTRY_DEFAULTS = msgspec.structs.replace(
+    DEFAULTS, connect_timeout="400ms", read_timeout="1d", send_timeout="1d", retry="error timeout", max_response_header="32k"
+)
+"""A load balancer leaves to routers how long an app may take, and which answers are not good. A head that a router lets through it must let
+through as well: one that is too large would count as a failure of that router, for all apps."""
 
 ROUTER = Tuning.__struct_fields__
 APP = tuple(name for name in ROUTER if name not in ("max_header", "client_timeout", "odd_headers"))
@@ -88,6 +91,7 @@ ENTRY = (
     "send_timeout",
     "retry",
     "retry_time",
+    "max_response_header",
     "max_header",
     "client_timeout",
     "odd_headers",
