@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import json
 import os
 import shutil
@@ -86,7 +87,7 @@ async def entries(tmp_path: Path) -> AsyncIterator[Entries]:
     folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="argosy-"))
     if os.getuid() == 0:
         os.chown(folder, NOBODY, NOBODY)
-    async with a_house(tmp_path) as house:
+    async with a_house(tmp_path, api__group=grp.getgrgid(NOBODY if os.getuid() == 0 else os.getgid()).gr_name) as house:
         made = Entries(folder, house)
         try:
             yield made
