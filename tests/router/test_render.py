@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidInput
 from argosy.model import Entry
 from argosy.router import render as rendering
-from argosy.router.render import Fragments, Settings, check_settings, hostnames, render, routes_of, upstream_name
+from argosy.router.render import SETTINGS, TEMPLATE, Fragments, Settings, check_settings, hostnames, render, routes_of, upstream_name
 from argosy.router.sources import read_sources
 from tests.router.web import needs_nginx
 
@@ -265,3 +265,24 @@ def test_names_of_upstreams_differ_in_their_first_bytes_and_in_length() -> None:
     assert len(set(names)) == 1000
     assert len({name[:8] for name in names}) == 1000
     assert len({len(name) for name in names}) == 61
+
+
+def test_apps_share_a_server_unless_something_is_set_for_one() -> None:
+    keys = {f"app{number}/i": Entry(f"10.0.0.{number}:80") for number in range(1, 9)}
+    servers = text(keys).count("  server {")
+    assert text({**keys, "app9/i": Entry("10.0.0.9:80")}).count("  server {") == servers
+    assert text({**keys, f"{SETTINGS}/app1": Entry("max_body=1g")}).count("  server {") == servers + 1
+
+
+def test_an_operators_template_has_a_server_for_each_app(tmp_path: Path) -> None:
+    (tmp_path / TEMPLATE).write_text('{% extends "argosy/nginx.conf.j2" %}{% block app_server %}    # of {{ app.name }}\n{% endblock %}')
+    routes = routes_of({"one/i": Entry("10.0.0.1:80"), "two/i": Entry("10.0.0.2:80")}, {}, "example")
+    config = render(routes, LOCAL, read_sources(tmp_path))
+    assert ("# of one" in config, "# of two" in config, "argosy_app" in config) == (True, True, False)
+
+
+def test_app_may_be_called_like_a_word_of_nginx(tmp_path: Path) -> None:
+    keys = {f"{name}/i": Entry("10.0.0.1:80") for name in ("default", "include", "hostnames", "volatile", "map", "server")}
+    for domain in ("", "example"):
+        config = render(routes_of(keys, {}, domain), msgspec.structs.replace(LOCAL, domain=domain), SOURCES)
+        assert accepted(config, tmp_path) == ""

@@ -168,6 +168,18 @@ async def test_without_a_domain_an_app_answers_to_any(tmp_path: Path, backends: 
         assert (await here.ask("say.hello.example")).status == 404
 
 
+async def test_apps_that_share_a_server_are_told_apart_by_name(tmp_path: Path, backends: Backends) -> None:
+    names = ("default", "include", "hello", "hello.world", "say.hello")
+    apps = [await backends(name) for name in names]
+    async with house(tmp_path, Settings()) as here:
+        for name, app in zip(names, apps, strict=True):
+            await here.set(**{f"{name}__1": app.address})
+        for name in names:
+            for host in (name, f"{name}.example", f"{name.upper()}.Example:8080"):
+                assert (await here.ask(host)).body == name
+        assert (await here.ask("defaults.example")).status == 404
+
+
 async def test_plain_requests_reuse_connections_to_the_backend(here: House, backends: Backends) -> None:
     one = await backends("one")
     await here.set(hello__1=one.address)

@@ -279,6 +279,38 @@ def _excluding(app: App, failing: Collection[str]) -> App:
     return msgspec.structs.replace(app, excluded=excluded) if 0 < len(excluded) < len(targets) else app
 
 
+class SharedServer(msgspec.Struct, frozen=True):
+    """One server of several apps: the certificate that it shows, and the hosts of each app that it has."""
+
+    certificate: Certificate | None
+    names: tuple[tuple[str, ...], ...]
+
+
+_MAP_WORDS = frozenset({"default", "hostnames", "include", "volatile"})
+"""Words of nginx's map that a host may be called as well."""
+
+
+def is_shared(app: App) -> bool:
+    """Whether an app can share a server: an instance is announced and nothing is set for it alone."""
+    return bool(app.servers) and app.tuning == Tuning()
+
+
+def shared_servers(apps: Sequence[App], faces_of: Callable[[App], tuple[Face, ...]]) -> tuple[tuple[SharedServer, ...], list[str]]:
+    """The servers that these apps share, one for each certificate, and the lines of the map from their hosts to their upstreams."""
+    groups: dict[str, tuple[Certificate | None, list[tuple[str, ...]]]] = {}
+    named = []
+    for app in apps:
+        for face in faces_of(app):
+            group = groups.setdefault(face.certificate.name if face.certificate else "", (face.certificate, []))
+            group[1].append(face.hosts)
+            named += [f"    {_map_key(host)} {app.upstream};" for host in face.hosts]
+    return tuple(SharedServer(certificate, tuple(names)) for certificate, names in groups.values()), named
+
+
+def _map_key(host: str) -> str:
+    return f"\\{host}" if host in _MAP_WORDS else host
+
+
 class Fragments:
     """The text of each app in the latest configuration, so that the next one costs no more than what has changed. `begin` before each
     rendering; the template calls it around an app's text: {% call fragment(app) %} ... {% endcall %}."""
@@ -321,6 +353,8 @@ def render(
         return faces(app.name, app.hosts, certificates, names)
 
     router = all_apps(settings.tuning)
+    ours = sources[TEMPLATE] == sources.get(OURS + TEMPLATE)  # an operator's template may have its own text for each app's server
+    shared, named = shared_servers([app for app in routes.apps if ours and is_shared(app)], faces_of)
 
     def tuned(app: App) -> tuple[Tuning, tuple[str, ...]]:
         """All that holds for an app, and nginx's directives for what is its own."""
@@ -337,6 +371,9 @@ def render(
         "router": router,
         "directives": directives(router),
         "tuned": tuned,
+        "shared": shared,
+        "named": named,
+        "is_shared": lambda app: ours and is_shared(app),
         "foldings": FOLDINGS,
         "fragment": fragment,
     }
