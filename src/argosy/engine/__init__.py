@@ -1,1 +1,1 @@
-"""TODO"""
+"""Placement for the whole cluster: the elected leader plans and commits where every unit runs."""
