@@ -141,6 +141,85 @@ async def test_an_agent_that_hangs_is_left_for_the_next(tmp_path: Path, house: H
     await hung.wait_closed()
 
 
+async def relayed(house: House, asked: list[str], frozen: asyncio.Event, path: Path) -> asyncio.Server:
+    """A socket in front of the house's that notes each path and its wait, and passes nothing on any more once it is frozen."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_unix_connection(house.address("socket"))
+
+        async def back() -> None:
+            while data := await to_reader.read(65536):
+                writer.write(data)
+
+        answers = asyncio.create_task(back())
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                asked.append(head.split()[1].decode())
+                if not frozen.is_set():
+                    to_writer.write(head)
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            answers.cancel()
+            to_writer.close()
+            writer.close()
+
+    return await asyncio.start_unix_server(pass_on, path)
+
+
+async def test_while_nothing_changes_only_the_health_of_the_agent_is_asked_for(tmp_path: Path, house: House) -> None:
+    asked: list[str] = []
+    server = await relayed(house, asked, asyncio.Event(), tmp_path / "relay")
+    async with following(Agents(given(f"{tmp_path}/relay"), CLOCK, health_every=0.02)) as heard:
+        await until(lambda: asked.count("/argosy/v1/health") >= 150, "its health is checked")
+        reads = [path for path in asked if path != "/argosy/v1/health"]
+        assert len(reads) == 4, reads
+        assert sum("wait=60" in path for path in reads) == 2, "each of both is a single blocking read"
+        await house.machine(M2)
+        await until(lambda: "m2" in heard.members, "a change ends it at once")
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_agent_that_falls_silent_during_a_blocking_read_is_left_for_the_next(tmp_path: Path, house: House) -> None:
+    asked: list[str] = []
+    frozen = asyncio.Event()
+    server = await relayed(house, asked, frozen, tmp_path / "relay")
+    relay = f"unix://{tmp_path}/relay"
+    agents = Agents(given(relay, socket_of(house)), CLOCK, health_every=0.05, patience=0.3)
+    async with following(agents) as heard:
+        await until(lambda: sum("wait=60" in path for path in asked) == 2 and heard.source == relay, "it is asked")
+        frozen.set()
+        await house.machine(M2)
+        await until(lambda: heard.source == socket_of(house) and "m2" in heard.members, "the other is asked")
+    server.close()
+    await server.wait_closed()
+
+
+async def test_an_agent_that_loses_its_store_during_a_blocking_read_is_left_for_the_next(tmp_path: Path, house: House) -> None:
+    away: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Machines and routers once; after that reads hang, and the health is 503."""
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                path = head.split()[1].decode()
+                if "/health" in path:
+                    away.append(path)
+                    writer.write(b"HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\naway")
+                elif "wait=" not in path:
+                    body = b'{"machines": [], "routers": [], "index": 1}'
+                    writer.write(b"HTTP/1.1 200 X\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    poor = await asyncio.start_unix_server(serve, tmp_path / "poor")
+    async with following(Agents(given(f"{tmp_path}/poor", socket_of(house)), CLOCK, health_every=0.05)) as heard:
+        await until(lambda: heard.source == socket_of(house), "the other is asked")
+        assert away
+    poor.close()
+    await poor.wait_closed()
+
+
 async def test_an_agent_without_its_store_or_with_nonsense_is_left_for_the_next(
     tmp_path: Path, house: House, caplog: pytest.LogCaptureFixture
 ) -> None:

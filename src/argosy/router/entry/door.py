@@ -1,7 +1,8 @@
 """Learning which machines there are, from any agent's API: through a unix socket, plain HTTP on loopback, or mutual TLS.
 
-One agent is asked at a time, by blocking reads, so that a change is heard of at once. When it falls silent, or its store is away, the
-next one is asked; beside those that the operator named, every machine that has ever been told of is one to ask.
+One agent is asked at a time, by blocking reads, so that a change is heard of at once. They are long, since each costs the agent several
+calls to its store; beside them its health is checked. When it falls silent, or its store is away, the next one is asked; beside those
+that the operator named, every machine that has ever been told of is one to ask.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from argosy.trust.names import machine_name
 log = logging.getLogger(__name__)
 
 API = "/argosy/v1"
-WAIT = 2.0
-"""Seconds that a blocking read waits for news: short, so that an agent which has fallen silent is soon known for it."""
+WAIT = 60.0
+"""Seconds that a blocking read waits for news."""
+
+HEALTH_EVERY = 2.0
+"""Seconds between checks of the agent's health during a blocking read: an agent that has fallen silent is soon known for it."""
 
 PATIENCE = 2.0
-"""Seconds beyond that which an agent has for its answer."""
+"""Seconds that an agent has for an answer, beyond the time of a blocking read."""
 
 BREATH = 0.1
 """Least seconds between one reading and the next: on a busy cluster changes are gathered."""
@@ -65,6 +69,10 @@ class _Routes(msgspec.Struct, frozen=True):
     index: int
 
 
+class _Health(msgspec.Struct, frozen=True):
+    """What matters of /health is that it answers 200."""
+
+
 class _Dumb(Exception):
     """An agent gave no answer that is of use."""
 
@@ -89,7 +97,7 @@ def agent(text: str, secure: bool) -> Agent:
 
 class Agents:
     """`given` is asked for the operator's endpoints before each round, in a thread. `context`: `trust.contexts.client(...)`, or None.
-    `wait` and `patience` as above, in seconds."""
+    `wait`, `health_every` and `patience` as above, in seconds."""
 
     def __init__(
         self,
@@ -98,12 +106,14 @@ class Agents:
         context: ssl.SSLContext | None = None,
         *,
         wait: float = WAIT,
+        health_every: float = HEALTH_EVERY,
         patience: float = PATIENCE,
     ) -> None:
         self._given = given
         self._clock = clock
         self._context = context
         self._wait = wait
+        self._health_every = health_every
         self._patience = patience
         self._doors: dict[str, Agent] = {}
         self._odd: set[str] = set()
@@ -148,7 +158,7 @@ class Agents:
     async def _follow(self, session: aiohttp.ClientSession, one: Agent, know: Know, backoff: Backoff) -> None:
         machines, routes = await asyncio.gather(self._machines(session, one, 0), self._routes(session, one, 0))
         told: list[Member] | None = None
-        tasks: dict[str, asyncio.Task[Any]] = {}
+        tasks: dict[str, asyncio.Task[Any]] = {"health": asyncio.create_task(self._check_health(session, one))}
         try:
             while True:
                 now = joined(machines.machines, routes.routers)
@@ -164,15 +174,23 @@ class Agents:
                     tasks["machines"] = asyncio.create_task(self._machines(session, one, machines.index))
                 if "routes" not in tasks:
                     tasks["routes"] = asyncio.create_task(self._routes(session, one, routes.index))
-                await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
-                if tasks["machines"].done():
+                done, _ = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+                if tasks["health"] in done:
+                    await tasks["health"]
+                if tasks["machines"] in done:
                     machines = await tasks.pop("machines")
-                if "routes" in tasks and tasks["routes"].done():
+                if tasks["routes"] in done:
                     routes = await tasks.pop("routes")
         finally:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+    async def _check_health(self, session: aiohttp.ClientSession, one: Agent) -> None:
+        """Ask the agent for its health, again and again. Raises _Dumb when it is silent or without its store."""
+        while True:
+            await self._clock.sleep(self._health_every)
+            await self._read(session, one, "/health", {}, 0, _Health)
 
     def _learn(self, members: Sequence[Member]) -> None:
         if self._context is not None:
