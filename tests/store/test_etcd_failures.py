@@ -18,6 +18,7 @@ from argosy.store.base import Condition, Put, Store
 from argosy.store.etcd import EtcdStore
 from argosy.store.history import History
 from argosy.store.members import PATIENCE, Member, Members
+from argosy.store.renewals import Renewals
 from argosy.trust.authority import create_authority, issue
 from tests.contracts.store_contract import eventually, put, watching
 from tests.etcd_server import Cluster, etcd_cluster, fast_folder
@@ -165,6 +166,27 @@ async def test_a_member_that_hangs_is_left_within_about_a_second_by_calls_and_wa
             await put(other, "/d")
             await seen.count(3)
         assert seen.keys == ["/b", "/c", "/d"]
+
+
+async def test_keep_alives_of_all_leases_share_one_stream_to_a_member(cluster: Cluster, store: EtcdStore) -> None:
+    leases = [await store.grant(ttl) for ttl in (10, 20, 30)]
+    members = Members(cluster.endpoints, SystemClock(), cluster.tls, PATIENCE, History(), lambda: None)
+    opened: list[grpc.aio.Call] = []
+
+    def open_stream() -> grpc.aio.Call:
+        opened.append(members.current.lease.LeaseKeepAlive())
+        return opened[-1]
+
+    renewals = Renewals(open_stream)
+    try:
+        for _ in range(20):
+            assert await asyncio.gather(*(renewals.renew(lease, 5) for lease in (*leases, 123_456))) == [10, 20, 30, 0]
+        assert len(opened) == 1
+    finally:
+        await renewals.close()
+        await members.close()
+        for lease in leases:
+            await store.revoke(lease)
 
 
 async def test_a_call_to_a_member_that_hangs_is_answered_by_another(cluster: Cluster) -> None:

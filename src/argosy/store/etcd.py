@@ -22,6 +22,7 @@ from argosy.store.base import Batch, Condition, Listing, Put, Record, Room, Writ
 from argosy.store.gate import Gate
 from argosy.store.history import GONE_BACK, History, Leases
 from argosy.store.members import ANSWER, LEADER, PATIENCE, EtcdTls, Member, Members
+from argosy.store.renewals import asked_to_end
 from argosy.store.subscription import Subscription
 from argosy.store.wire import Message, batches, failed_condition, record, span, transaction, watch_request
 
@@ -160,7 +161,7 @@ class EtcdStore:
     async def keep_alive(self, lease: int) -> float:
         self._leases.check((lease,))
         try:
-            ttl = await self._members.call(lambda member, timeout: _keep_alive(member, lease, timeout), repeat=True)
+            ttl = await self._members.call(lambda member, timeout: member.renewals.renew(lease, timeout), repeat=True)
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
         if ttl <= 0:
@@ -326,8 +327,7 @@ class EtcdStore:
                     await subscription.room()
                 response = await stream.read()
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if asked_to_end():
                 raise
         finally:
             member.waiting.discard(stream)
@@ -369,19 +369,6 @@ async def _page(member: Member, request: Message) -> Message:
         return await call
     finally:
         member.waiting.discard(call)
-
-
-async def _keep_alive(member: Member, lease: int, timeout: float) -> int:
-    """The lease's TTL, 0 if it has ended."""
-    stream = member.lease.LeaseKeepAlive(timeout=timeout, metadata=LEADER)
-    try:
-        await stream.write(rpc.LeaseKeepAliveRequest(ID=lease))
-        response = await stream.read()
-        if response is grpc.aio.EOF:
-            raise StoreUnavailable(f"etcd member {member.endpoint} ended a keep-alive without an answer")
-        return int(response.TTL)
-    finally:
-        stream.cancel()
 
 
 async def _time_to_live(member: Member, request: Message, timeout: float) -> int:

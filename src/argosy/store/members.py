@@ -18,6 +18,7 @@ from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.reconcile import Clock
 from argosy.store.base import Record
 from argosy.store.history import GONE_BACK, History
+from argosy.store.renewals import Renewals, asked_to_end
 from argosy.store.wire import Message
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ class EtcdTls(msgspec.Struct, frozen=True):
 
 
 class Member:
-    """One member: its stubs, and the calls that wait for it for long: watches and pages of listings. `cluster` is the id of its cluster,
-    `checked`: since it was last left, it has been seen to have the history that is known."""
+    """One member: its stubs, the stream of its keep-alives, and the calls that wait for it for long: watches and pages of listings.
+    `cluster` is the id of its cluster, `checked`: since it was last left, it has been seen to have the history that is known."""
 
     def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
         self.endpoint = endpoint
@@ -83,6 +84,7 @@ class Member:
         self.lease: Any = LeaseStub(channel)
         self.watch: Any = WatchStub(channel)
         self.maintenance: Any = rpc.MaintenanceStub(channel)
+        self.renewals = Renewals(lambda: self.lease.LeaseKeepAlive(metadata=LEADER))
         self.waiting: set[grpc.aio.Call] = set()
         self.answered = 0.0
         self.cluster = 0
@@ -155,6 +157,7 @@ class Members:
             log.info("etcd member %s: %s; turning to %s", member.endpoint, why, self._endpoints[self._at])
         for call in tuple(member.waiting):
             call.cancel()
+        member.renewals.rest()
 
     def _is_ready(self, at: int) -> bool:
         member = self._members.get(self._endpoints[at])
@@ -189,7 +192,7 @@ class Members:
                     raise
                 again, why = repeat or error.details() == NO_LEADER, f"{error.details()} [{error.code().name}]"
             except asyncio.CancelledError:
-                if _asked_to_end():
+                if asked_to_end():
                     raise
                 again, why = repeat or self.closed, "was left while it was asked"
             self.leave(member, why)
@@ -247,6 +250,7 @@ class Members:
     async def close(self) -> None:
         self.closed = True
         for member in self._members.values():
+            await member.renewals.close()
             await member.channel.close()
 
     async def _why_not(self, member: Member) -> str:
@@ -299,9 +303,3 @@ async def _contradiction(member: Member, response: Message, floor: int, witness:
     if pairs and (pairs[0].mod_revision, pairs[0].value) == (witness.modified, witness.value):
         return ""
     return f"at revision {witness.modified} it does not have what {witness.key} was"
-
-
-def _asked_to_end() -> bool:
-    """Whether this task is being cancelled, rather than the call it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
