@@ -56,3 +56,26 @@ async def test_failures_are_retried_with_growing_delays_until_a_success(clock: F
     assert rounds == [0, 1, 3, 6]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_wait_with_a_timeout_is_woken_at_once_or_ends_with_it_and_needs_one_task(clock: FakeClock) -> None:
+    wake = Wake()
+    before = len(asyncio.all_tasks())
+    waiting = asyncio.create_task(wake.wait(clock, 10))
+    await settle()
+    assert len(asyncio.all_tasks()) - before == 2, "the waiting one, and one for the time"
+    wake.set()
+    assert await waiting is True
+    waiting = asyncio.create_task(wake.wait(clock, 10))
+    await clock.advance(9.9)
+    assert not waiting.done(), "what woke the wait before is forgotten"
+    await clock.advance(0.1)
+    assert await waiting is False
+    waiting = asyncio.create_task(wake.wait(clock, 10))
+    await settle()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    wake.set()
+    assert await wake.wait(clock, 10) is True, "what comes while nobody waits is kept"
+    await settle()
+    assert len(asyncio.all_tasks()) == before

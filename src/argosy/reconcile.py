@@ -62,9 +62,12 @@ class Wake:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._sleepers: set[asyncio.Future[None]] = set()
 
     def set(self) -> None:
         self._event.set()
+        for sleeper in self._sleepers:
+            sleeper.cancel()
 
     async def wait(self, clock: Clock, timeout: float | None) -> bool:
         """True when it was set, False when `timeout` seconds passed first. Clears it."""
@@ -72,16 +75,15 @@ class Wake:
             await self._event.wait()
             self._event.clear()
             return True
-        waiter = asyncio.ensure_future(self._event.wait())
-        timer = asyncio.ensure_future(clock.sleep(timeout))
+        sleeper = asyncio.ensure_future(clock.sleep(timeout))  # the only task: every idle loop of a machine waits here about once a second
+        self._sleepers.add(sleeper)
         try:
-            await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sleeper,))
             return self._event.is_set()
         finally:
             self._event.clear()
-            for task in (waiter, timer):
-                task.cancel()
-            await asyncio.gather(waiter, timer, return_exceptions=True)
+            self._sleepers.discard(sleeper)
+            sleeper.cancel()
 
 
 async def reconcile(
