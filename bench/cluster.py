@@ -24,6 +24,10 @@ CLOCK = SystemClock()
 NAME = "bench"
 SLEEPER = "[Service]\nExecStart=/bin/sleep 1000000\n"
 STARTS = 30
+MACHINES = ("m1", "m2", "m3")
+IDLE = 60.0
+"""Seconds over which an idle agent is measured."""
+
 BURST = 120
 ROUNDS = 10
 """Power cuts, in turn of machines that led neither etcd nor the engine, either and both."""
@@ -141,20 +145,21 @@ async def replaced(load: Load, before: set[str], begun: float) -> float:
 
 
 async def idle(lab: Lab, asker: Asker) -> tuple[float, float]:
-    """(proportional memory in MB, percent of a core) of one agent with its 50 units, idle for 20 seconds."""
+    """(proportional memory in MB, percent of a core) of the agent that needs most, each with its 50 units, idle for IDLE seconds."""
     await asker.wish([f"idle@{number}.service" for number in range(150)], "launched", SLEEPER)
     await asker.until_running([f"idle@{number}.service" for number in range(150)])
     await CLOCK.sleep(5.0)
-    before = await agent_usage(lab)
-    await CLOCK.sleep(20.0)
-    after = await agent_usage(lab)
-    return after[0] / 1e6, (after[1] - before[1]) / 20.0 * 100
+    before = [await agent_usage(lab, name) for name in MACHINES]
+    await CLOCK.sleep(IDLE)
+    after = [await agent_usage(lab, name) for name in MACHINES]
+    used = max(late[1] - early[1] for early, late in zip(before, after, strict=True))
+    return max(memory for memory, _ in after) / 1e6, used / IDLE * 100
 
 
-async def agent_usage(lab: Lab) -> tuple[float, float]:
-    """(bytes of proportional memory, seconds of processor time so far) of m1's agent."""
+async def agent_usage(lab: Lab, name: str) -> tuple[float, float]:
+    """(bytes of proportional memory, seconds of processor time so far) of that machine's agent."""
     script = "p=$(pgrep -o -f '[a]rgosy agent') && grep ^Pss: /proc/$p/smaps_rollup && cut -d' ' -f14,15 /proc/$p/stat && getconf CLK_TCK"
-    found = await lab.exec("m1", ["sh", "-c", script])
+    found = await lab.exec(name, ["sh", "-c", script])
     memory, ticks, hertz = found.stdout.strip().splitlines()
     return float(memory.split()[1]) * 1024, sum(map(int, ticks.split())) / int(hertz)
 
