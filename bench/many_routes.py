@@ -136,6 +136,7 @@ async def writes(machine: Machine, written: Written, backend: int, when: str) ->
 async def looking(machine: Machine, times: list[float]) -> None:
     while True:
         times.append(await machine.cli("list-units"))
+        await asyncio.sleep(1.0)
 
 
 async def many(machine: Machine, backend: int, count: int) -> Figures:
