@@ -200,6 +200,8 @@ async def test_the_status_file_says_what_it_uses_and_is_left_alone_while_nothing
 
     async with stage.running(machine(1), machine(2), machine(3, router=None)):
         await stage.uses(A)
+        while not (tmp_path / STATUS).exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         while [router.failures for router in (await told()).routers] != [0, 2]:
             await clock.advance(INTERVAL)
             await asyncio.sleep(0.001)
