@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import machines
-from argosy.cli.files import Given, content, with_dropins
-from argosy.errors import ArgosyError
+from argosy.cli.files import Given, with_dropins
+from argosy.errors import ArgosyError, InvalidUnit
 from argosy.unit.dropins import Merged
 from argosy.unit.parse import Severity
 from argosy.unit.quadlet.names import unit_name
@@ -46,10 +46,9 @@ def runtimes(client: Client) -> Collection[str]:
 def in_file(path: str, chosen: Collection[str]) -> list[Found]:
     """Return the problems of a file here and of the drop-ins beside it. Raises InvalidInput for one that cannot be read."""
     folder, slash, name = path.rpartition("/")
-    content(path)
     try:
         merged = with_dropins(folder + slash, name, unit_name(name))
-    except ArgosyError as error:
+    except InvalidUnit as error:
         message = str(error).removeprefix(f"{path}: ")
         return [Found(path, 0, "error", message)]
     return _found(name, merged, chosen)
