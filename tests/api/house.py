@@ -16,7 +16,6 @@ import msgspec
 from argosy.api.inspector import Inspector, RouterInspector
 from argosy.api.peers import Peers
 from argosy.api.server import Api
-from argosy.api.web import PATIENT, Limits
 from argosy.config import Config, load
 from argosy.model import Machine, Placement, RouterDetail, RouterReport, Target, UnitState
 from argosy.reconcile import Clock, SystemClock
@@ -26,6 +25,7 @@ from argosy.state.records import encode
 from argosy.store.base import Delete, Put, Store
 from argosy.store.sqlite import SqliteStore
 from argosy.unit.parse import parse
+from argosy.web.answers import PATIENT, Limits
 
 M1, M2, M3 = ("1" * 32, "2" * 32, "3" * 32)
 HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"

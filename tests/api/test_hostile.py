@@ -13,11 +13,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from argosy.api.web import Limits
 from argosy.reconcile import SystemClock
 from argosy.state.keys import UNITS
 from argosy.store.base import Listing
 from argosy.store.sqlite import SqliteStore
+from argosy.web.answers import Limits
 from tests.api.house import HELLO, M1, House, a_house, raw
 
 JSON = {"Content-Type": "application/json"}

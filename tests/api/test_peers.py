@@ -20,13 +20,13 @@ from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.api.inspector import RouterInspector
 from argosy.api.peers import Peers
 from argosy.api.shapes import Command
-from argosy.api.web import Limits
 from argosy.errors import NotFound, Refused, RuntimeFailed, Unsuitable
 from argosy.model import Machine
 from argosy.reconcile import SystemClock
 from argosy.store.sqlite import SqliteStore
 from argosy.trust import contexts
 from argosy.trust.authority import Pair, create_authority, issue, machine_name
+from argosy.web.answers import Limits
 from tests.api.house import M1, M2, House, a_house, raw
 
 DAY = 86_400.0
@@ -339,7 +339,7 @@ async def test_requests_with_a_good_certificate_are_served_like_any_others(tmp_p
 
 
 def _refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "argosy.api.tls_door"]
+    return [record.getMessage() for record in caplog.records if record.name == "argosy.web.tls"]
 
 
 async def _until(true: Callable[[], bool]) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from argosy.api.listeners import door_address, loopback, named
 from argosy.errors import InvalidInput, StoreUnavailable, Unsuitable
 from argosy.reconcile import SystemClock
 from argosy.store.base import Batch, Condition, Listing, Put, Record, Write
 from argosy.store.sqlite import SqliteStore
+from argosy.web.addresses import door_address, loopback, named
 from argosy.web.listeners import split_address, unix_listener
 from tests.api.house import HELLO, M1, a_house, config_for
 

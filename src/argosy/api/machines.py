@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argosy.api import waiting
 from argosy.api.overview import BRIEF_PREFIXES, MACHINE_PREFIXES, Machines, machine_views, read_machines
 from argosy.api.shapes import MachineView, Ordered
 from argosy.errors import InvalidInput, NotFound
@@ -10,6 +9,7 @@ from argosy.model import Machine
 from argosy.reconcile import Clock
 from argosy.state import desired
 from argosy.store.base import Store
+from argosy.web import blocking
 
 
 class MachineService:
@@ -23,7 +23,7 @@ class MachineService:
         """Machines alive, by id; with `index` as soon as anything about them has changed since, or `wait` is over. `brief`: without counts
         of units, which do not matter then."""
         if index > 0 and wait > 0:
-            await waiting.beyond(self.store, BRIEF_PREFIXES if brief else MACHINE_PREFIXES, index, wait, self.clock)
+            await blocking.beyond(self.store, BRIEF_PREFIXES if brief else MACHINE_PREFIXES, index, wait, self.clock)
         return await machine_views(self.store, counted=not brief)
 
     async def find(self, called: str) -> Machine:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from argosy import __version__
-from argosy.api import shapes
 from argosy.api.routes import PREFIX, ROUTES, NoQuery, Route
+from argosy.web.answers import Failure
 
 REF = "#/components/schemas/{name}"
 
@@ -34,7 +34,7 @@ ALWAYS = (400, 403, 500, 503)
 def document() -> bytes:
     """UTF-8 JSON."""
     kinds = {kind for route in ROUTES for kind in (route.body, *route.answers.values()) if kind is not None}
-    _, components = msgspec.json.schema_components([*sorted(kinds, key=lambda kind: kind.__name__), shapes.Failure], ref_template=REF)
+    _, components = msgspec.json.schema_components([*sorted(kinds, key=lambda kind: kind.__name__), Failure], ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         paths.setdefault(PREFIX + route.path, {})[route.method.lower()] = _operation(route)
@@ -66,7 +66,7 @@ def _responses(route: Route) -> dict[str, Any]:
         description = f"lines of JSON, each a {kind.__name__}" if route.stream else _first_line(kind)
         found[str(status)] = {"description": description, "content": what}
     for status in sorted({*ALWAYS, *route.fails} - set(route.answers)):
-        found[str(status)] = {"description": FAILURES[status], "content": {"application/json": {"schema": _ref(shapes.Failure)}}}
+        found[str(status)] = {"description": FAILURES[status], "content": {"application/json": {"schema": _ref(Failure)}}}
     return found
 
 

@@ -12,8 +12,7 @@ import msgspec
 from aiohttp import web
 
 from argosy import __version__
-from argosy.api import openapi, shapes, texts, waiting
-from argosy.api import web as answers
+from argosy.api import openapi, shapes, texts
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.overview import by_name, chosen
@@ -38,6 +37,7 @@ from argosy.errors import ArgosyError, Refused, StoreUnavailable
 from argosy.model import RouterReport
 from argosy.state import decided, keys
 from argosy.store.base import Store
+from argosy.web import answers, blocking
 
 T = TypeVar("T")
 
@@ -154,7 +154,7 @@ class Own:
     async def list_routes(self, asked: Asked) -> web.StreamResponse:
         query: RoutesQuery = asked.query
         if query.index > 0 and query.wait > 0:
-            await waiting.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
+            await blocking.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
         return answers.answer(await (self.routers.brief() if query.brief else self.routers.views(query.app)))
 
     async def local_routes(self, asked: Asked) -> web.StreamResponse:

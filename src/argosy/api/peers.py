@@ -12,10 +12,11 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 
-from argosy.api.shapes import Command, Failure, LocalStatus, LogLine, Output
+from argosy.api.shapes import Command, LocalStatus, LogLine, Output
 from argosy.errors import ArgosyError, NotFound, Refused, RuntimeFailed, Unsuitable
 from argosy.model import Machine, RouterDetail
 from argosy.trust.names import machine_name
+from argosy.web.answers import Failure
 
 T = TypeVar("T")
 

@@ -25,7 +25,6 @@ from argosy.api.fleet.http import Fleet
 from argosy.api.inspector import Inspector, RouterInspector
 from argosy.api.keys.http import Keys
 from argosy.api.keys.space import Keyspace
-from argosy.api.listeners import door_address, loopback, named
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.own import Own
@@ -33,17 +32,18 @@ from argosy.api.peers import Peers
 from argosy.api.remote import Remote
 from argosy.api.routers import RouterService
 from argosy.api.routes import PREFIX
-from argosy.api.tls_door import TlsDoor
 from argosy.api.units import UnitService
-from argosy.api.web import LIMITS, PATIENT, Limits, failure, guarded, signed
 from argosy.api.writers import KeyWriters, labelled_containers
 from argosy.config import Config
 from argosy.reconcile import Clock
 from argosy.store.base import Store
 from argosy.trust import contexts
+from argosy.web.addresses import door_address, loopback, named
 from argosy.web.admission import READING, Admission, reading
+from argosy.web.answers import LIMITS, PATIENT, Limits, failure, guarded, signed
 from argosy.web.connections import BACKLOG, Runner
 from argosy.web.listeners import shown, split_address, tcp_listener, unix_listener, unlink_own
+from argosy.web.tls import TlsDoor
 from argosy.web.users import Users, group_id
 
 CLOSING_SECONDS = 0.25
@@ -140,7 +140,7 @@ class Api:
     def app(self, door: str) -> web.Application:
         """What is served at a door."""
         keys = Keys(self._space, self._machine_id, self.config.machine.name)
-        guard = guarded(door, self.metrics, self._admission(door), keys.failed if door == "keys" else failure)
+        guard = guarded(door, self.metrics.counted, self._admission(door), keys.failed if door == "keys" else failure)
         app = web.Application(middlewares=[guard], client_max_size=0)
         app[LIMITS] = self._limits
         app.on_response_prepare.append(signed)
@@ -215,7 +215,7 @@ class Api:
         server = runner.server
         assert server is not None
         self.addresses.setdefault("tls", []).append(shown(listener))
-        return TlsDoor(listener, context, server, self.metrics)
+        return TlsDoor(listener, context, server, self.metrics.refused)
 
 
 def _is_open(request: web.Request) -> bool:

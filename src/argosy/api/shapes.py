@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from argosy.model import ExcludedUpstream, Facts, Problem, RefusedRoute, RouterReport, ServedCertificate, Target, UnitState, Upstream
+from argosy.web.answers import Fault
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -18,20 +19,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 BATCH = 1000
 """Units that one batch may name."""
-
-
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong: the HTTP status again, which input broke which rule, and what to do next."""
-
-    code: int
-    message: str
-    remedy: str = ""
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """The body of every answer that is not a success."""
-
-    error: Fault
 
 
 class Wish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from argosy.api import texts, waiting
+from argosy.api import texts
 from argosy.api.overview import UNIT_PREFIXES, Units, read_units
 from argosy.api.plan import Change, change
-from argosy.api.shapes import BatchAnswer, Fault, NamedWish, Wish, Written
+from argosy.api.shapes import BatchAnswer, NamedWish, Wish, Written
 from argosy.errors import ArgosyError, Conflict, NotFound, StoreUnavailable
 from argosy.model import Unit
 from argosy.reconcile import Clock
@@ -16,6 +16,8 @@ from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, UNITS_AT_ONCE, Stored
 from argosy.state.records import encode
 from argosy.store.base import MAX_COMMIT, Store
+from argosy.web import blocking
+from argosy.web.answers import Fault
 
 COMMIT_BYTES = MAX_COMMIT // 2
 """Records that one commit of a batch carries: well below what a commit may hold, keys and conditions included."""
@@ -36,7 +38,7 @@ class UnitService:
         """All there is; with `index` as soon as something about the named units (all, if none is named) has changed since, or `wait` is
         over."""
         if index > 0 and wait > 0:
-            await waiting.beyond(self.store, UNIT_PREFIXES, index, wait, self.clock, _about(names))
+            await blocking.beyond(self.store, UNIT_PREFIXES, index, wait, self.clock, _about(names))
         return await read_units(self.store)
 
     async def known(self, name: str, index: int = 0, wait: float = 0.0) -> Units:

@@ -14,7 +14,6 @@ import msgspec
 from aiohttp import web
 
 from argosy.api import texts
-from argosy.api import web as answers
 from argosy.api.fleet import shapes
 from argosy.api.fleet.discovery import discovery
 from argosy.api.fleet.shapes import quoted
@@ -26,6 +25,7 @@ from argosy.model import Target, Unit, UnitState
 from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, Stored
 from argosy.unit.parse import LARGEST_FILE, Option, serialize
+from argosy.web import answers
 
 PREFIXES = ("/fleet/v1", "/v1-alpha")
 LARGEST_BODY = 8 * LARGEST_FILE

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from argosy.api import web as answers
 from argosy.api.keys.plan import Plan
 from argosy.api.keys.shapes import (
     INTERNAL,
@@ -30,6 +29,7 @@ from argosy.api.keys.stats import Stats
 from argosy.api.keys.tree import Node
 from argosy.errors import StoreUnavailable, TooLarge
 from argosy.state.keys import KV_MARK
+from argosy.web import answers
 
 PREFIX = "/v2/keys"
 METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")

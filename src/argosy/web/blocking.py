@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from argosy.errors import HistoryGone
 from argosy.reconcile import Clock
-from argosy.state import keys
 from argosy.store.base import Store
 
 
@@ -17,7 +16,7 @@ async def beyond(
     """True as soon as something under the prefixes has changed at a revision above `after` (of a key that is `relevant`) or the history
     since then is gone, or is another one (the store has not come as far as `after`); False when `seconds` have passed first. Raises
     StoreUnavailable."""
-    if after > (await store.list(keys.ENGINE_LEADER)).revision:  # any small listing: it says how far the store is
+    if after > (await store.list(f"{prefixes[0]}/")).revision:  # any small listing: it says how far the store is
         return True
     watchers = [asyncio.create_task(_moved(store, prefix, after, relevant)) for prefix in prefixes]
     timer = asyncio.create_task(clock.sleep(seconds))

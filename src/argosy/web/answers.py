@@ -14,8 +14,6 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from argosy import __version__
-from argosy.api.metrics import Metrics
-from argosy.api.shapes import Failure, Fault
 from argosy.errors import ArgosyError, InvalidInput, TooLarge
 from argosy.web.admission import Admission
 
@@ -31,6 +29,20 @@ RETRY_AFTER = "1"
 """Seconds, for clients that ask while the store is away."""
 
 _encoder = msgspec.json.Encoder()
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong: the HTTP status again, which input broke which rule, and what to do next."""
+
+    code: int
+    message: str
+    remedy: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: Fault
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -127,7 +139,7 @@ async def signed(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = f"argosy/{__version__}"
 
 
-def guarded(door: str, metrics: Metrics, admission: Admission, failed: Failed = failure) -> Middleware:
+def guarded(door: str, counted: Callable[[str, int], None], admission: Admission, failed: Failed = failure) -> Middleware:
     """The outermost middleware of a listener: asks `admission`, tells every error as `failed` words it, without a traceback, counts."""
 
     @web.middleware
@@ -152,7 +164,7 @@ def guarded(door: str, metrics: Metrics, admission: Admission, failed: Failed = 
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             response = failed(500, "this is a defect in argosy; its log says more", "")
-        metrics.counted(door, response.status)
+        counted(door, response.status)
         return response
 
     return guard

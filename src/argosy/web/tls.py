@@ -12,8 +12,6 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from argosy.api.metrics import Metrics
-
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0
@@ -25,11 +23,13 @@ BREATH = 0.1
 class TlsDoor:
     """Accepts on `listener` and hands each connection that shows a good certificate to a protocol made by `serve`."""
 
-    def __init__(self, listener: socket.socket, context: ssl.SSLContext, serve: Callable[[], asyncio.Protocol], metrics: Metrics) -> None:
+    def __init__(
+        self, listener: socket.socket, context: ssl.SSLContext, serve: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+    ) -> None:
         self._listener = listener
         self._context = context
         self._serve = serve
-        self._metrics = metrics
+        self._refused = refused
         self._gate = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
 
     async def run(self) -> None:
@@ -57,7 +57,7 @@ class TlsDoor:
             )
         except (ssl.SSLError, OSError, TimeoutError) as error:
             connection.close()
-            self._metrics.refused()
+            self._refused()
             log.warning("refused %s at the door for other machines: %s", address, reason(error))
         except BaseException:
             connection.close()
