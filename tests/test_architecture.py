@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
     "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "errors": 1, "folders": 1, "trust": 1,
-    "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1,
+    "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1,
     "model": 2, "config": 2,
     "state": 3, "placement": 3, "compose": 3, "web": 3,
     "engine": 4, "agent": 4, "catalog": 4, "router": 4, "network": 4, "volumes": 4, "swarm": 4, "images": 4, "api": 4,
@@ -21,14 +21,14 @@ FLOORS = {
 }  # fmt: skip
 SIDEWAYS = {
     ("store", "errors"), ("store", "reconcile"), ("unit", "errors"), ("docker", "errors"), ("docker", "reconcile"), ("reconcile", "errors"),
-    ("trust", "errors"), ("logs", "terminal"), ("folders", "errors"),
+    ("unit", "requirements"), ("trust", "errors"), ("logs", "terminal"), ("folders", "errors"),
     ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
 }  # fmt: skip
 """The few arrows within one floor, and why: the tools that whole floors stand on (errors, the loop), and the verbs that call the house."""
 
 IMPURE = {"asyncio", "socket", "subprocess", "sqlite3", "time", "random", "os", "logging"}
 PURE_ROOMS = {"unit", "placement", "compose"}
-PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict"}
+PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict", "requirements"}
 MAX_FILE = 600
 MAX_FUNCTION = 60
 DRIVERS = {"store.sqlite", "store.etcd", "agent.systemd", "agent.supervisor", "router.nginx"}

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from argosy.unit.options import Requirements
+from argosy.requirements import Requirements as Requirements
 
 
 class Target(StrEnum):

@@ -10,8 +10,8 @@ from argosy.engine.actions import Action, Place, Remove
 from argosy.engine.world import Snapshot, World
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.placement.jobs import read, text_hash
+from argosy.requirements import Requirements
 from argosy.unit.globs import conflict, matches
-from argosy.unit.options import Requirements
 
 MACHINES = ("a1", "b2", "c3")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from argosy.model import Job
 from argosy.placement.cluster import Cluster
-from argosy.unit.options import Requirements
+from argosy.requirements import Requirements
 
 Units = Mapping[str, tuple[Requirements, str]]
 """By name: what the unit asks for, and the machines where it is placed, separated by blanks."""

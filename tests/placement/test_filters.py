@@ -18,7 +18,7 @@ from argosy.placement.filters import (
     ready,
     replaces,
 )
-from argosy.unit.options import Requirements
+from argosy.requirements import Requirements
 from tests.placement.scenes import cluster, wants
 
 ANYWHERE = wants()

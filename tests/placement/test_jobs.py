@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argosy.placement.jobs import Reading, read, text_hash
-from argosy.unit.options import Requirements
+from argosy.requirements import Requirements
 from argosy.unit.parse import LARGEST_FILE, parse
 
 TABLE: list[tuple[str, str, str, Requirements, bool]] = [

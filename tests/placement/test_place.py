@@ -10,7 +10,7 @@ from argosy.model import Job
 from argosy.placement.cluster import Cluster
 from argosy.placement.filters import FILTERS
 from argosy.placement.place import Accepted, Refusal, expulsion, pick, place, why
-from argosy.unit.options import Requirements
+from argosy.requirements import Requirements
 from tests.placement.scenes import cluster, wants
 
 ANYWHERE = wants()

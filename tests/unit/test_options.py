@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidUnit
+from argosy.requirements import Requirements
 from argosy.unit.options import (
     FLEET_KEYS,
     MOST_VALUES,
-    Requirements,
     fleet_values,
     is_oneshot,
     metadata_pair,

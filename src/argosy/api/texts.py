@@ -7,8 +7,8 @@ from functools import lru_cache
 import msgspec
 
 from argosy.errors import ArgosyError, InvalidUnit, TooLarge
+from argosy.requirements import NOTHING, Requirements
 from argosy.unit import names, options
-from argosy.unit.options import NOTHING, Requirements
 from argosy.unit.parse import LARGEST_FILE, Option, UnitFile, checked, parse
 from argosy.unit.quadlet.check import check as check_quadlet
 from argosy.unit.quadlet.reading import kind_of

@@ -15,9 +15,7 @@ from argosy.placement.names import SortedNames
 from argosy.placement.queue import Improvements, Queue
 from argosy.placement.strategies import Strategy, fewest_units
 from argosy.unit.globs import check_glob
-from argosy.unit.options import Requirements
 
-NOTHING = Requirements()
 NOWHERE: tuple[str, ...] = ()
 NO_JOBS: Mapping[str, Job] = {}
 SHORT_ID = 8

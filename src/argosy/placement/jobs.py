@@ -8,7 +8,7 @@ import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.model import Job
-from argosy.placement.cluster import NOTHING
+from argosy.requirements import NOTHING
 from argosy.unit.names import check_name, is_template
 from argosy.unit.options import is_oneshot, remains_after_exit, requirements
 from argosy.unit.parse import LARGEST_FILE, UnitFile, parse

@@ -7,7 +7,8 @@ cannot come back to it.
 
 from __future__ import annotations
 
-from argosy.placement.cluster import NOTHING, Cluster
+from argosy.placement.cluster import Cluster
+from argosy.requirements import NOTHING
 from argosy.unit.globs import matches
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from argosy.errors import InvalidUnit
+from argosy.requirements import NOTHING, Requirements
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
@@ -37,30 +38,6 @@ BINDING_KEYS = ("BindsTo", "BindTo", "Requires", "PartOf")
 
 _TRUE = frozenset({"true", "yes", "1", "on", "t"})
 
-
-class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a unit may run. Every field empty: anywhere.
-
-    `metadata` holds a pair for each key: (key, values); one of the values must match (OR), for every key (AND). `peers` are exact unit
-    names that must be on the same machine (MachineOf), `conflicts` and `replaces` are globs. `stop_on_disconnect`: [X-Argosy]
-    OnDisconnect=stop. `binds_to` are units named by BindsTo, Requires or PartOf in [Unit] (for reasons and ordering, not placement).
-    `rolling`: [X-Argosy] Update=rolling, a change of a global unit goes from machine to machine. `writes_keys`: [X-Argosy] Keys=write, it
-    may write users' keys on its machine.
-    """
-
-    machine_id: str = ""
-    metadata: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    peers: tuple[str, ...] = ()
-    conflicts: tuple[str, ...] = ()
-    replaces: tuple[str, ...] = ()
-    everywhere: bool = False
-    stop_on_disconnect: bool = False
-    binds_to: tuple[str, ...] = ()
-    rolling: bool = False
-    writes_keys: bool = False
-
-
-NOTHING = Requirements()
 RESOURCES = ("Volume", "Network")
 """Quadlet's kinds whose units are wanted on every machine, as a container may come to any, unless [X-Fleet] says where."""
 PLACED_BY = ("MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID", "MachineOf", "X-ConditionMachineOf", "Global", "Replaces")
