@@ -11,8 +11,8 @@ from typing import Any
 
 from argosy.agent.supervise.cut import cut
 from argosy.agent.supervise.protocol import LOCK
-from argosy.agent.supervise.saved import holder
 from argosy.agent.supervisor import SupervisorRuntime
+from argosy.locks import holder
 from argosy.reconcile import SystemClock
 
 UNITS = 40

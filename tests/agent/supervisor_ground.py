@@ -12,8 +12,8 @@ from pathlib import Path
 from argosy.agent.supervise.cut import cut
 from argosy.agent.supervise.family import Table
 from argosy.agent.supervise.protocol import LOCK
-from argosy.agent.supervise.saved import holder
 from argosy.agent.supervisor import SupervisorRuntime
+from argosy.locks import holder
 from argosy.reconcile import SystemClock
 from tests.contracts.runtime_ground import Ground, alive, eventually
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.supervise.saved import LONGEST_FOLDER, Files, SavedUnit, Settings, folder_name, holder, swap_in
+from argosy.agent.supervise.saved import LONGEST_FOLDER, Files, SavedUnit, Settings, folder_name
 from argosy.agent.supervise.states import Exit, Job, Pid, Run, Sub
+from argosy.files import staged
 
 RUN = Run(
     Sub.RUNNING, Job.NONE, 3, 1.5, 1.25, 2, "success", Exit("exited", 1), Pid(10, 20), None, (Pid(10, 20),), invocation="ab", limit_count=1
@@ -62,13 +63,13 @@ def test_a_record_in_another_units_place_is_not_believed(tmp_path: Path) -> None
 def test_a_full_disk_is_told_and_made_up_for(tmp_path: Path) -> None:
     files = Files(tmp_path, "boot")
     files.keep_unit(SavedUnit("a.service", "old"))
-    staged = tmp_path / "units" / "a.service" / "unit.new"
-    staged.symlink_to("/dev/full")
+    new = Path(staged(tmp_path / "units" / "a.service" / "unit"))
+    new.symlink_to("/dev/full")
     files.keep_unit(SavedUnit("a.service", "new"))
     assert "No space left on device" in files.trouble
     assert next(files.units()).unit == SavedUnit("a.service", "old"), "whole, or not at all"
-    assert not staged.exists()
-    staged.symlink_to("/dev/full")
+    assert not new.exists()
+    new.symlink_to("/dev/full")
     assert not files.retry()
     assert files.retry(), "the failed attempt has removed what was in the way"
     assert files.trouble == ""
@@ -79,7 +80,7 @@ def test_the_latest_of_what_could_not_be_written_is_written_later(tmp_path: Path
     files = Files(tmp_path, "boot")
     files.keep_unit(SavedUnit("a.service", "text"))
     for launch in (1, 2):
-        (tmp_path / "units" / "a.service" / "run.new").symlink_to("/dev/full")
+        os.symlink("/dev/full", staged(tmp_path / "units" / "a.service" / "run"))
         files.keep_run("a.service", Run(launch=launch))
     assert files.retry()
     assert next(files.units()).run == Run(launch=2)
@@ -96,13 +97,8 @@ def test_names_that_are_too_long_for_a_folder_are_shortened_and_stay_apart() -> 
 def test_only_its_owner_can_read_what_is_kept(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        swap_in(tmp_path / "file", b"secret")
+        kept = Files(tmp_path, "boot")
+        kept.keep_unit(SavedUnit("a.service", "text"))
     finally:
         os.umask(old)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_lock_that_nobody_holds_has_no_holder(tmp_path: Path) -> None:
-    assert holder(tmp_path / "none") is None
-    (tmp_path / "lock").write_text("1\n")
-    assert holder(tmp_path / "lock") is None
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "units").rglob("*")} == {0}

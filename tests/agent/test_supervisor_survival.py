@@ -15,6 +15,7 @@ import pytest
 
 from argosy.agent.supervise.cut import cut
 from argosy.errors import RuntimeFailed
+from argosy.files import staged
 from tests.agent.supervisor_ground import Own, own_supervisor
 from tests.contracts.runtime_ground import SLEEPER, alive, close, eventually, is_running, said, shell
 
@@ -265,14 +266,14 @@ async def test_what_it_cannot_write_does_not_keep_units_from_running(own: Own, c
     await own.runtime.start([(names[0], 1)])
     await own.running(names[0])
     for name in names:
-        (own.folder / "units" / name / "run.new").symlink_to("/dev/full")
+        os.symlink("/dev/full", staged(own.folder / "units" / name / "run"))
     await own.runtime.stop([names[0]])
     assert (await own.ended(names[0])).active == "inactive"
     await own.runtime.start([(names[1], 1)])
     await own.running(names[1])
     assert "No space left on device" in caplog.text
     for name in names:
-        (own.folder / "units" / name / "run.new").unlink(missing_ok=True)
+        Path(staged(own.folder / "units" / name / "run")).unlink(missing_ok=True)
 
 
 async def test_no_unit_ever_runs_twice_however_often_its_supervisor_is_killed(own: Own) -> None:

@@ -10,6 +10,7 @@ import pytest
 from argosy.agent.systemd_unit import Ended, Launch, Memory
 from argosy.agent.unit_folder import LAUNCHES, UnitFolder
 from argosy.errors import InvalidUnit
+from argosy.files import staged
 
 ONE = Memory("1", Launch(1))
 NAMES = ["../escape.service", "/etc/passwd.service", "a/b.service", "", ".hidden.service", "a\0.service", "x" * 300 + ".service"]
@@ -80,7 +81,7 @@ def test_a_full_disk_leaves_what_there_was(folder: UnitFolder) -> None:
     folder.write("a.service", "old")
     folder.remember({"a.service": ONE})
     for place in (folder.path, folder.path / LAUNCHES):
-        os.symlink("/dev/full", place / ".new")
+        os.symlink("/dev/full", staged(place / "a.service"))
     with pytest.raises(OSError, match=r"No space left on device: '.*/a\.service'"):
         folder.write("a.service", "new")
     with pytest.raises(OSError, match="No space left"):
@@ -93,6 +94,6 @@ def test_a_full_disk_leaves_what_there_was(folder: UnitFolder) -> None:
 def test_foreign_files_are_passed_over(folder: UnitFolder) -> None:
     (folder.path / "binary.service").write_bytes(b"\xff\xfe")
     (folder.path / "folder.service").mkdir()
-    (folder.path / ".new").write_text("half")
+    Path(staged(folder.path / "a.service")).write_text("half")
     (folder.path / "README").write_text("not a unit")
     assert folder.texts() == {}

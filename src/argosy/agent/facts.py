@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from argosy import files
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.model import Facts
 
@@ -33,9 +34,7 @@ def machine_id(configured: str, state: Path, etc: Path = MACHINE_ID) -> str:
     made = uuid.uuid4().hex
     try:
         state.mkdir(parents=True, exist_ok=True)
-        new = state / "machine-id.new"
-        new.write_text(made + "\n")
-        os.replace(new, kept)
+        files.write(kept, f"{made}\n".encode(), durable=True)
     except OSError as error:
         raise Unsuitable(f"cannot keep a machine id in {state}: {error.strerror}", remedy="set [machine] id") from error
     return made

@@ -6,14 +6,13 @@ The lock is the kernel's (flock): it ends with the process however that ends, an
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from argosy import files, locks
 from argosy.agent.facts import boot_id
 from argosy.errors import Refused, Unsuitable
 
@@ -67,22 +66,16 @@ class FolderFoothold:
         self.boot = boot_id()
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            held = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held = locks.take(self._lock)
         except OSError as error:
             raise Unsuitable(f"cannot open {self._lock}: {error.strerror}", remedy="set [paths] run to a folder of your own") from error
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(held, 20, 0).decode(errors="replace").strip()
-            os.close(held)
+        if held is None:
             raise Refused(
-                f"an agent runs here already: {self._lock} is held by process {owner or 'unknown'}",
+                f"an agent runs here already: {self._lock} is held by process {locks.holder(self._lock) or 'unknown'}",
                 remedy="stop that one, or give this one a run folder and a machine id of its own",
-            ) from error
+            )
         self._held = held
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without the number
-            os.truncate(held, 0)
-            os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+        locks.sign(held)
         return self._read()
 
     def _read(self) -> Notes:
@@ -93,6 +86,4 @@ class FolderFoothold:
         return notes if notes.boot == self.boot else Notes(self.boot)
 
     def _write(self, notes: Notes) -> None:
-        new = self._notes.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(notes))
-        os.replace(new, self._notes)
+        files.write(self._notes, msgspec.json.encode(notes))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import files
 from argosy.agent.systemd_unit import Memory
 from argosy.errors import InvalidUnit
 from argosy.unit.names import check_name
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 LAUNCHES = ".launches"
 """The folder of what is remembered, a file for each unit: what a change costs does not grow with what exists. No unit name begins with
 a dot."""
-NEW = ".new"
 
 
 class UnitFolder:
@@ -53,7 +53,7 @@ class UnitFolder:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if self._read(path) == text:
                 return False
-        self._replace(path, text.encode())
+        files.write(path, text.encode())
         return True
 
     def remove(self, names: Iterable[str]) -> None:
@@ -81,7 +81,7 @@ class UnitFolder:
     def remember(self, memories: Mapping[str, Memory]) -> None:
         """Raises OSError."""
         for name, memory in memories.items():
-            self._replace(self.path / LAUNCHES / name, msgspec.json.encode(memory))
+            files.write(self.path / LAUNCHES / name, msgspec.json.encode(memory))
 
     def problems(self, name: str) -> list[str]:
         """The errors that `verify` finds in a unit file here, in words."""
@@ -93,14 +93,3 @@ class UnitFolder:
         """Byte for byte, line ends included."""
         with open(path, encoding="utf-8", newline="") as file:
             return file.read()
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        new = path.parent / NEW  # what is remembered and units are written by different threads at the same time, into folders of their own
-        try:
-            with open(new, "wb") as file:
-                file.write(content)
-            os.replace(new, path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.unlink(new)
-            raise OSError(error.errno, error.strerror, str(path)) from error  # a failed write names no file

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import click
 
+from argosy import files
 from argosy.errors import InvalidInput
 from argosy.terminal import echo
 from argosy.trust.authority import MACHINE_DAYS, WEB_DAYS, Pair, create_authority, issue, issue_web
@@ -94,7 +94,4 @@ def _authority(folder: Path) -> Pair:
 
 def _write(folder: Path, name: str, pair: Pair, cert: str = "") -> None:
     for file, content, mode in ((f"{name}.key", pair.key, 0o600), (cert or f"{name}.pem", pair.cert, 0o644)):
-        part = folder / f".{file}.part"
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as to:
-            to.write(content)
-        part.replace(folder / file)
+        files.write(folder / file, content, mode=mode, durable=True)

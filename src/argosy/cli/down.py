@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import select
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from argosy import daemon
+from argosy import daemon, locks
 from argosy.cli.progress import Progress
 from argosy.cli.up import PIDFILE, SETTINGS
 from argosy.config import Config, load
@@ -49,8 +48,8 @@ def down(path: str | None) -> None:
 def _stop_agent(config: Config) -> bool:
     """SIGTERM, then SIGKILL if it does not end. False if there was none. Raises Refused for an agent that somebody else started."""
     pidfile = config.run_dir / PIDFILE
-    holder = holding(config.run_dir / LOCK)
-    if not holder:
+    holder = locks.holder(config.run_dir / LOCK)
+    if holder is None:
         pidfile.unlink(missing_ok=True)
         return False
     if holder != _number(pidfile):
@@ -80,21 +79,6 @@ def _end(pid: int) -> None:
                 progress.say("waiting for the agent to end")
     finally:
         os.close(process)
-
-
-def holding(lock: Path) -> int:
-    """The process of the agent that holds this run folder, 0 if none does."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except OSError:
-        return 0
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return _number(lock)
-    finally:
-        os.close(descriptor)
-    return 0
 
 
 def _number(path: Path) -> int:

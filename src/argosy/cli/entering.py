@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import glob
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import msgspec
 from prometheus_client import start_http_server
 
+from argosy import locks
 from argosy.cli.client import endpoints
 from argosy.errors import Conflict, InvalidInput, NotFound, Unsuitable
 from argosy.reconcile import SystemClock
@@ -160,16 +160,17 @@ def prepared(asked: Asked, folder: Path) -> Any:
 
 @contextmanager
 def _held(asked: Asked, folder: Path, module: str) -> Iterator[str]:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Conflict(f"an entry runs in {folder} already", remedy="name another folder with --folder, or stop that one") from error
+    lock = locks.take(folder / "lock")
+    if lock is None:
+        raise Conflict(f"an entry runs in {folder} already", remedy="name another folder with --folder, or stop that one")
+    try:
         if not process.find_master(folder / NGINX, folder / NGINX / PIDFILE):
             check_free(asked.wanted.everywhere)
         if asked.metrics:
             _show_metrics(asked.metrics)
         yield module
+    finally:
+        os.close(lock)
 
 
 def _show_metrics(listen: str) -> None:
@@ -210,12 +211,7 @@ def status(folder: Path) -> dict[str, Any]:
     """What the entry in that folder says of itself, and whether it runs. Raises NotFound where none has ever run."""
     try:
         known: dict[str, Any] = msgspec.json.decode((folder / STATUS).read_bytes())
-        with (folder / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                running = False
-            except BlockingIOError:
-                running = True
+        running = locks.is_held(folder / "lock")
     except (OSError, msgspec.DecodeError) as error:
         raise NotFound(f"no entry tells of itself in {folder}", remedy="name its folder with --folder") from error
     return {"running": running, **known}

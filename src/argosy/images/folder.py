@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from argosy.errors import ArgosyError, StoreUnavailable
+from argosy.files import write_all
 from argosy.images.faults import StorageFull
 from argosy.images.storage import Children, Entry, Hash
 
@@ -298,14 +299,6 @@ def explained(error: OSError, root: str) -> ArgosyError:
     if error.errno in FULL:
         return StorageFull(f"the image store is full: {reason}", remedy=f"make room in {root}, or remove images and run argosy images gc")
     return StoreUnavailable(f"the image store in {root} cannot be used: {reason}")
-
-
-def write_all(descriptor: int, content: bytes) -> None:
-    written = os.write(descriptor, content)
-    if written < len(content):
-        rest = memoryview(content)[written:]
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
 
 
 def _content(file: str) -> bytes | None:

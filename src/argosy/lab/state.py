@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import files
 from argosy.errors import InvalidInput, NotFound
 from argosy.folders import lab_root
 from argosy.lab import finding
@@ -105,9 +106,7 @@ def load(name: str, base: Path | None = None) -> LabRecord:
 def save(record: LabRecord) -> None:
     """Atomically: a reader sees the old record or the new one."""
     path = Path(record.folder) / "lab.json"
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2))
-    fresh.replace(path)
+    files.write(path, msgspec.json.format(msgspec.json.encode(record), indent=2))
 
 
 def names(base: Path | None = None) -> tuple[str, ...]:

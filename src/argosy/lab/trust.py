@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
+from argosy import files
 from argosy.lab.state import LabRecord
 from argosy.trust.authority import Pair, create_authority, issue
 
@@ -25,6 +25,4 @@ def pems(lab: LabRecord, name: str) -> tuple[bytes, bytes, bytes]:
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+    files.write(path, content, mode=0o600)

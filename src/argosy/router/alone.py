@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from argosy import locks
 from argosy.errors import Conflict, Unsuitable
 from argosy.reconcile import Clock
 from argosy.router import process
@@ -58,14 +58,13 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Makes the folder and keeps other routers out of it. Raises Conflict and Unsuitable. Blocks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = locks.take(folder / "lock")
     except OSError as error:
         raise Unsuitable(f"cannot write into {folder}: {error.strerror}", remedy="name a folder that can be written: --folder") from error
+    if lock is None:
+        raise Conflict(f"another router runs in {folder}", remedy="name another folder: --folder")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    except BlockingIOError:
-        raise Conflict(f"another router runs in {folder}", remedy="name another folder: --folder") from None
     finally:
         os.close(lock)
 

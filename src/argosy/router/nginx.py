@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from argosy import files
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
 from argosy.router.hanging import Hanging, failed
@@ -336,9 +337,7 @@ class Nginx:
             config = (self.folder / source).read_text(encoding="utf-8")
         except FileNotFoundError:
             return ""
-        part = self.folder / f"{destination}.part"
-        part.write_text(config, encoding="utf-8")
-        part.replace(self.folder / destination)
+        files.write(self.folder / destination, config.encode())
         return config
 
     def _served(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import files
 from argosy.errors import InvalidInput
 from argosy.model import Entry, ExcludedUpstream, RouterDetail, RouterReport, ServedCertificate, Upstream
 from argosy.router.exclusion import Failing
@@ -112,9 +113,7 @@ class Served:
             return None
 
     def keep(self, served: RouterDetail) -> None:
-        part = self._path.with_name(f"{self._path.name}.part")
         try:
-            part.write_bytes(encode(served))
-            part.replace(self._path)
+            files.write(self._path, encode(served))
         except OSError as error:
             log.warning("cannot keep what is served in %s: %s", self._path, error.strerror or error)

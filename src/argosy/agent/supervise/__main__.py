@@ -6,7 +6,6 @@ Ends at once, with 0, when the supervisor is ready to be spoken to or another on
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import resource
 import signal
@@ -15,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from argosy import locks
 from argosy.agent.supervise.loop import Loop
 from argosy.agent.supervise.notify import NotifySocket
 from argosy.agent.supervise.outputs import Outputs, PumpKeeper
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         _own(folder)
-        found = _lock(folder)
+        found = locks.take(folder / LOCK)
         if found is None:
             return 0
         ready = _detach(folder)
@@ -110,8 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     if ready is None:
         return 0
     try:
-        os.ftruncate(found, 0)
-        os.pwrite(found, b"%d\n" % os.getpid(), 0)
+        locks.sign(found)
         supervisor = Supervisor(folder, found, _raise_limit())
     except Exception as error:
         os.write(ready, f"{type(error).__name__}: {error}".encode())
@@ -134,17 +133,6 @@ def _own(folder: Path) -> None:
         raise OSError(f"{folder} belongs to user {about.st_uid}, not to us ({os.geteuid()})")
     if about.st_mode & 0o077:
         folder.chmod(0o700)
-
-
-def _lock(folder: Path) -> int | None:
-    """The lock that a supervisor holds as long as it lives; None if another one holds it."""
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _detach(folder: Path) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from argosy.agent.supervise.family import Table, send
 from argosy.agent.supervise.protocol import LOCK, SOCKET
-from argosy.agent.supervise.saved import holder
+from argosy.locks import holder
 
 PATIENCE = 10.0
 

@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from argosy import files
 from argosy.agent.supervise import pump
 from argosy.agent.supervise.loop import Loop
-from argosy.agent.supervise.saved import folder_name, holder, swap_in
+from argosy.agent.supervise.saved import folder_name
+from argosy.locks import holder
 from argosy.reconcile import Clock
 
 PIPE_BYTES = 256 * 1024
@@ -31,7 +33,7 @@ class Outputs:
         self._pipes: dict[str, int] = {}
         folder.mkdir(mode=0o700, exist_ok=True)
         if not (folder / "mark").exists():
-            swap_in(folder / "mark", b"\x1e" + os.urandom(8).hex().encode())
+            files.write(folder / "mark", b"\x1e" + os.urandom(8).hex().encode(), mode=0o600)
         self._mark = (folder / "mark").read_bytes()
         _make_pipe(folder / "control")
         self._control = os.open(folder / "control", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -11,7 +11,6 @@ Nothing is forced to the disk: after a power cut no process is left that the fil
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from hashlib import sha1
@@ -20,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from argosy import files
 from argosy.agent.supervise.states import Run
 from argosy.unit.names import is_name
 
@@ -88,10 +88,11 @@ class Files:
 
     def forget(self, name: str) -> None:
         folder = self._unit_folder(name)
-        for file in ("unit", "run", "unit.new", "run.new"):
-            self._unwritten.pop(folder / file, None)
-            with contextlib.suppress(OSError):
-                (folder / file).unlink()
+        for path in (folder / "unit", folder / "run"):
+            self._unwritten.pop(path, None)
+            for file in (path, files.staged(path)):
+                with contextlib.suppress(OSError):
+                    os.unlink(file)
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -114,7 +115,7 @@ class Files:
 
     def _write(self, path: Path, data: bytes) -> None:
         try:
-            swap_in(path, data)
+            files.write(path, data, mode=0o600)
         except OSError as error:
             self.trouble = f"cannot write {path}: {error.strerror}"
             self._unwritten[path] = data
@@ -133,7 +134,7 @@ class Files:
             if len(found) == 16 and found.isalnum():
                 return found
         made = os.urandom(8).hex()
-        swap_in(path, made.encode())
+        files.write(path, made.encode(), mode=0o600)
         return made
 
 
@@ -142,38 +143,6 @@ def folder_name(unit: str) -> str:
     if len(unit) <= LONGEST_FOLDER:
         return unit
     return f"{unit[: LONGEST_FOLDER - 41]}-{sha1(unit.encode(), usedforsecurity=False).hexdigest()}"
-
-
-def swap_in(path: Path, data: bytes) -> None:
-    """The file has its old content or the new one, whenever we die."""
-    staged = f"{path}.new"
-    fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        written = 0
-        while written < len(data):
-            written += os.write(fd, data[written:])
-    except BaseException:
-        os.close(fd)
-        os.unlink(staged)
-        raise
-    os.close(fd)
-    os.rename(staged, path)
-
-
-def holder(lock: Path) -> int | None:
-    """The number of the process that holds a lock file, if one does."""
-    try:
-        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        word = os.pread(fd, 32, 0).strip()
-        return int(word) if word.isdigit() else None
-    finally:
-        os.close(fd)
-    return None
 
 
 def boot_id() -> str:

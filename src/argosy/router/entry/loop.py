@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from argosy import files
 from argosy.errors import ArgosyError
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router.base import Proxy
@@ -260,11 +260,9 @@ def key(backend: Backend) -> Key:
 
 
 def _write(path: Path, value: object) -> None:
-    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(msgspec.json.encode(value))
-        os.replace(part, path)
+        files.write(path, msgspec.json.encode(value))
     except OSError as error:
         log.error("cannot write %s: %s", path, error.strerror)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import files
 from argosy.errors import InvalidInput
 from argosy.router.naming import printable
 from argosy.router.tls.pairs import MOST_PAIRS, SUFFIXES, Pair, Source, check_time, day, read, sources, understood
@@ -135,7 +136,7 @@ class Shelf:
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         cert, key = self._kept / f"{pair.digest}.crt", self._kept / f"{pair.digest}.key"
         for path, content, mode in ((cert, pair.chain, 0o644), (key, pair.key, 0o600)):
-            _write(path, content, mode)
+            files.write(path, content, mode=mode)
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
         except ssl.SSLError as error:
@@ -162,7 +163,7 @@ class Shelf:
     def _write_index(self, index: Mapping[str, str]) -> None:
         with contextlib.suppress(OSError):
             self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(self._kept / INDEX, msgspec.json.encode(index), 0o600)
+            files.write(self._kept / INDEX, msgspec.json.encode(index), mode=0o600)
 
     def _tell(self, complaints: Collection[str]) -> None:
         served = [f"certificate {one.name} for {', '.join(one.names[:5])} is served until {day(one.until)}" for one in self._now]
@@ -179,12 +180,3 @@ def _print(entry: os.DirEntry[str]) -> tuple[object, ...]:
     except OSError as error:
         return entry.name, 0, 0, error.errno
     return entry.name, seen.st_mtime_ns, seen.st_size, seen.st_ino
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """By rename, and never readable by others for a moment."""
-    part = path.with_name(f"{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    part.replace(path)
