@@ -16,6 +16,25 @@ UNLOADABLE = frozenset({"error", "bad-setting", "masked"})
 """Load states of a unit that cannot be started."""
 
 
+ENDINGS = {
+    "success": "it ended well",
+    "signal": "killed by a signal",
+    "core-dump": "it dumped core",
+    "timeout": "it did not get ready in time",
+    "watchdog": "it stopped answering its watchdog",
+    "start-limit-hit": "it failed too often in a row",
+    "resources": "it could not be started at all",
+    "protocol": "it did not say that it was ready",
+    "oom-kill": "it ran out of memory",
+    "dependency": "a unit that it requires failed",
+}
+"""systemd's results in words."""
+REFUSALS = 2
+"""Refusals in a row after which a machine is not waited for any longer."""
+BROKEN_TEXT = ("bad-setting", "masked")
+"""Load states that no further attempt changes."""
+
+
 class Report(Protocol):
     """What is read of model.UnitState."""
 
@@ -35,6 +54,8 @@ class Report(Protocol):
     def failures(self) -> int: ...
     @property
     def note(self) -> str: ...
+    @property
+    def invocation(self) -> str: ...
 
 
 class Phase(StrEnum):
@@ -82,3 +103,18 @@ def may_run(state: Report | None) -> bool:
 def has_stopped(state: Report) -> bool:
     """Its latest launch has ended. What runs without a launch was started by its machine's systemd and is no reason to wait."""
     return state.active not in RUNNING or (state.launch == 0 and state.active != "deactivating")
+
+
+def ended(state: Report) -> str:
+    """How a launch that did not fail came to rest, as a verb."""
+    if state.code is not None:
+        return "ended well"
+    return "was stopped" if state.invocation else "was not run, since its conditions do not hold,"
+
+
+def ending(state: Report) -> str:
+    """How a unit's main process ended, in words."""
+    text = (
+        f"exit status {state.code}" if state.result == "exit-code" and state.code is not None else ENDINGS.get(state.result, state.result)
+    )
+    return f"{text} ({state.note})" if state.note else text

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from argosy.cli.cluster import Reported
-from argosy.cli.outcome import Outcome, ending, has_come_to_rest, legend, loaded, started, stopped, sub_state, unloaded, unplaced
+from argosy.cli.outcome import Outcome, has_come_to_rest, legend, loaded, started, stopped, sub_state, unloaded, unplaced
+from argosy.verdict import ending
 
 M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
 M2 = {"id": "9" * 32, "address": "172.17.8.103", "name": "m2"}

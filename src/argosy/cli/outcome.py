@@ -7,29 +7,9 @@ from typing import Any, NamedTuple
 
 from argosy.cli.cluster import Reported, View, places, reported_on, states
 from argosy.cli.table import span
-from argosy.verdict import REFUSED, RUNNING, UNLOADABLE, Phase, has_stopped, judge
+from argosy.verdict import BROKEN_TEXT, REFUSALS, REFUSED, RUNNING, UNLOADABLE, Phase, ended, ending, has_stopped, judge
 
 Machines = Mapping[str, View]
-
-ENDINGS = {
-    "success": "it ended well",
-    "signal": "killed by a signal",
-    "core-dump": "it dumped core",
-    "timeout": "it did not get ready in time",
-    "watchdog": "it stopped answering its watchdog",
-    "start-limit-hit": "it failed too often in a row",
-    "resources": "it could not be started at all",
-    "protocol": "it did not say that it was ready",
-    "oom-kill": "it ran out of memory",
-    "dependency": "a unit that it requires failed",
-}
-"""systemd's results in words."""
-
-
-REFUSALS = 2
-"""Refusals in a row after which a machine is not waited for any longer."""
-BROKEN_TEXT = ("bad-setting", "masked")
-"""Load states that no further attempt changes."""
 
 
 class Outcome(NamedTuple):
@@ -94,13 +74,6 @@ def _rests(unit: View, place: View) -> bool:
     if state is None or place.get("finished") or phase not in (Phase.FAILED, Phase.REFUSED, Phase.ENDED):
         return False
     return state.active in ("inactive", "failed") or state.sub == "auto-restart"
-
-
-def ended(state: Reported) -> str:
-    """How a launch that did not fail came to rest, as a verb."""
-    if state.code is not None:
-        return "ended well"
-    return "was stopped" if state.invocation else "was not run, since its conditions do not hold,"
 
 
 def _refused(what: str, state: Reported) -> Outcome:
@@ -182,14 +155,6 @@ def _everywhere(unit: View, found: list[Outcome]) -> Outcome:
 
 def _overruled(unit: View) -> Outcome:
     return Outcome(True, False, f"Unit {unit['name']} was told something else meanwhile: its target is {unit['target']}")
-
-
-def ending(state: Reported) -> str:
-    """How a unit's main process ended, in words."""
-    text = (
-        f"exit status {state.code}" if state.result == "exit-code" and state.code is not None else ENDINGS.get(state.result, state.result)
-    )
-    return f"{text} ({state.note})" if state.note else text
 
 
 def trouble(state: Reported, now: float) -> str:

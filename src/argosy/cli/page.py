@@ -6,9 +6,10 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 
 from argosy.cli.cluster import Reported, View, reported_on
-from argosy.cli.outcome import ENDINGS, legend, trouble
+from argosy.cli.outcome import legend, trouble
 from argosy.cli.table import coloured, size, span
 from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
+from argosy.verdict import ENDINGS
 
 DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●", "deactivating": "●"}
 MOST_PROCESSES = 20

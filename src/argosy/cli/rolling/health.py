@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from argosy.cli.cluster import Reported, View, places, reported_on, states
-from argosy.cli.outcome import Machines, ended, ending, legend, started
+from argosy.cli.outcome import Machines, legend, started
 from argosy.cli.rolling.groups import Group, Route
 from argosy.cli.rolling.plan import Health, Verdict
-from argosy.verdict import Phase, judge
+from argosy.verdict import Phase, ended, ending, judge
 
 READY = Health(Verdict.READY)
 
