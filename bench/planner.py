@@ -14,6 +14,7 @@ from typing import Any
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
 from argosy.model import Machine, Target, Unit
+from argosy.placement.workloads import unit_workload
 
 SIZES = ((100_000, 1_000), (1_000_000, 5_000))
 RUN = "[Service]\nExecStart=/usr/bin/app --instance %i\n"
@@ -40,7 +41,7 @@ def measure(units: int, machines: int) -> tuple[float, float, float]:
     wanted = [Unit(name, text, Target.LAUNCHED, 1) for app in range(units // 20) for name, text in units_of_app(app)]
     started = time.process_time()
     for unit in wanted:
-        world.set_unit(unit.name, unit)
+        world.set_workload(unit.name, unit_workload(unit))
     taken = time.process_time() - started
     placed = 0
     started = time.process_time()

@@ -85,10 +85,21 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, str | None] = {}
 
 
-class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A unit's place, with all that the machine's agent must know. Written by the engine leader only.
+class Workload(msgspec.Struct, frozen=True):
+    """What a desired record of any kind wants: a workload of this name and body that comes to `target`. `launch` as in Unit."""
 
-    `finished`: a oneshot that has ended well in this launch; it is neither started again nor moved.
+    name: str
+    body: str
+    target: Target = Target.INACTIVE
+    launch: int = 0
+    kind: str = "unit"
+
+
+class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A workload's place, with all that the machine's agent must know. Written by the engine leader only.
+
+    `unit` is the workload's name and `text` its body, whose meaning only its `kind` knows. `finished`: a oneshot that has ended well in
+    this launch; it is neither started again nor moved.
     """
 
     unit: str
@@ -99,6 +110,7 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     placed: float = 0.0
     finished: bool = False
+    kind: str = "unit"
 
 
 class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -256,7 +268,7 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What placement must know of a unit: its name and requirements, without its text."""
+    """What placement must know of a workload: its name and requirements, without its body."""
 
     name: str
     requirements: Requirements

@@ -10,6 +10,7 @@ from argosy.engine.actions import Action, Place, Remove
 from argosy.engine.world import Snapshot, World
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.placement.jobs import read, text_hash
+from argosy.placement.workloads import unit_workload
 from argosy.requirements import Requirements
 from argosy.unit.globs import conflict, matches
 
@@ -57,7 +58,12 @@ class ClusterModel:
 
     def snapshot(self) -> Snapshot:
         return Snapshot(
-            dict(self.units), dict(self.machines), dict(self.orders), dict(self.placements), dict(self.states), self.unreachable
+            {name: unit_workload(unit) for name, unit in self.units.items()},
+            dict(self.machines),
+            dict(self.orders),
+            dict(self.placements),
+            dict(self.states),
+            self.unreachable,
         )
 
     @property
@@ -72,11 +78,11 @@ class ClusterModel:
             return  # the api refuses it: a unit that follows itself
         self.launches += 1
         self.units[name] = Unit(name, TEXTS[kind], target, self.launches)
-        self.world.set_unit(name, self.units[name])
+        self.world.set_workload(name, unit_workload(self.units[name]))
 
     def destroy(self, name: str) -> None:
         self.units.pop(name, None)
-        self.world.set_unit(name, None)
+        self.world.set_workload(name, None)
 
     def up(self, machine: str, metadata: dict[str, str]) -> None:
         self.machines[machine] = Machine(machine, metadata=metadata)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from argosy.engine.actions import Update
 from argosy.engine.plan import plan, plan_round
 from argosy.engine.world import Snapshot, world_of
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Target, UnitState, Workload
 from argosy.placement.jobs import text_hash
 
 NAME = "g.service"
@@ -20,15 +20,15 @@ TOGETHER = NEW.replace("rolling", "together")
 LAUNCHED, LOADED = Target.LAUNCHED, Target.LOADED
 
 
-def unit(text: str = NEW, launch: int = 1, target: Target = LAUNCHED) -> Unit:
-    return Unit(NAME, text, target, launch)
+def unit(text: str = NEW, launch: int = 1, target: Target = LAUNCHED) -> Workload:
+    return Workload(NAME, text, target, launch)
 
 
 def state(machine: str, text: str, active: str = "active", launch: int = 1) -> UnitState:
     return UnitState(NAME, machine, hash=text_hash(text), launch=launch, load="loaded", active=active)
 
 
-def scene(wanted: Unit, places: dict[str, str], states: dict[str, str], lost: str = "", **orders: Order) -> Snapshot:
+def scene(wanted: Workload, places: dict[str, str], states: dict[str, str], lost: str = "", **orders: Order) -> Snapshot:
     """`places`: the text by which each machine has it, of launch 1. `states`: what runs there and how it is, as `new active`."""
     texts = {"old": OLD, "new": NEW, "together": TOGETHER}
     placements = {(machine, NAME): Placement(NAME, machine, texts[text], LAUNCHED, 1) for machine, text in places.items()}
@@ -88,7 +88,7 @@ def test_a_roll_told_of_each_state_as_it_comes_reaches_every_machine_with_one_do
     """The agents report as the engine goes; one machine may be lost in the middle."""
     world = world_of(scene(unit(OLD), dict.fromkeys(order, "old"), dict.fromkeys(order, "old active")))
     assert plan_round(world, 1.0) == ()
-    world.set_unit(NAME, unit())
+    world.set_workload(NAME, unit())
     updated: list[str] = []
     for _ in range(40):
         actions = plan_round(world, 1.0)

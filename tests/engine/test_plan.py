@@ -10,7 +10,7 @@ import pytest
 from argosy.engine.actions import MarkFinished, Place, Remove, Update
 from argosy.engine.plan import plan, plan_round
 from argosy.engine.world import Snapshot, world_of
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Target, UnitState, Workload
 from argosy.placement.jobs import text_hash
 
 RUN = "[Service]\nExecStart=/bin/sleep 1000\n"
@@ -27,13 +27,13 @@ def beside(leader: str) -> str:
     return f"{RUN}[X-Fleet]\nMachineOf={leader}\n"
 
 
-def unit(text: str = RUN, target: Target = LAUNCHED, launch: int = 1) -> Unit:
-    return Unit("", text, target, launch)
+def unit(text: str = RUN, target: Target = LAUNCHED, launch: int = 1) -> Workload:
+    return Workload("", text, target, launch)
 
 
 def scene(
     machines: str,
-    units: Mapping[str, Unit],
+    units: Mapping[str, Workload],
     placed: str = "",
     states: str = "",
     **orders: Order,
@@ -45,9 +45,9 @@ def scene(
     placements = {}
     for item in placed.split():
         name, _, machine = item.rstrip("+-!").partition("@")
-        now = named.get(name, Unit(name, RUN, LAUNCHED, 1))
+        now = named.get(name, Workload(name, RUN, LAUNCHED, 1))
         target = LAUNCHED if now.target is INACTIVE else now.target
-        placement = Placement(name, machine, now.text, target, now.launch, "it was so", 1.0, item.endswith("+"))
+        placement = Placement(name, machine, now.body, target, now.launch, "it was so", 1.0, item.endswith("+"))
         if item.endswith(("-", "-!")):
             placement = msgspec.structs.replace(placement, text=RUN, launch=now.launch - 1)
         if item.endswith("!"):
@@ -58,7 +58,7 @@ def scene(
         where, _, active = item.partition("=")
         name, _, machine = where.partition("@")
         one = named[name]
-        state = UnitState(name, machine, hash=text_hash(one.text), launch=one.launch, load="loaded", active=active)
+        state = UnitState(name, machine, hash=text_hash(one.body), launch=one.launch, load="loaded", active=active)
         observed[machine, name] = msgspec.structs.replace(state, active="inactive", code=0) if active == "done" else state
     return Snapshot(named, {name: Machine(name) for name in machines.split()}, orders, placements, observed)
 
@@ -491,6 +491,18 @@ def test_a_state_of_an_older_text_does_not_finish_a_oneshot() -> None:
     assert plan(msgspec.structs.replace(snapshot, states=states), 9.0) == ()
     states = {place: msgspec.structs.replace(state, launch=0) for place, state in snapshot.states.items()}
     assert plan(msgspec.structs.replace(snapshot, states=states), 9.0) == ()
+
+
+def test_a_placement_of_an_unknown_kind_stays_as_it_is() -> None:
+    snapshot = scene("m1 m2", {}, "a.service@m1", m1=DRAIN)
+    other = {place: msgspec.structs.replace(one, kind="dirigible") for place, one in snapshot.placements.items()}
+    assert plan(msgspec.structs.replace(snapshot, placements=other), 9.0) == ()
+
+
+def test_a_placement_carries_the_kind_and_the_body_of_its_workload() -> None:
+    (action,) = plan(scene("m1", {"a.service": unit(NEW)}), 9.0)
+    assert isinstance(action, Place)
+    assert (action.placement.kind, action.placement.unit, action.placement.text) == ("unit", "a.service", NEW)
 
 
 def test_a_round_decides_no_more_than_it_is_told_to_and_leaves_the_rest_for_the_next() -> None:

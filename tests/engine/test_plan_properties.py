@@ -128,7 +128,7 @@ def test_the_plan_does_not_depend_on_the_order_of_events(cluster: ClusterModel, 
     expected = plan(snapshot, 2.0)
     world = World()
     events: list[Callable[[], None]] = []
-    events += [partial(world.set_unit, name, unit) for name, unit in snapshot.units.items()]
+    events += [partial(world.set_workload, name, workload) for name, workload in snapshot.workloads.items()]
     events += [partial(world.set_machine, name, machine) for name, machine in snapshot.machines.items()]
     events += [partial(world.set_order, name, given) for name, given in snapshot.orders.items()]
     events += [partial(world.set_placement, *place, placement) for place, placement in snapshot.placements.items()]

@@ -9,7 +9,7 @@ import pytest
 
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
-from argosy.model import Facts, Machine, Order, Placement, Problem, Target, Unit, UnitState
+from argosy.model import Facts, Machine, Order, Placement, Problem, Target, UnitState, Workload
 
 RUN = "[Service]\nExecStart=/bin/a\n"
 TEXTS = {
@@ -28,7 +28,7 @@ def settled() -> World:
     world = World()
     world.set_machine("m1", Machine("m1"))
     for name, text in TEXTS.items():
-        world.set_unit(name, Unit(name, text, Target.LAUNCHED, 1))
+        world.set_workload(name, Workload(name, text, Target.LAUNCHED, 1))
         while world.unsettled():
             plan_round(world, 1.0)
     world.set_machine("m2", Machine("m2"))
@@ -50,16 +50,20 @@ def running(name: str, machine: str = "m1", **fields: object) -> UnitState:
 
 
 CHANGES: list[tuple[str, Callable[[World], None], list[str]]] = [
-    ("a unit that is written again as it was", lambda w: w.set_unit("plain.service", Unit("plain.service", RUN, Target.LAUNCHED, 1)), []),
-    ("a new launch of one unit", lambda w: w.set_unit("plain.service", Unit("plain.service", RUN, Target.LAUNCHED, 2)), ["plain"]),
+    (
+        "a unit that is written again as it was",
+        lambda w: w.set_workload("plain.service", Workload("plain.service", RUN, Target.LAUNCHED, 1)),
+        [],
+    ),
+    ("a new launch of one unit", lambda w: w.set_workload("plain.service", Workload("plain.service", RUN, Target.LAUNCHED, 2)), ["plain"]),
     (
         "what a placed unit asks for: it, and nothing else before it is decided",
-        lambda w: w.set_unit("job.service", Unit("job.service", TEXTS["nobody.service"], Target.LAUNCHED, 1)),
+        lambda w: w.set_workload("job.service", Workload("job.service", TEXTS["nobody.service"], Target.LAUNCHED, 1)),
         ["job"],
     ),
     (
         "a global unit: machine by machine",
-        lambda w: w.set_unit("global.service", Unit("global.service", TEXTS["global.service"], Target.LAUNCHED, 2)),
+        lambda w: w.set_workload("global.service", Workload("global.service", TEXTS["global.service"], Target.LAUNCHED, 2)),
         ["global@m1", "global@m2"],
     ),
     ("facts of a machine", lambda w: w.set_machine("m1", Machine("m1", facts=Facts(load=3.0), since=5.0)), []),
@@ -99,8 +103,8 @@ CHANGES: list[tuple[str, Callable[[World], None], list[str]]] = [
         lambda w: w.set_placement("m2", "stray.service", Placement("stray.service", "m2", "", Target.LAUNCHED)),
         ["stray"],
     ),
-    ("a destroyed unit", lambda w: w.set_unit("job.service", None), ["job"]),
-    ("a destroyed unit that waited", lambda w: w.set_unit("rival.service", None), []),
+    ("a destroyed unit", lambda w: w.set_workload("job.service", None), ["job"]),
+    ("a destroyed unit that waited", lambda w: w.set_workload("rival.service", None), []),
 ]
 
 
@@ -114,11 +118,11 @@ def test_what_is_doubtful_after(sentence: str, change: Callable[[World], None], 
 
 def test_a_unit_whose_record_cannot_be_decoded_keeps_its_place_until_it_can_again() -> None:
     world = settled()
-    world.set_unit("plain.service", None, unreadable=True)
+    world.set_workload("plain.service", None, unreadable="unit")
     assert plan_round(world, 2.0) == ()
-    world.set_unit("plain.service", Unit("plain.service", RUN, Target.LAUNCHED, 1))
+    world.set_workload("plain.service", Workload("plain.service", RUN, Target.LAUNCHED, 1))
     assert plan_round(world, 2.0) == ()
-    world.set_unit("plain.service", None)
+    world.set_workload("plain.service", None)
     assert [(action.unit, action.machine) for action in plan_round(world, 2.0)] == [("plain.service", "m1"), ("side.service", "m1")]
 
 
@@ -136,7 +140,7 @@ def test_patience_that_ends_makes_everything_on_missing_machines_doubtful() -> N
 def test_the_end_of_an_unreachable_machines_lease_makes_doubtful_what_waited_for_it() -> None:
     world = World()
     world.set_machine("m1", Machine("m1"))
-    world.set_unit("only.service", Unit("only.service", RUN + "[X-Argosy]\nOnDisconnect=stop\n", Target.LAUNCHED, 1))
+    world.set_workload("only.service", Workload("only.service", RUN + "[X-Argosy]\nOnDisconnect=stop\n", Target.LAUNCHED, 1))
     while world.unsettled():
         plan_round(world, 1.0)
     world.set_unreachable(frozenset({"m1"}))
@@ -159,7 +163,7 @@ def test_a_machine_that_is_reached_again_is_there_again() -> None:
 def test_nothing_is_remembered_of_units_and_machines_that_are_gone() -> None:
     world = settled()
     for name in TEXTS:
-        world.set_unit(name, None)
+        world.set_workload(name, None)
         world.set_state("m1", name, running(name))
         world.set_state("m1", name, None)
     while world.unsettled():

@@ -7,7 +7,7 @@ import pytest
 
 import argosy.placement
 from argosy.errors import NotFound
-from argosy.model import Machine, Order, Placement, Problem, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Problem, Target, UnitState, Workload
 from argosy.placement import Explanation, Row, why
 
 RUN = "[Service]\nExecStart=/bin/a\n"
@@ -27,7 +27,7 @@ def explained(
     target: Target = Target.LAUNCHED,
     finished: bool = False,
 ) -> Explanation:
-    units = {"a.service": Unit("a.service", text, target, 1)}
+    units = {"a.service": Workload("a.service", text, target, 1)}
     placements = {(m, "a.service"): Placement("a.service", m, text, target, 1, "fewest units (0)", finished=finished) for m in places}
     observed = {(m, "a.service"): UnitState("a.service", m, launch=1, active=active) for m, active in (states or {}).items()}
     return why(units, machines, orders or {}, placements, observed, "a.service")
@@ -98,13 +98,13 @@ def test_every_machine_has_a_row() -> None:
 
 def test_conflicts_with_other_units_are_seen_in_their_texts() -> None:
     units = {
-        name: Unit(name, text, Target.LAUNCHED, 1)
+        name: Workload(name, text, Target.LAUNCHED, 1)
         for name, text in {"a.service": RUN, "b.service": RUN + "[X-Fleet]\nConflicts=a*\n"}.items()
     }
-    placements = {("m1", "b.service"): Placement("b.service", "m1", units["b.service"].text, Target.LAUNCHED, 1)}
+    placements = {("m1", "b.service"): Placement("b.service", "m1", units["b.service"].body, Target.LAUNCHED, 1)}
     refused = (Row("m1", "Conflicts", "found conflict with locally-scheduled Unit(b.service)", False),)
     assert why(units, {"m1": Machine("m1")}, {}, placements, {}, "a.service").rows == refused
-    units["b.service"] = Unit("b.service", RUN, Target.LAUNCHED, 2)
+    units["b.service"] = Workload("b.service", RUN, Target.LAUNCHED, 2)
     assert why(units, {"m1": Machine("m1")}, {}, placements, {}, "a.service").rows == refused, "the older text runs until it is replaced"
 
 

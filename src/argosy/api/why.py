@@ -7,6 +7,7 @@ import asyncio
 from argosy.api.overview import Machines, Units, read_machines, read_units
 from argosy.api.shapes import WhyAnswer, WhyOn
 from argosy.placement import explain
+from argosy.placement.workloads import unit_workload
 from argosy.store.base import Store
 
 
@@ -18,7 +19,8 @@ async def why(store: Store, name: str) -> WhyAnswer:
 def answer(name: str, units: Units, machines: Machines) -> WhyAnswer:
     placements = {(placement.machine, placement.unit): placement for found in units.placements.values() for placement in found}
     states = {(state.machine, state.unit): state for found in units.states.values() for state in found}
-    explained = explain.why(units.units, machines.machines, machines.orders, placements, states, name)
+    workloads = {name: unit_workload(unit) for name, unit in units.units.items()}
+    explained = explain.why(workloads, machines.machines, machines.orders, placements, states, name)
     rows = [
         WhyOn(
             machine=row.machine,

@@ -5,66 +5,66 @@ from __future__ import annotations
 import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Update
-from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, updated
+from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, placed, updated
 from argosy.engine.world import NO_PLACES, World
-from argosy.model import Placement, Target, Unit
-from argosy.placement.jobs import Reading, text_hash
+from argosy.model import Placement, Target, Workload
+from argosy.placement.jobs import Reading
 from argosy.placement.place import Refusal, expulsion, reason_for, refusal
 from argosy.placement.progress import arrived
+from argosy.placement.workloads import body_hash
 
 
-def decide_everywhere(world: World, unit: Unit, reading: Reading, machine: str, now: float) -> list[Action]:
+def decide_everywhere(world: World, workload: Workload, reading: Reading, machine: str, now: float) -> list[Action]:
     """A lost machine keeps its record until the unit changes: if it comes back, what runs there goes on. A draining one keeps global units
     until everything else has left. With Update=rolling a change goes from machine to machine, by their ids."""
-    actions = _decide(world, unit, reading, machine, now)
-    if reading.job.requirements.rolling and not world.is_outdated(unit.name, machine):
-        following = min(world.outdated(unit.name), default="")
+    actions = _decide(world, workload, reading, machine, now)
+    if reading.job.requirements.rolling and not world.is_outdated(workload.name, machine):
+        following = min(world.outdated(workload.name), default="")
         if following:
-            world.touch(unit.name, following)  # it may be its turn
+            world.touch(workload.name, following)  # it may be its turn
     return actions
 
 
-def _decide(world: World, unit: Unit, reading: Reading, machine: str, now: float) -> list[Action]:
+def _decide(world: World, workload: Workload, reading: Reading, machine: str, now: float) -> list[Action]:
     spot = world.cluster.spots.get(machine)
     if spot is None:
         return []
-    old = world.placements.get(unit.name, NO_PLACES).get(machine)
+    old = world.placements.get(workload.name, NO_PLACES).get(machine)
     if old is None:
         found = refusal(world.cluster, reading.job, spot)
         if found is None:
             reason = reason_for(world.cluster, reading.job, spot)
-            new = Placement(unit.name, machine, unit.text, unit.target, unit.launch, reason, now)
-            return [Place(new, reason, depends(world, reading.job, machine))]
-        _wait(world, unit, found)
+            return [Place(placed(workload, machine, reason, now), reason, depends(world, reading.job, machine))]
+        _wait(world, workload, found)
         return []
-    new = updated(unit, old)
+    new = updated(workload, old)
     if not spot.present:
         if new is old or world.may_return(machine):
-            return halted(unit, old)
-        return [goes(world, unit.name, machine, f"target Machine({machine}) went away, and the unit has changed since")]
-    if ended(world, unit, reading, old):
+            return halted(workload, old)
+        return [goes(world, workload.name, machine, f"target Machine({machine}) went away, and the unit has changed since")]
+    if ended(world, workload, reading, old):
         return [MarkFinished(msgspec.structs.replace(new, finished=True), "it has ended with success")]
     leaving = expulsion(world.cluster, reading.job, spot)
     if leaving is not None:
-        _wait(world, unit, leaving)
-        return [goes(world, unit.name, machine, leaving.reason)]
+        _wait(world, workload, leaving)
+        return [goes(world, workload.name, machine, leaving.reason)]
     if spot.draining and not world.occupied(spot):
-        return [goes(world, unit.name, machine, "the machine is draining, and nothing else is left there")]
-    if new is old or not _its_turn(world, unit, reading, machine):
+        return [goes(world, workload.name, machine, "the machine is draining, and nothing else is left there")]
+    if new is old or not _its_turn(world, workload, reading, machine):
         return []
     return [Update(new, "the unit changed", asks_otherwise(new, old))]
 
 
-def _its_turn(world: World, unit: Unit, reading: Reading, machine: str) -> bool:
+def _its_turn(world: World, workload: Workload, reading: Reading, machine: str) -> bool:
     """Whether a changed unit may be updated on this machine now: always, unless it is rolling and runs there. Then all others must be
     ready: those that are ahead in what they were changed to, those that are behind (and come later) in what they run."""
-    if not reading.job.requirements.rolling or unit.target is not Target.LAUNCHED or not _runs(world, unit.name, machine):
+    if not reading.job.requirements.rolling or workload.target is not Target.LAUNCHED or not _runs(world, workload.name, machine):
         return True
-    for other, placement in world.placements[unit.name].items():
+    for other, placement in world.placements[workload.name].items():
         if other == machine or not world.cluster.spots[other].present:
             continue
-        if world.is_outdated(unit.name, other):
-            if other < machine or not _runs(world, unit.name, other):
+        if world.is_outdated(workload.name, other):
+            if other < machine or not _runs(world, workload.name, other):
                 return False
         elif not _ready(world, placement):
             return False
@@ -79,10 +79,10 @@ def _runs(world: World, name: str, machine: str) -> bool:
 def _ready(world: World, placement: Placement) -> bool:
     """Its agent reports it active with this text, in this launch."""
     state = world.state(placement.unit, placement.machine)
-    return placement.finished or (state is not None and arrived(placement, state) and state.hash == text_hash(placement.text))
+    return placement.finished or (state is not None and arrived(placement, state) and state.hash == body_hash(placement))
 
 
-def _wait(world: World, unit: Unit, refused: Refusal) -> None:
+def _wait(world: World, workload: Workload, refused: Refusal) -> None:
     """A refusal that other units are the cause of may pass with them; any other only with the machine, which is noticed anyway."""
     if refused.filter in ("Conflicts", "Replaces"):
-        world.wait(unit.name, refused.machine, tied=True)
+        world.wait(workload.name, refused.machine, tied=True)

@@ -20,13 +20,14 @@ import msgspec
 from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.agenda import Item
 from argosy.engine.everywhere import decide_everywhere
-from argosy.engine.steps import asks_otherwise, changed, depends, ended, goes, halted, same, updated
+from argosy.engine.steps import asks_otherwise, changed, depends, ended, goes, halted, placed, same, updated
 from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
-from argosy.model import Placement, Target, Unit
+from argosy.model import Placement, Target, Workload
 from argosy.placement.cluster import Spot
 from argosy.placement.jobs import Reading
 from argosy.placement.place import expulsion, pick, reason_for
 from argosy.placement.progress import arrived, given_up
+from argosy.placement.workloads import KINDS
 from argosy.verdict import may_run
 
 MOST_DECISIONS = 1000
@@ -79,48 +80,49 @@ def plan_round(world: World, now: float, most: int = MOST_DECISIONS) -> tuple[Ac
             world.apply(action)
             actions.append(action)
             acted.add(item)
-    for unit, machine in again:
-        world.touch(unit, machine)
+    for name, machine in again:
+        world.touch(name, machine)
     return tuple(actions)
 
 
 def decide(world: World, name: str, machine: str, now: float) -> list[Action]:
-    """What is to be done about one unit (for a global unit: on one machine)."""
+    """What is to be done about one workload (for a global one: on one machine). Placements of a kind that is not known here, which a newer
+    leader has made, stay as they are."""
     if name in world.unreadable:
         return []
     here = world.placements.get(name, NO_PLACES)
-    unit = world.units.get(name)
-    if unit is None or unit.target is Target.INACTIVE:
-        reason = "the unit does not exist" if unit is None else "its target state is inactive"
-        return [goes(world, name, place, reason) for place in sorted(here)]
+    workload = world.workloads.get(name)
+    if workload is None or workload.target is Target.INACTIVE:
+        reason = "the unit does not exist" if workload is None else "its target state is inactive"
+        return [goes(world, name, place, reason) for place in sorted(here) if here[place].kind in KINDS]
     reading = world.readings[name]
     if reading.error:
         return []  # what is placed stays as it is: a text that cannot be read says nothing
     if reading.job.requirements.everywhere:
         if machine:
-            return decide_everywhere(world, unit, reading, machine, now)
+            return decide_everywhere(world, workload, reading, machine, now)
         world.touch(name)
         return []
     if not here:
-        return _new(world, unit, reading, now)
-    return _placed(world, unit, reading, here, now)
+        return _new(world, workload, reading, now)
+    return _placed(world, workload, reading, here, now)
 
 
-def _placed(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], now: float) -> list[Action]:
+def _placed(world: World, workload: Workload, reading: Reading, here: Mapping[str, Placement], now: float) -> list[Action]:
     for machine in sorted(here):
-        if ended(world, unit, reading, here[machine]):
-            mark = MarkFinished(msgspec.structs.replace(updated(unit, here[machine]), finished=True), "it has ended with success")
-            return [*_others(world, unit, here, machine, "it has finished elsewhere"), mark]
-        if updated(unit, here[machine]).finished:
-            return [*_others(world, unit, here, machine, "it has finished elsewhere"), *_update(unit, here[machine])]
+        if ended(world, workload, reading, here[machine]):
+            mark = MarkFinished(msgspec.structs.replace(updated(workload, here[machine]), finished=True), "it has ended with success")
+            return [*_others(world, workload, here, machine, "it has finished elsewhere"), mark]
+        if updated(workload, here[machine]).finished:
+            return [*_others(world, workload, here, machine, "it has finished elsewhere"), *_update(workload, here[machine])]
     places = _sort(world, reading, here)
     if places.good:
-        return _settle(world, unit, here, places)
+        return _settle(world, workload, here, places)
     if places.silent:
-        return [action for machine in places.silent for action in halted(unit, here[machine])]
+        return [action for machine in places.silent for action in halted(workload, here[machine])]
     if places.leaving:
-        return _drain(world, unit, reading, here, places, now)
-    return _move(world, unit, reading, here, places, now)
+        return _drain(world, workload, reading, here, places, now)
+    return _move(world, workload, reading, here, places, now)
 
 
 def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Places:
@@ -141,102 +143,94 @@ def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Plac
     return places
 
 
-def _settle(world: World, unit: Unit, here: Mapping[str, Placement], places: Places) -> list[Action]:
+def _settle(world: World, workload: Workload, here: Mapping[str, Placement], places: Places) -> list[Action]:
     """One place is good: the others go, from a draining machine not before the copy in the good place is active."""
-    home = min(places.good, key=_preference(world, unit, here))
-    there = arrived(updated(unit, here[home]), world.state(unit.name, home))
+    home = min(places.good, key=_preference(world, workload, here))
+    there = arrived(updated(workload, here[home]), world.state(workload.name, home))
     actions: list[Action] = []
     for machine in sorted(here):
         if machine == home:
-            actions += _update(unit, here[machine])
+            actions += _update(workload, here[machine])
         elif machine in places.silent:
-            actions += halted(unit, here[machine])
+            actions += halted(workload, here[machine])
         elif machine not in places.leaving:
-            actions.append(goes(world, unit.name, machine, places.refused.get(machine) or _gone(machine, places)))
-        elif there and not _followers_behind(world, unit.name, machine):
-            actions.append(goes(world, unit.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
+            actions.append(goes(world, workload.name, machine, places.refused.get(machine) or _gone(machine, places)))
+        elif there and not _followers_behind(world, workload.name, machine):
+            actions.append(goes(world, workload.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
         else:
-            actions += halted(unit, here[machine])
+            actions += halted(workload, here[machine])
     return actions
 
 
-def _drain(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
+def _drain(world: World, workload: Workload, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
     """It is on draining machines only (one; two if the machine of its new copy drains as well)."""
-    home = min(places.leaving, key=_preference(world, unit, here))
-    others = _others(world, unit, here, home, "the machine is draining")
-    old, state = here[home], world.state(unit.name, home)
-    if reading.ends and unit.target is Target.LAUNCHED and same(unit, old):
+    home = min(places.leaving, key=_preference(world, workload, here))
+    others = _others(world, workload, here, home, "the machine is draining")
+    old, state = here[home], world.state(workload.name, home)
+    if reading.ends and workload.target is Target.LAUNCHED and same(workload, old):
         return others  # a oneshot that was started here is left to end: a second run is no continuation of the first
     spot = pick(world.cluster, reading.job, avoid=here)
     if spot is None:
         _wait(world, reading)
-        return [*others, *_update(unit, old)]
+        return [*others, *_update(workload, old)]
     reason = f"Machine({home}) is draining"
-    leave = goes(world, unit.name, home, f"{reason}; it goes to Machine({spot.id})")
+    leave = goes(world, workload.name, home, f"{reason}; it goes to Machine({spot.id})")
     if reading.job.requirements.stop_on_disconnect and may_run(state):
         return [*others, leave]  # its next place is found when the agent has reported that it stopped
-    new = _place(world, unit, reading, spot, reason, now)
+    new = _place(world, workload, reading, spot, reason, now)
     if reading.job.requirements.stop_on_disconnect or given_up(old, state):
         return [*others, leave, new]
-    return [*others, *halted(unit, old), new]
+    return [*others, *halted(workload, old), new]
 
 
-def _move(world: World, unit: Unit, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
+def _move(world: World, workload: Workload, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
     """No place is any good: refused by filters, or its machine lost."""
     reasons = {machine: places.refused.get(machine) or _gone(machine, places) for machine in sorted(here)}
-    refused = [goes(world, unit.name, machine, reasons[machine]) for machine in places.refused]
+    refused = [goes(world, workload.name, machine, reasons[machine]) for machine in places.refused]
     spot = pick(world.cluster, reading.job, avoid=here)
     if spot is None:
         _wait(world, reading)
         kept = places.lost[:1]
         return [
             *refused,
-            *[goes(world, unit.name, machine, reasons[machine]) for machine in places.lost[1:]],
-            *[action for machine in kept for action in halted(unit, here[machine])],
+            *[goes(world, workload.name, machine, reasons[machine]) for machine in places.lost[1:]],
+            *[action for machine in kept for action in halted(workload, here[machine])],
         ]
-    removes = [goes(world, unit.name, machine, reasons[machine]) for machine in sorted(here)]
-    if reading.job.requirements.stop_on_disconnect and any(may_run(world.state(unit.name, machine)) for machine in places.refused):
+    removes = [goes(world, workload.name, machine, reasons[machine]) for machine in sorted(here)]
+    if reading.job.requirements.stop_on_disconnect and any(may_run(world.state(workload.name, machine)) for machine in places.refused):
         return list(removes)
-    return [*removes, _place(world, unit, reading, spot, next(iter(reasons.values())), now)]
+    return [*removes, _place(world, workload, reading, spot, next(iter(reasons.values())), now)]
 
 
-def _new(world: World, unit: Unit, reading: Reading, now: float) -> list[Action]:
+def _new(world: World, workload: Workload, reading: Reading, now: float) -> list[Action]:
     if reading.job.requirements.stop_on_disconnect:
-        states = world.states.get(unit.name, {})
+        states = world.states.get(workload.name, {})
         if any(may_run(state) and (machine in world.machines) for machine, state in states.items()):
-            world.wait(unit.name, tied=True)
+            world.wait(workload.name, tied=True)
             return []
     spot = pick(world.cluster, reading.job)
     if spot is None:
         _wait(world, reading)
         return []
-    return [_place(world, unit, reading, spot, "", now)]
+    return [_place(world, workload, reading, spot, "", now)]
 
 
-def _place(world: World, unit: Unit, reading: Reading, spot: Spot, because: str, now: float) -> Place:
+def _place(world: World, workload: Workload, reading: Reading, spot: Spot, because: str, now: float) -> Place:
     reason = reason_for(world.cluster, reading.job, spot)
-    placement = Placement(
-        unit=unit.name,
-        machine=spot.id,
-        text=unit.text,
-        target=unit.target,
-        launch=unit.launch,
-        reason=f"{because}; {reason}" if because else reason,
-        placed=now,
-    )
+    placement = placed(workload, spot.id, f"{because}; {reason}" if because else reason, now)
     return Place(placement, placement.reason, depends(world, reading.job, spot.id))
 
 
-def _update(unit: Unit, old: Placement) -> list[Action]:
-    new = updated(unit, old)
+def _update(workload: Workload, old: Placement) -> list[Action]:
+    new = updated(workload, old)
     if new == old:
         return []
     what = "text" if new.text != old.text else "launch" if new.launch != old.launch else "target state"
     return [Update(new, f"its {what} changed", asks_otherwise(new, old))]
 
 
-def _others(world: World, unit: Unit, here: Mapping[str, Placement], keep: str, reason: str) -> list[Action]:
-    return [goes(world, unit.name, machine, reason) for machine in sorted(here) if machine != keep]
+def _others(world: World, workload: Workload, here: Mapping[str, Placement], keep: str, reason: str) -> list[Action]:
+    return [goes(world, workload.name, machine, reason) for machine in sorted(here) if machine != keep]
 
 
 def _followers_behind(world: World, name: str, machine: str) -> bool:
@@ -248,11 +242,11 @@ def _followers_behind(world: World, name: str, machine: str) -> bool:
     return False
 
 
-def _preference(world: World, unit: Unit, here: Mapping[str, Placement]) -> Callable[[str], tuple[bool, float, str]]:
+def _preference(world: World, workload: Workload, here: Mapping[str, Placement]) -> Callable[[str], tuple[bool, float, str]]:
     """Of several places the one where it is active, then the oldest, then the lowest id."""
 
     def key(machine: str) -> tuple[bool, float, str]:
-        return (not arrived(here[machine], world.state(unit.name, machine)), here[machine].placed, machine)
+        return (not arrived(here[machine], world.state(workload.name, machine)), here[machine].placed, machine)
 
     return key
 

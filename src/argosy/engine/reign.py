@@ -21,7 +21,8 @@ from argosy.engine.loss.watch import LossWatch
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
-from argosy.model import Machine, Order, Placement, Probes, Silence, Target, Unit, UnitState
+from argosy.model import Machine, Order, Placement, Probes, Silence, Target, UnitState
+from argosy.placement.workloads import KINDS
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
 from argosy.state.records import encode
@@ -39,10 +40,13 @@ SHOWN = 20
 PAUSE_EVERY = 256
 """Records read into the picture before the rest of the process gets a turn."""
 
-KINDS: tuple[tuple[str, type[Any]], ...] = (
+DESIRED = {kind.prefix: kind for kind in KINDS.values()}
+"""The kinds of workloads by the prefix of their desired records."""
+
+RECORDS: tuple[tuple[str, type[Any]], ...] = (
     (keys.MACHINES, Machine),
     (keys.ORDERS, Order),
-    (keys.UNITS, Unit),
+    *((kind.prefix, kind.record) for kind in DESIRED.values()),
     (keys.PLACEMENTS, Placement),
     (keys.STATES, UnitState),
     (keys.SILENCES, Silence),
@@ -79,14 +83,14 @@ class Reign:
         self._wake = Wake()
         self._loss = LossWatch(machine_id)
         self._assign = Wake()
-        self._unseen = {prefix for prefix, _ in KINDS}
+        self._unseen = {prefix for prefix, _ in RECORDS}
         self._revisions: dict[tuple[str, str], int] = {}
         self._deleted: dict[tuple[str, str], int] = {}
 
     async def run(self) -> None:
         """Never returns; raises Conflict, LeaseLost or StoreUnavailable (in a group) when the term is over."""
         async with asyncio.TaskGroup() as group:
-            for prefix, kind in KINDS:
+            for prefix, kind in RECORDS:
                 group.create_task(self._follow(prefix, kind))
             group.create_task(self._rule())
             group.create_task(self._assign_probes())
@@ -170,7 +174,7 @@ class Reign:
         known: dict[str, list[str]] = {
             keys.MACHINES: list(world.machines),
             keys.ORDERS: list(world.orders),
-            keys.UNITS: [*world.units, *world.unreadable, *piece.changes.modified],
+            **{prefix: [*world.names(kind.name), *piece.changes.modified] for prefix, kind in DESIRED.items()},
             keys.PLACEMENTS: [*(f"{machine}/{unit}" for machine, unit in self._revisions), *piece.changes.modified],
             keys.STATES: [f"{machine}/{unit}" for unit, here in world.states.items() for machine in here],
             keys.SILENCES: [f"{machine}/{observer}" for machine, observer in self._loss.reports()],
@@ -188,9 +192,13 @@ class Reign:
             self._loss.set_report(machine, observer, piece.changes.modified.get(key, 0), self._clock.monotonic())
         elif piece.prefix == keys.ORDERS:
             world.set_order(key, value)
-        elif piece.prefix == keys.UNITS:
-            good = value is not None and value.name == key
-            world.set_unit(key, value if good else None, unreadable=not good and key in piece.changes.modified)
+        elif piece.prefix in DESIRED:
+            kind = DESIRED[piece.prefix]
+            wanted = None if value is None else kind.workload(value)
+            if wanted is not None and wanted.name == key:
+                world.set_workload(key, wanted)
+            else:
+                world.set_workload(key, None, unreadable=kind.name if key in piece.changes.modified else "")
         else:
             machine, _, unit = key.partition("/")
             if value is not None and (value.machine, value.unit) != (machine, unit):

@@ -6,49 +6,61 @@ import msgspec
 
 from argosy.engine.actions import Action, Remove, Update
 from argosy.engine.world import World
-from argosy.model import Job, Placement, Target, Unit
-from argosy.placement.jobs import Reading, text_hash
+from argosy.model import Job, Placement, Target, Workload
+from argosy.placement.jobs import Reading
+from argosy.placement.workloads import body_hash, read
 from argosy.verdict import ended_well
 
 
-def updated(unit: Unit, old: Placement) -> Placement:
-    """The same place with what the unit wants now. A new launch or another text is not finished."""
-    if old.text == unit.text and old.target is unit.target and old.launch == unit.launch:
+def placed(workload: Workload, machine: str, reason: str, now: float) -> Placement:
+    """Return a new place of the workload."""
+    return Placement(workload.name, machine, workload.body, workload.target, workload.launch, reason, now, kind=workload.kind)
+
+
+def updated(workload: Workload, old: Placement) -> Placement:
+    """The same place with what the workload wants now. A new launch or another text is not finished."""
+    wanted = (workload.body, workload.target, workload.launch, workload.kind)
+    if (old.text, old.target, old.launch, old.kind) == wanted:
         return old
-    finished = old.finished and same(unit, old)
-    return msgspec.structs.replace(old, text=unit.text, target=unit.target, launch=unit.launch, finished=finished)
+    text, target, launch, kind = wanted
+    finished = old.finished and same(workload, old)
+    return msgspec.structs.replace(old, text=text, target=target, launch=launch, kind=kind, finished=finished)
 
 
-def same(unit: Unit, old: Placement) -> bool:
+def same(workload: Workload, old: Placement) -> bool:
     """The placement is of this launch of this text."""
-    return old.launch == unit.launch and old.text == unit.text
+    return old.launch == workload.launch and old.text == workload.body
 
 
-def ended(world: World, unit: Unit, reading: Reading, placement: Placement) -> bool:
+def ended(world: World, workload: Workload, reading: Reading, placement: Placement) -> bool:
     """Whether a oneshot has ended well in this launch, and is not marked so yet."""
-    if not reading.ends or placement.finished or not same(unit, placement):
+    if not reading.ends or placement.finished or not same(workload, placement):
         return False
-    state = world.state(unit.name, placement.machine)
-    return ended_well(state, placement.launch, text_hash(placement.text))
+    state = world.state(workload.name, placement.machine)
+    return ended_well(state, placement.launch, body_hash(placement))
 
 
 def depends(world: World, job: Job, machine: str) -> bool:
-    """Whether placing this unit there may be right only after what has been decided before it in this round: its leader has come, or
+    """Whether placing this workload there may be right only after what has been decided before it in this round: its leader has come, or
     somebody whom it conflicts with has left."""
     return bool(job.requirements.peers) or job.name in world.cluster.followers or machine in world.vacated
 
 
-def halted(unit: Unit, old: Placement) -> list[Action]:
+def halted(workload: Workload, old: Placement) -> list[Action]:
     """A copy that is about to go, or whose machine is away, is told to stop if that is what is wanted now, but not to begin with a new text
     or launch."""
-    if unit.target is Target.LAUNCHED or old.target is not Target.LAUNCHED:
+    if workload.target is Target.LAUNCHED or old.target is not Target.LAUNCHED:
         return []
-    return [Update(msgspec.structs.replace(old, target=unit.target), "its target state changed")]
+    return [Update(msgspec.structs.replace(old, target=workload.target), "its target state changed")]
 
 
 def asks_otherwise(new: Placement, old: Placement) -> bool:
     """Whether an update may change what the unit asks of its machine and of others."""
-    return new.text != old.text and ("X-" in new.text or "X-" in old.text)
+    return new.text != old.text and _job(new) != _job(old)
+
+
+def _job(placement: Placement) -> Job:
+    return read(placement.kind, placement.unit, placement.text).job
 
 
 def goes(world: World, name: str, machine: str, reason: str) -> Remove:

@@ -13,10 +13,11 @@ import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Remove
 from argosy.engine.agenda import Agenda, Item
-from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, blocked_by, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload, blocked_by, with_orders
 from argosy.placement.cluster import Cluster, Spot
-from argosy.placement.jobs import Reading, read
+from argosy.placement.jobs import Reading
 from argosy.placement.replacing import pushed_by
+from argosy.placement.workloads import read
 from argosy.unit.globs import matches
 
 NO_PLACES: Mapping[str, Placement] = {}
@@ -25,7 +26,7 @@ NO_PLACES: Mapping[str, Placement] = {}
 class Snapshot(msgspec.Struct, frozen=True):
     """All that the engine goes by, as plain values; placements and states by (machine, unit)."""
 
-    units: Mapping[str, Unit] = {}
+    workloads: Mapping[str, Workload] = {}
     machines: Mapping[str, Machine] = {}
     orders: Mapping[str, Order] = {}
     placements: Mapping[tuple[str, str], Placement] = {}
@@ -34,7 +35,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class World:
-    """Units, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
+    """Workloads, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
 
     `patient`: a machine that is missing may be about to come back; what is placed there stays untouched. `unreachable`: machines that count
     as lost although their lease may stand; units that must never run twice wait for its end. `vacated` are machines that some
@@ -42,9 +43,9 @@ class World:
     """
 
     def __init__(self, *, patient: bool = False) -> None:
-        self.units: dict[str, Unit] = {}
+        self.workloads: dict[str, Workload] = {}
         self.readings: dict[str, Reading] = {}
-        self.unreadable: set[str] = set()
+        self.unreadable: dict[str, str] = {}
         self.machines: dict[str, Machine] = {}
         self.orders: dict[str, Order] = {}
         self.placements: dict[str, dict[str, Placement]] = {}
@@ -62,17 +63,18 @@ class World:
 
     # What the store says
 
-    def set_unit(self, name: str, unit: Unit | None, *, unreadable: bool = False) -> None:
-        """A unit was written or (None) destroyed. `unreadable`: its record cannot be decoded; what is placed stays as it is."""
-        self.unreadable.discard(name)
-        if unit is None:
-            self.units.pop(name, None)
+    def set_workload(self, name: str, workload: Workload | None, *, unreadable: str = "") -> None:
+        """A workload was written or (None) destroyed. `unreadable`: the kind of a record that cannot be decoded; what is placed stays as it
+        is."""
+        self.unreadable.pop(name, None)
+        if workload is None:
+            self.workloads.pop(name, None)
             if unreadable:
-                self.unreadable.add(name)
-        elif unit == self.units.get(name):
+                self.unreadable[name] = unreadable
+        elif workload == self.workloads.get(name):
             return
         else:
-            self.units[name] = unit
+            self.workloads[name] = workload
         self._read(name)
         if not self.wanted(name) and not unreadable and name not in self.placements:
             self._forget(name)
@@ -133,6 +135,11 @@ class World:
         for machine_id in sorted(changed):
             self._refresh(machine_id)
 
+    def names(self, kind: str) -> list[str]:
+        """Return the workloads of a kind whose records are known, readable or not."""
+        readable = [name for name, workload in self.workloads.items() if workload.kind == kind]
+        return readable + [name for name, unreadable in self.unreadable.items() if unreadable == kind]
+
     # What the plan does
 
     def begin_round(self) -> None:
@@ -159,9 +166,9 @@ class World:
         if isinstance(action, MarkFinished):
             self._touch_last_on(self.cluster.spots[action.machine])
 
-    def wait(self, unit: str, machine: str = "", *, tied: bool) -> None:
+    def wait(self, name: str, machine: str = "", *, tied: bool) -> None:
         """Nothing can be done for it now; look again when machines change, or, if it is `tied` to other units, when some unit leaves."""
-        (self._waiting_tied if tied else self._waiting).add((unit, machine))
+        (self._waiting_tied if tied else self._waiting).add((name, machine))
 
     def state(self, name: str, machine_id: str) -> UnitState | None:
         here = self.states.get(name)
@@ -172,8 +179,8 @@ class World:
         return self.patient and machine not in self.unreachable
 
     def wanted(self, name: str) -> bool:
-        unit = self.units.get(name)
-        return unit is not None and unit.target is not Target.INACTIVE
+        workload = self.workloads.get(name)
+        return workload is not None and workload.target is not Target.INACTIVE
 
     def everywhere(self, name: str) -> bool:
         return name in self._everywhere
@@ -203,13 +210,13 @@ class World:
     def _read(self, name: str) -> None:
         """What the unit asks for now. Where it is placed already it counts as its placement says until that is decided: the others must
         not take for done what is only wanted."""
-        unit = self.units.get(name)
-        if unit is None or unit.target is Target.INACTIVE:
+        workload = self.workloads.get(name)
+        if workload is None or workload.target is Target.INACTIVE:
             self._count_as_placed(name)
             self._drop_job(name)
             self._outdated.pop(name, None)
             return
-        reading = self.readings[name] = read(name, unit.text)
+        reading = self.readings[name] = read(workload.kind, name, workload.body)
         self._count_as_placed(name)
         if reading.error:
             self._drop_job(name)
@@ -224,8 +231,8 @@ class World:
         self._set_job(reading)
 
     def _is_old(self, placement: Placement) -> bool:
-        unit = self.units[placement.unit]
-        return (placement.text, placement.target, placement.launch) != (unit.text, unit.target, unit.launch)
+        workload = self.workloads[placement.unit]
+        return (placement.text, placement.target, placement.launch) != (workload.body, workload.target, workload.launch)
 
     def _count_as_placed(self, name: str) -> None:
         for machine, placement in self.placements.get(name, NO_PLACES).items():
@@ -234,9 +241,9 @@ class World:
     def _placed_as(self, placement: Placement) -> Job | None:
         """What the unit asks for by the text it is placed with; None if that is what it is wanted with."""
         name = placement.unit
-        if self.wanted(name) and self.units[name].text == placement.text and not self.readings[name].error:
+        if self.wanted(name) and self.workloads[name].body == placement.text and not self.readings[name].error:
             return None
-        return read(name, placement.text).job
+        return read(placement.kind, name, placement.text).job
 
     def _set_job(self, reading: Reading) -> None:
         old = self.cluster.jobs.get(reading.job.name)
@@ -359,8 +366,8 @@ def world_of(snapshot: Snapshot, *, patient: bool = False) -> World:
         world.set_order(machine_id, order)
     for machine_id, machine in snapshot.machines.items():
         world.set_machine(machine_id, machine)
-    for name, unit in snapshot.units.items():
-        world.set_unit(name, unit)
+    for name, workload in snapshot.workloads.items():
+        world.set_workload(name, workload)
     for (machine_id, name), placement in snapshot.placements.items():
         world.set_placement(machine_id, name, placement)
     for (machine_id, name), state in snapshot.states.items():

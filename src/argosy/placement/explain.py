@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from argosy.errors import InvalidUnit, NotFound
-from argosy.model import Job, Machine, Order, Placement, Target, Unit, UnitState, blocked_by, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload, blocked_by, with_orders
 from argosy.placement.cluster import SHORT_ID, Cluster
-from argosy.placement.jobs import Reading, read
+from argosy.placement.jobs import Reading
 from argosy.placement.place import Accepted, Refusal
 from argosy.placement.place import why as answers
 from argosy.placement.progress import arrived
+from argosy.placement.workloads import read
 from argosy.verdict import may_run
 
 
@@ -35,7 +36,7 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def why(
-    units: Mapping[str, Unit],
+    workloads: Mapping[str, Workload],
     machines: Mapping[str, Machine],
     orders: Mapping[str, Order],
     placements: Mapping[tuple[str, str], Placement],
@@ -43,11 +44,11 @@ def why(
     name: str,
 ) -> Explanation:
     """Explains one unit; placements and states are by (machine, unit). Raises NotFound."""
-    unit = units.get(name)
-    if unit is None:
+    workload = workloads.get(name)
+    if workload is None:
         raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
-    reading = read(name, unit.text)
-    cluster = _cluster(units, machines, orders, placements)
+    reading = read(workload.kind, name, workload.body)
+    cluster = _cluster(workloads, machines, orders, placements)
     placed = cluster.where.get(name, ())
     if reading.error:
         return Explanation(name, placed, f"its text cannot be placed: {reading.error}", ())
@@ -56,12 +57,12 @@ def why(
         here = [placements[machine, name] for machine in placed]
         reason = "; ".join(_placed(cluster, reading, placement, states, len(here) > 1) for placement in here)
     else:
-        reason = _unplaced(cluster, unit, reading, states, rows)
+        reason = _unplaced(cluster, workload, reading, states, rows)
     return Explanation(name, placed, reason, rows)
 
 
 def _cluster(
-    units: Mapping[str, Unit],
+    workloads: Mapping[str, Workload],
     machines: Mapping[str, Machine],
     orders: Mapping[str, Order],
     placements: Mapping[tuple[str, str], Placement],
@@ -72,13 +73,13 @@ def _cluster(
         order = orders.get(machine_id, Order())
         metadata = with_orders(machine, order).metadata
         cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining, blocked=blocked_by(machine))
-    for name, unit in units.items():
-        if unit.target is not Target.INACTIVE:
-            _add(cluster, read(name, unit.text).job)
+    for name, workload in workloads.items():
+        if workload.target is not Target.INACTIVE:
+            _add(cluster, read(workload.kind, name, workload.body).job)
     for (machine_id, name), placement in placements.items():
-        one = units.get(name)
-        current = one is not None and one.target is not Target.INACTIVE and one.text == placement.text
-        cluster.put(name, machine_id, None if current else read(name, placement.text).job)
+        one = workloads.get(name)
+        current = one is not None and one.target is not Target.INACTIVE and one.body == placement.text
+        cluster.put(name, machine_id, None if current else read(placement.kind, name, placement.text).job)
     return cluster
 
 
@@ -125,13 +126,15 @@ def _placed(
     return f"on {short}, which drains: no other machine fits, so it stays"
 
 
-def _unplaced(cluster: Cluster, unit: Unit, reading: Reading, states: Mapping[tuple[str, str], UnitState], rows: tuple[Row, ...]) -> str:
-    if unit.target is Target.INACTIVE:
+def _unplaced(
+    cluster: Cluster, workload: Workload, reading: Reading, states: Mapping[tuple[str, str], UnitState], rows: tuple[Row, ...]
+) -> str:
+    if workload.target is Target.INACTIVE:
         return "nobody asked for it: its target state is inactive (argosy start places it)"
     if not rows:
         return "there is no machine"
     if reading.job.requirements.stop_on_disconnect:
-        stopping = sorted(machine for (machine, name), state in states.items() if name == unit.name and may_run(state))
+        stopping = sorted(machine for (machine, name), state in states.items() if name == workload.name and may_run(state))
         alive = [machine[:SHORT_ID] for machine in stopping if machine in cluster.spots and cluster.spots[machine].present]
         if alive:
             return f"it waits until its old copy on {', '.join(alive)} has stopped, because two must never run (OnDisconnect=stop)"

@@ -1,0 +1,53 @@
+"""The kinds of workloads: for each, where its desired records are, and how they and their bodies are read.
+
+A further kind is one entry in `KINDS`. Names of workloads are unique over all kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from argosy.model import Job, Placement, Unit, Workload
+from argosy.placement import jobs
+from argosy.placement.jobs import Reading
+from argosy.requirements import NOTHING
+from argosy.state import keys
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """`prefix`: the store's keys of desired records, each the prefix and the workload's name; `record` is their type.
+
+    `workload` returns what a record wants. `read` returns what a body of this name says and never raises. `hash` returns the hash that
+    agents report for a body.
+    """
+
+    name: str
+    prefix: str
+    record: type[Any]
+    workload: Callable[[Any], Workload]
+    read: Callable[[str, str], Reading]
+    hash: Callable[[str], str]
+
+
+def unit_workload(unit: Unit) -> Workload:
+    return Workload(unit.name, unit.text, unit.target, unit.launch)
+
+
+KINDS = {kind.name: kind for kind in (Kind("unit", keys.UNITS, Unit, unit_workload, jobs.read, jobs.text_hash),)}
+
+
+def read(kind: str, name: str, body: str) -> Reading:
+    """Return what the body says to placement and engine; a kind that is not known here is an `error` in it."""
+    known = KINDS.get(kind)
+    if known is None:
+        return Reading(Job(name, NOTHING), error=f"workloads of kind {kind!r} are not known to this version")
+    return known.read(name, body)
+
+
+def body_hash(placement: Placement) -> str:
+    """Return the hash that the agent reports for what is placed; "" for a body that cannot be read."""
+    known = KINDS.get(placement.kind)
+    return known.hash(placement.text) if known is not None else ""
