@@ -40,6 +40,7 @@ from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.router.process import enabled
 from argosy.router.report import Reporter
+from argosy.state.lease import Lease
 from argosy.store.base import Store
 from argosy.store.etcd import EtcdStore
 from argosy.store.members import EtcdTls
@@ -159,14 +160,15 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         peers = await stack.enter_async_context(Peers(client))
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
         containers = Containers(config.runtime.containers, runtime.kind)
-        agent = Agent(store, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
+        lease = Lease(store, clock, config.machine.ttl)
+        agent = Agent(store, lease, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
-        router = _router(config, store, machine, clock) if enabled(config.router) else None
+        router = _router(config, store, machine, clock, lease) if enabled(config.router) else None
         api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
-        rooms: dict[str, Room] = {"agent": agent.run, "api": api.run}
+        rooms: dict[str, Room] = {"lease": lease.run, "agent": agent.run, "api": api.run}
         if client is not None and machine.door:
-            rooms["probes"] = Prober(store, machine.id, clock, lambda: agent.lease, TlsDial(client)).run
-        engine = Engine(store, machine.id, clock, config.machine.ttl)
+            rooms["probes"] = Prober(store, machine.id, clock, lease, TlsDial(client)).run
+        engine = Engine(store, machine.id, clock, lease)
         if config.engine.enabled:
             rooms["engine"] = engine.run
         rooms["upkeep"] = Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run
@@ -179,9 +181,9 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         yield rooms
 
 
-def _router(config: Config, store: Store, machine: Machine, clock: Clock) -> Router:
+def _router(config: Config, store: Store, machine: Machine, clock: Clock, lease: Lease) -> Router:
     place = config.run_dir / "router"
-    reports = Reporter(store, machine.id, clock, config.machine.ttl)
+    reports = Reporter(machine.id, lease)
     proxy = Nginx(place, (config.router.nginx,))
     return open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports)
 

@@ -19,6 +19,7 @@ from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable
 from argosy.model import Machine, Placement, Target, UnitState
 from argosy.reconcile import Clock
 from argosy.state import keys, observed
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
@@ -300,12 +301,14 @@ class Stage:
     host: Host = field(default_factory=Host)
     agents: list[asyncio.Task[None]] = field(default_factory=list)
     agent: Agent | None = None
+    lease: Lease = field(init=False)
 
     async def begin(self, *, clock: FakeClock | None = None, **machine: object) -> asyncio.Task[None]:
         """Starts an agent and lets it come to rest."""
-        record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1", ttl=TTL), **machine)
-        self.agent = Agent(self.store, self.runtime, record, clock or self.clock, self.host)
-        self.agents.append(asyncio.create_task(self.agent.run()))
+        record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1"), **machine)
+        self.lease = Lease(self.store, clock or self.clock, TTL)
+        self.agent = Agent(self.store, self.lease, self.runtime, record, clock or self.clock, self.host)
+        self.agents.append(asyncio.create_task(run(self.agent, self.lease)))
         await settle(200)
         return self.agents[-1]
 
@@ -349,6 +352,16 @@ class Stage:
 
     async def machine(self) -> Machine | None:
         return (await observed.machines(self.store.store)).get(M)
+
+
+async def run(agent: Agent, lease: Lease) -> None:
+    """An agent and its lease, which ends with it."""
+    keeping = asyncio.create_task(lease.run())
+    try:
+        await agent.run()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 def placed(

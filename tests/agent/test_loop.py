@@ -12,10 +12,11 @@ from argosy.agent.loop import Agent
 from argosy.errors import NotFound, Refused
 from argosy.model import Facts, Machine, Problem, Target
 from argosy.state import keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put
 from argosy.store.sqlite import SqliteStore
-from tests.agent.stage import APP, EXCLUSIVE, SIDEKICK, TTL, FakeRuntime, FlakyStore, Host, M, Stage, on_stage, placed
+from tests.agent.stage import APP, EXCLUSIVE, SIDEKICK, TTL, FakeRuntime, FlakyStore, Host, M, Stage, on_stage, placed, run
 from tests.conftest import FakeClock, settle
 
 
@@ -70,7 +71,7 @@ async def test_a_machine_registers_under_a_lease_that_is_kept_alive(stage: Stage
     assert record is not None
     assert record.lease != 0
     assert stage.agent is not None
-    assert stage.agent.lease == record.lease
+    assert stage.lease.id == record.lease
     await stage.clock.advance(60)
     assert await stage.store.get(keys.machine(M)) == record, "nothing was written anew"
 
@@ -117,9 +118,10 @@ async def test_a_second_agent_on_this_host_is_refused_at_once(stage: Stage) -> N
 async def test_an_agent_elsewhere_with_the_same_id_is_refused_while_the_first_one_lives(stage: Stage, clock: FakeClock) -> None:
     await stage.begin(address="198.18.0.1")
     runtime = FakeRuntime(clock)
-    copy = Agent(stage.store, runtime, Machine(M, "198.18.0.2", ttl=TTL), clock, Host())
+    lease = Lease(stage.store, clock, TTL)
+    copy = Agent(stage.store, lease, runtime, Machine(M, "198.18.0.2"), clock, Host())
     clock.jump(0.5)  # two processes do not begin in the same microsecond
-    task = asyncio.create_task(copy.run())
+    task = asyncio.create_task(run(copy, lease))
     await settle(200)
     await stage.place(placed())
     await clock.advance(TTL)
@@ -152,7 +154,7 @@ async def test_a_lost_lease_is_replaced_and_everything_told_anew(stage: Stage) -
     pid = await stage.run_app()
     before = await stage.states()
     assert stage.agent is not None
-    await stage.store.revoke(stage.agent.lease)
+    await stage.store.revoke(stage.lease.id)
     assert await stage.machine() is None
     await stage.clock.advance(TTL / 5)
     assert await stage.machine() is not None
@@ -341,7 +343,7 @@ async def test_a_copy_that_will_not_stop_keeps_the_machine_away_for_one_lease_on
     await stage.run_app()
     stage.runtime.stubborn.add("app.service")
     assert stage.agent is not None
-    await stage.store.revoke(stage.agent.lease)
+    await stage.store.revoke(stage.lease.id)
     await stage.remove("app.service")
     await stage.clock.advance(TTL - 1)
     assert await stage.machine() is None
@@ -557,7 +559,7 @@ async def test_after_a_lost_lease_an_exclusive_unit_is_dead_before_the_machine_j
     pid = await stage.run_app(EXCLUSIVE)
     stage.runtime.stubborn.add("app.service")
     assert stage.agent is not None
-    await stage.store.revoke(stage.agent.lease)
+    await stage.store.revoke(stage.lease.id)
     for _ in range(60):
         await stage.clock.advance(0.05)
         if await stage.machine() is not None:
@@ -666,8 +668,9 @@ async def test_facts_are_told_when_they_changed_notably(clock: FakeClock) -> Non
 
     async with SqliteStore(":memory:", clock) as inner:
         store = FlakyStore(inner)
-        agent = Agent(store, FakeRuntime(clock), Machine(M, ttl=TTL), clock, Host(), gather)
-        task = asyncio.create_task(agent.run())
+        lease = Lease(store, clock, TTL)
+        agent = Agent(store, lease, FakeRuntime(clock), Machine(M), clock, Host(), gather)
+        task = asyncio.create_task(run(agent, lease))
         await settle(200)
         assert agent.machine.facts.cores == 4
         store.commits.clear()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from argosy.agent.probes.loop import Link, Prober, Unanswered
 from argosy.model import Probes, ProbeTarget, Silence
 from argosy.state import keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
 from argosy.store.sqlite import SqliteStore
@@ -66,10 +67,7 @@ class Ground:
         self.clock = clock
         self.line = Line(store)
         self.wire = Wire()
-        self.lease = 0
-
-    async def join(self) -> None:
-        self.lease = await self.store.grant(1e6)
+        self.lease = Lease(self.line, clock, TTL)
 
     async def assign(self, *machines: str) -> None:
         record = Probes(ME, tuple(ProbeTarget(machine, f"{machine}:8700") for machine in machines))
@@ -92,14 +90,16 @@ async def prober(clock: FakeClock) -> AsyncIterator[Ground]:
     """With a lease, and told to probe OTHER."""
     async with SqliteStore(":memory:", clock) as store:
         ground = Ground(store, clock)
-        await ground.join()
-        running = asyncio.create_task(Prober(ground.line, ME, clock, lambda: ground.lease, ground.wire).run())
+        await ground.lease.take()
+        prober = Prober(ground.line, ME, clock, ground.lease, ground.wire)
+        running = [asyncio.create_task(work()) for work in (ground.lease.run, prober.run)]
         await ground.assign(OTHER)
         try:
             yield ground
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_machine_that_was_reached_and_answers_no_more_is_reported_until_it_answers_again(clock: FakeClock) -> None:
@@ -167,12 +167,12 @@ async def test_reports_stand_under_the_machines_lease_and_are_written_again_unde
     async with prober(clock) as ground:
         ground.wire.cut()
         await clock.advance(1)
-        await ground.store.revoke(ground.lease)
-        ground.lease = 0
+        await ground.store.revoke(ground.lease.id)
         assert await ground.reported() == []
         await clock.advance(1)
         assert await ground.reported() == []
-        await ground.join()
+        assert ground.lease.id == 0
+        await ground.lease.take()
         await clock.advance(1)
         assert await ground.reported() == ["b<a"]
 

@@ -20,6 +20,7 @@ from argosy.reconcile import SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.report import Reporter
 from argosy.state import decided, keys, observed
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put, Store
 from argosy.store.etcd import EtcdStore
@@ -38,14 +39,16 @@ class OneMachine:
         self.id = f"{number}" * 32
         self.store = EtcdStore(cluster.endpoints, CLOCK)
         self.runtime = FakeRuntime(CLOCK)
-        self.agent = Agent(self.store, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}", ttl=TTL), CLOCK, Host())
+        self.lease = Lease(self.store, CLOCK, TTL)
+        self.agent = Agent(self.store, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, Host())
         self.space = Keyspace(self.store, CLOCK)
-        self.reporter = Reporter(self.store, self.id, CLOCK, TTL)
+        self.reporter = Reporter(self.id, self.lease)
         self.routes: dict[str, str] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for work in (self.agent.run, self.space.run, self.reporter.run, self.follow, Engine(self.store, self.id, CLOCK, TTL).run):
+            engine = Engine(self.store, self.id, CLOCK, self.lease)
+            for work in (self.lease.run, self.agent.run, self.space.run, self.follow, engine.run):
                 group.create_task(work())
 
     async def follow(self) -> None:

@@ -15,6 +15,7 @@ from argosy.errors import StoreUnavailable
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
 from argosy.placement.jobs import text_hash
 from argosy.state import decided, keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
@@ -114,6 +115,13 @@ class Line:
         return None
 
 
+async def run(engine: Engine, lease: Lease) -> None:
+    """An engine and its lease, as a process runs them."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(lease.hold())
+        group.create_task(engine.run())
+
+
 class Harness:
     """The cluster: what users, operators and agents write, and engines that can be started and killed."""
 
@@ -126,8 +134,9 @@ class Harness:
 
     async def engine(self, name: str) -> Line:
         line = Line(self.store)
-        engine = Engine(line, name, self.clock, TTL)
-        self.engines[name] = (engine, line, asyncio.create_task(engine.run(), name=f"engine {name}"))
+        lease = Lease(line, self.clock, TTL)
+        engine = Engine(line, name, self.clock, lease)
+        self.engines[name] = (engine, line, asyncio.create_task(run(engine, lease), name=f"engine {name}"))
         await settle()
         return line
 

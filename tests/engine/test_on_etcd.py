@@ -12,10 +12,11 @@ from argosy.errors import ArgosyError, LeaseLost
 from argosy.model import Machine, Placement, Target, Unit
 from argosy.reconcile import SystemClock
 from argosy.state import decided, keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put, Store
 from argosy.store.etcd import EtcdStore
-from tests.engine.harness import PLAIN
+from tests.engine.harness import PLAIN, run
 from tests.etcd_server import Cluster, etcd_cluster, fast_folder
 
 TTL = 3.0
@@ -47,9 +48,10 @@ class Lab:
         self.clock = SystemClock()
         self.stores = [EtcdStore(cluster.endpoints, self.clock, cluster.tls) for _ in range(3)]
         self.store = self.stores[0]
-        self.engines = {f"e{n}": Engine(store, f"e{n}", self.clock, TTL) for n, store in enumerate(self.stores[1:])}
+        leases = {f"e{n}": Lease(store, self.clock, TTL) for n, store in enumerate(self.stores[1:])}
+        self.engines = {name: Engine(self.stores[1 + int(name[1:])], name, self.clock, lease) for name, lease in leases.items()}
         self.tasks = {machine: asyncio.create_task(agent(self.store, machine)) for machine in MACHINES}
-        self.tasks |= {name: asyncio.create_task(engine.run()) for name, engine in self.engines.items()}
+        self.tasks |= {name: asyncio.create_task(run(engine, leases[name])) for name, engine in self.engines.items()}
 
     async def settled(self) -> None:
         """Until the engines have been in touch with the store for so long that they believe in lost machines."""

@@ -24,6 +24,7 @@ from argosy.router.served import Served, brief, detail
 from argosy.router.tls.plan import Shelved
 from argosy.sockdiag import Target
 from argosy.state import keys
+from argosy.state.lease import Lease
 from argosy.state.records import decode, encode
 from argosy.store.base import Delete, Listing, Put, Record
 from argosy.store.sqlite import SqliteStore
@@ -66,7 +67,8 @@ class Stage:
 
     def fresh(self, templates: Path | None = None, settings: Settings = SETTINGS) -> Router:
         self.proxy = MemoryProxy(self.host)
-        reports = Reporter(self.store, ME, self.clock, 5.0)
+        self.lease = Lease(self.store, self.clock, 5.0)
+        reports = Reporter(ME, self.lease)
         feed = StoreFeed(self.store, self.clock)
         self.router = Router(
             feed,
@@ -117,12 +119,13 @@ class Stage:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.router.run())
+        tasks = [asyncio.create_task(self.router.run()), asyncio.create_task(self.lease.hold())]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 
@@ -18,10 +18,9 @@ import msgspec
 
 from argosy.agent.containers import Containers
 from argosy.agent.facts import notably_different
-from argosy.agent.foothold import Foothold, Notes
-from argosy.agent.heartbeat import Heartbeat, within
+from argosy.agent.fence import GUARDS, Fence
+from argosy.agent.foothold import Foothold
 from argosy.agent.plan import (
-    STOP_AT,
     Action,
     Kill,
     Load,
@@ -32,43 +31,39 @@ from argosy.agent.plan import (
     anew,
     at_rest,
     attempted,
-    fence,
     has_failed,
-    needs,
     next_look,
     plan,
     refused,
     report,
 )
-from argosy.agent.publisher import Publisher
+from argosy.agent.registration import Registration
 from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
-from argosy.errors import ArgosyError, RuntimeFailed
+from argosy.errors import ArgosyError, Conflict, LeaseLost, RuntimeFailed, StoreUnavailable
 from argosy.model import Facts, Machine, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
+from argosy.state.lease import Lease, within
+from argosy.state.records import encode
 from argosy.state.view import Changes, decoded, follow
 from argosy.store.base import Store
 
 log = logging.getLogger(__name__)
 
-TTL = 5.0
 TOLD = 8
 FACTS_EVERY = 30.0
 RUNTIME = "runtime"
 """Source of the problem that the runtime cannot be used."""
-LOOKS = 10
-GUARDS = 20
-"""Looks of the guard in the lease's time: while all is well (a host that was suspended has lost time unnoticed), and once the store is
-silent."""
 
 
 class Agent:
-    """`machine` says who this machine is; the agent adds when it came, what runs its units and its facts. `ttl` 0 means five seconds.
-    `containers` makes services of Quadlet files; the default takes whichever engine there is."""
+    """`machine` says who this machine is; the agent adds when it came, what runs its units, its facts and its lease's time. `containers`
+    makes services of Quadlet files; the default takes whichever engine there is."""
 
     def __init__(
         self,
         store: Store,
+        lease: Lease,
         runtime: Runtime,
         machine: Machine,
         clock: Clock,
@@ -77,50 +72,35 @@ class Agent:
         containers: Containers | None = None,
     ) -> None:
         self._store = store
+        self._lease = lease
+        self._ttl = lease.ttl
         self._runtime = runtime
         self._clock = clock
         self._foothold = foothold
         self._gather = facts
         self._containers = containers or Containers("auto", runtime.kind)
-        self._first = msgspec.structs.replace(machine, ttl=machine.ttl or TTL, runtime=runtime.kind)
-        self._ttl = self._first.ttl
+        self._id = machine.id
+        self._registration = Registration(store, lease, msgspec.structs.replace(machine, ttl=lease.ttl, runtime=runtime.kind), clock)
+        self._fence = Fence(runtime, lease, clock, foothold)
         self._placements: dict[str, Placement] | None = None
         self._unreadable: set[str] = set()
         self._modified: dict[str, int] = {}
         self._heard = Wake()
         self._observed: dict[str, Observed] | None = None
         self._states: dict[str, UnitState] = {}
+        self._published: dict[str, UnitState] = {}
         self._standing: set[str] | None = None
-        self._exclusive: frozenset[str] = frozenset()
-        self._noted = Notes()
         self._wake = Wake()
         self._looked = Wake()
-        self._refreshing = Wake()
-        self._untold = False
-        self._problems: dict[str, Problem] = {}
-        self._guarding = Wake()
-        self._publisher = Publisher(store, machine.id, clock, self._hurry)
-        self._heartbeat: Heartbeat | None = None
 
     @property
     def machine(self) -> Machine:
         """The record as it is told to the store."""
-        return self._heartbeat.machine if self._heartbeat else self._first
-
-    @property
-    def lease(self) -> int:
-        """The machine's lease, for others who write under it; 0 while there is none."""
-        return self._heartbeat.lease if self._heartbeat else 0
+        return self._registration.machine
 
     def report_problem(self, source: str, problem: Problem | None) -> None:
         """Add a problem to the machine's record, or take it back (None). `source` names who reports; each has at most one problem."""
-        if self._problems.get(source) == problem:
-            return
-        if problem is None:
-            del self._problems[source]
-        else:
-            self._problems[source] = problem
-        self._refreshing.set()
+        self._registration.report_problem(source, problem)
 
     async def detail(self, name: str) -> Detail:
         """Raises NotFound for a unit that is not loaded here."""
@@ -133,45 +113,65 @@ class Agent:
         """Until it is cancelled. Raises Refused if another agent has this run folder or this machine id."""
         notes = await self._foothold.take()
         try:
-            self._exclusive = frozenset(notes.exclusive)
-            machine = await self._with_facts(msgspec.structs.replace(self._first, since=self._clock.now()))
-            self._noted = msgspec.structs.replace(notes, since=machine.since)
-            self._heartbeat = Heartbeat(
-                self._store,
-                machine,
-                self._clock,
-                notes,
-                settle=self._settle,
-                clear=self._clear,
-                joining=self._note,
-                joined=self._joined,
-                beaten=self._beaten,
-                lost=self._lost,
-            )
+            since = self.machine.since or self._clock.now()
+            self._registration.update(msgspec.structs.replace(self.machine, since=since))
+            await self._update_facts()
+            self._fence.begin(notes, since)
             try:
-                await self._run(self._heartbeat)
+                await self._run(notes.since)
             finally:
-                await self._leave(self._heartbeat)
+                await self._fence.leave()
         finally:
             await self._foothold.let_go()
 
-    async def _run(self, heartbeat: Heartbeat) -> None:
+    async def _run(self, earlier: float) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(heartbeat.run())
+                group.create_task(self._register(earlier))
                 group.create_task(self._follow())
                 group.create_task(self._watch())
                 group.create_task(reconcile("agent", self._round, self._wake, self._clock))
-                group.create_task(self._publisher.run())
-                group.create_task(self._guard(heartbeat))
-                group.create_task(reconcile("updating the machine's record", self._refresh, self._refreshing, self._clock))
+                group.create_task(self._fence.run())
+                group.create_task(reconcile("updating the machine's facts", self._update_facts, Wake(), self._clock))
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
+
+    # ---------------------------------------------------------------- the machine's place in the cluster
+
+    async def _register(self, earlier: float) -> None:
+        """Join, and join anew whenever the lease has ended. `earlier` is the `since` of the agent that ran here before."""
+        backoff = Backoff(most=1.0)
+        while True:
+            try:
+                await self._settle()
+                if not self._lease.id:
+                    await self._join(earlier)
+            except (StoreUnavailable, Conflict, LeaseLost) as error:
+                pause = backoff.next()
+                log.warning("machine %s cannot join: %s; trying again in %.1f s", self._id, error, pause)
+                await self._clock.sleep(pause)
+                continue
+            backoff.reset()
+            for name in (self._standing or set()) - self._states.keys():
+                self._lease.withdraw(keys.state(self._id, name))
+            self._wake.set()
+            await self._lease.ended(self._lease.id)
+            log.warning("the lease of machine %s has ended: joining anew", self._id)
+            self._fence.lose()
+
+    async def _join(self, earlier: float) -> None:
+        revision = await self._registration.find_record(earlier)
+        if revision == 0 and not self._fence.is_clear(self._observed):
+            self._fence.lose()
+            raise LeaseLost(f"the record of machine {self._id} is gone")
+        await self._fence.note()
+        await self._registration.join(revision)
+        log.info("machine %s has joined, with a lease of %.0f s", self._id, self._ttl)
 
     # ---------------------------------------------------------------- what is placed here
 
     async def _follow(self) -> None:
-        async for changes in follow(self._store, keys.placements_on(self._first.id), Placement, self._clock):
+        async for changes in follow(self._store, keys.placements_on(self._id), Placement, self._clock):
             self._take(changes)
 
     def _take(self, changes: Changes[Placement]) -> None:
@@ -206,16 +206,16 @@ class Agent:
         self._wake.set()
         end = self._clock.monotonic() + self._ttl
         while (
-            (self._observed is None and (RUNTIME not in self._problems or self._exclusive))
+            (self._observed is None and (not self._registration.has_problem(RUNTIME) or self._fence.exclusive))
             or (self._leftovers() and self._clock.monotonic() < end)
-            or (self._heartbeat is not None and self._heartbeat.lost and not self._clear())
+            or (self._fence.sent == -math.inf and not self._fence.is_clear(self._observed))
         ):
             await self._looked.wait(self._clock, self._ttl / GUARDS)
 
     async def _catch_up(self) -> None:
         """Until the placements that are followed are those that the store has now. Which of two revisions is newer says nothing: the store
         may have been restored."""
-        prefix = keys.placements_on(self._first.id)
+        prefix = keys.placements_on(self._id)
         while True:
             listing = await self._store.list(prefix)
             now = {record.key[len(prefix) :]: record.modified for record in listing.records}
@@ -225,7 +225,7 @@ class Agent:
 
     async def _recall(self) -> None:
         """The states that stand in the store: at first, the failures that the agent before had counted; later, what must be deleted."""
-        prefix = keys.states_on(self._first.id)
+        prefix = keys.states_on(self._id)
         listing = await within(self._clock, self._ttl, self._store.list(prefix))
         states = {record.key[len(prefix) :]: decoded(UnitState, record) for record in listing.records}
         if self._standing is None and not self._states:
@@ -233,7 +233,7 @@ class Agent:
             for name, state in states.items():
                 if state is not None:
                     self._states[name] = msgspec.structs.replace(state, retry_at=now) if has_failed(state) else state
-            self._publisher.offer(self._states)  # they stand while the runtime cannot be asked
+            self._publish()  # they stand while the runtime cannot be asked
         self._standing = set(states)
 
     def _leftovers(self) -> bool:
@@ -262,8 +262,8 @@ class Agent:
         """Looks at all units and offers their states; this goes on while a round waits for the runtime."""
         observed = self._observed = await self._runtime.units()
         if self._placements is not None:
-            self._states = report(self._first.id, self._placements, observed, self._states, self._clock.now())
-            self._publisher.offer(self._states)
+            self._states = report(self._id, self._placements, observed, self._states, self._clock.now())
+            self._publish()
         self._looked.set()
         return observed
 
@@ -288,10 +288,10 @@ class Agent:
         if placements is None:  # the store was not heard yet: nothing is known, so nothing is done
             return None
         now = self._clock.now()
-        actions = plan(placements, observed, self._states, now, fenced=self._fenced(), unreadable=self._unreadable)
-        if not self.lease:  # before the machine has joined, perhaps under an id that is another's, it may only stop what is not its own
+        actions = plan(placements, observed, self._states, now, fenced=self._fence.is_due(), unreadable=self._unreadable)
+        if not self._lease.id:  # before the machine has joined, perhaps under an id that is another's, it may only stop what is not its own
             actions = tuple(action for action in actions if action.unit not in placements)
-        await self._know_exclusive(placements, observed)
+        await self._fence.know(placements, observed)
         pause = next_look(actions, self._states, now)
         retry = await self._apply([action for action in actions if not isinstance(action, Wait)])
         return retry if pause is None else pause if retry is None else min(pause, retry)
@@ -301,7 +301,7 @@ class Agent:
         rejected: dict[str, str] = {}
         for kind, group in groupby(actions, type):
             chosen = [action for action in group if action.unit not in rejected]
-            _tell(logging.INFO, chosen)
+            _tell(chosen)
             try:
                 await self._call(chosen)
             except RuntimeFailed as error:
@@ -315,9 +315,9 @@ class Agent:
         now = self._clock.now()
         for name, reason in rejected.items():
             placement = (self._placements or {}).get(name)
-            self._states[name] = refused(self._first.id, name, placement, self._states.get(name), reason, now)
+            self._states[name] = refused(self._id, name, placement, self._states.get(name), reason, now)
             log.error("%s is refused: %s", name, reason)
-        self._publisher.offer(self._states)
+        self._publish()
         return min((self._states[name].retry_at - now for name in rejected), default=None)
 
     async def _call(self, actions: list[Action]) -> None:
@@ -351,104 +351,22 @@ class Agent:
         if refused:
             raise RuntimeFailed("; ".join(refused.values()), refused=refused)
 
-    # ---------------------------------------------------------------- the lease, and those that must not outlive it
+    # ---------------------------------------------------------------- telling
 
-    def _hurry(self) -> None:
-        if self._heartbeat is not None:
-            self._heartbeat.hurry()
+    def _publish(self) -> None:
+        """Publish the states that have changed."""
+        for name, state in self._states.items():
+            if self._published.get(name) != state:
+                self._lease.publish(keys.state(self._id, name), encode(state))
+        for name in self._published.keys() - self._states.keys():
+            self._lease.withdraw(keys.state(self._id, name))
+        self._published = dict(self._states)
 
-    def _joined(self) -> None:
-        self._publisher.begin(self.lease, self._standing or ())
-        self._wake.set()
-        self._guarding.set()
-
-    def _lost(self) -> None:
-        self._publisher.end()
-        self._guarding.set()
-
-    def _clear(self) -> bool:
-        """Nothing is left that must not outlive the lease."""
-        if self._observed is None:
-            return not self._exclusive
-        return not fence(self._observed, self._exclusive, math.inf, self._ttl)
-
-    def _fenced(self) -> bool:
-        return self._heartbeat is None or not self._heartbeat.lease or self._heartbeat.silent() >= self._ttl * STOP_AT
-
-    async def _know_exclusive(self, placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
-        """Which units must not outlive the lease; the next agent is told before any of them is started."""
-        placed = {name for name, placement in placements.items() if needs(name, placement.text).exclusive}
-        leaving = {name for name in self._exclusive & observed.keys() if name not in placements and not at_rest(observed[name])}
-        exclusive = frozenset(placed | leaving)
-        if exclusive != self._exclusive:
-            self._exclusive = exclusive
-            self._guarding.set()
-            await self._note()
-
-    async def _beaten(self) -> None:
-        if self._exclusive:
-            await self._note()
-
-    async def _note(self) -> None:
-        sent = self._heartbeat.sent if self._heartbeat and self._heartbeat.lease else self._noted.sent
-        self._noted = msgspec.structs.replace(self._noted, sent=sent, exclusive=tuple(sorted(self._exclusive)))
-        try:
-            await self._foothold.note(self._noted)
-        except OSError as error:
-            log.error("cannot leave notes for the next agent: %s", error.strerror or error)
-
-    async def _guard(self, heartbeat: Heartbeat) -> None:
-        """Stops what must not outlive the lease when the store has been silent for too long. It does not depend on anything but the
-        runtime: neither on placements nor on the other loops."""
-        await self._clock.sleep(self._ttl / GUARDS)  # an agent that was restarted is given time to join
-        while True:
-            if not self._exclusive:
-                await self._guarding.wait(self._clock, None)
-                continue
-            left = self._ttl * STOP_AT - heartbeat.silent()
-            if left <= 0:
-                try:
-                    await self._fence(heartbeat.silent())
-                except RuntimeFailed as error:
-                    log.error("units that must not outlive the lease cannot be stopped: %s", error)
-            await self._guarding.wait(self._clock, max(self._ttl / GUARDS, min(left, self._ttl / LOOKS)))
-
-    async def _fence(self, silent: float) -> bool:
-        """Whether anything still runs that must not."""
-        observed = await self._runtime.units()
-        exclusive = self._exclusive & observed.keys()
-        for _, group in groupby(fence(observed, exclusive, silent, self._ttl), type):
-            chosen = list(group)
-            _tell(logging.WARNING, chosen)
-            await self._call(chosen)
-        return any(not at_rest(observed[name]) for name in exclusive)
-
-    async def _leave(self, heartbeat: Heartbeat) -> None:
-        """When the agent stops, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""
-        if not self._exclusive:
-            return
-        end = self._clock.monotonic() + 2 * self._ttl
-        try:
-            while await self._fence(max(heartbeat.silent(), self._ttl * STOP_AT)) and self._clock.monotonic() < end:
-                await self._clock.sleep(self._ttl / GUARDS)
-        except RuntimeFailed as error:
-            log.error("units that must not outlive the lease cannot be stopped: %s", error)
-
-    # ---------------------------------------------------------------- facts and problems
-
-    async def _with_facts(self, machine: Machine) -> Machine:
-        return machine if self._gather is None else msgspec.structs.replace(machine, facts=await self._gather())
-
-    async def _refresh(self) -> float:
-        """Rewrite the machine's record if its problems or facts have changed."""
-        assert self._heartbeat is not None
-        known = self._heartbeat.machine
-        machine = await self._with_facts(known)
-        machine = msgspec.structs.replace(machine, problems=tuple(self._problems[source] for source in sorted(self._problems)))
-        if self._untold or machine.problems != known.problems or notably_different(known.facts, machine.facts):
-            self._untold = True
-            await self._heartbeat.tell(machine)
-            self._untold = False
+    async def _update_facts(self) -> float:
+        if self._gather is not None:
+            facts = await self._gather()
+            if notably_different(self.machine.facts, facts):
+                self._registration.update(msgspec.structs.replace(self.machine, facts=facts))
         return FACTS_EVERY
 
 
@@ -462,12 +380,12 @@ async def _closed(changes: AsyncIterator[frozenset[str]]) -> AsyncIterator[Async
             await changes.aclose()
 
 
-def _tell(level: int, actions: Sequence[Action]) -> None:
+def _tell(actions: Sequence[Action]) -> None:
     """A line for each action; of many, one line for all."""
     for action in actions[:TOLD]:
-        log.log(level, "%s %s: %s", type(action).__name__.lower(), action.unit, action.reason)
+        log.info("%s %s: %s", type(action).__name__.lower(), action.unit, action.reason)
     if len(actions) > TOLD:
-        log.log(level, "... and %d more: %s", len(actions) - TOLD, ", ".join(action.unit for action in actions[TOLD:]))
+        log.info("... and %d more: %s", len(actions) - TOLD, ", ".join(action.unit for action in actions[TOLD:]))
 
 
 def _another(before: Placement, after: Placement) -> bool:

@@ -1,4 +1,4 @@
-"""One engine leads: whoever wrote the leader's key, as long as the lease under it stands.
+"""One engine leads: whoever wrote the leader's key, as long as the machine's lease stands under it.
 
 A candidate takes the key over before that if the observers of the leader's machine report that nobody reaches it (see `loss`).
 """
@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
 
 import msgspec
 
-from argosy.engine.contact import Contact
 from argosy.engine.loss.plan import Report, deposable
-from argosy.errors import Conflict, HistoryGone, LeaseLost, StoreUnavailable
+from argosy.errors import Conflict, LeaseLost, StoreUnavailable
 from argosy.model import Leader, Silence
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state import keys
+from argosy.state.lease import Lease, within
 from argosy.state.records import encode
 from argosy.state.view import decoded, follow
-from argosy.store.base import Condition, Put, Record, Store
+from argosy.store.base import Condition, Delete, Record, Store
 
 log = logging.getLogger(__name__)
 
 RESIGNING = 2.0
-"""Seconds that a leader that stops may take to say so; its lease ends by itself otherwise."""
+"""Seconds that a leader that stops may take to say so; its machine's lease ends by itself otherwise."""
 
 
 class Term(msgspec.Struct, frozen=True):
@@ -35,29 +34,30 @@ class Term(msgspec.Struct, frozen=True):
 
 
 class Election:
-    """Wins, keeps and resigns leadership for one machine. `ttl` is the time, in seconds, after which a silent leader is replaced."""
+    """Wins, keeps and resigns leadership for one machine."""
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, contact: Contact, ttl: float) -> None:
+    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease) -> None:
         self._store = store
         self._machine = machine_id
         self._clock = clock
-        self._contact = contact
-        self._ttl = ttl
-        self._lease = 0
+        self._lease = lease
         self._reports: dict[str, dict[str, Report]] = {}
 
     async def win(self) -> Term:
-        """Waits until nobody leads, and then leads. Asks the store as often as a leader does: `Contact` must know whether it is there."""
+        """Wait until the machine has a lease and nobody leads, and then lead."""
         vacant = Wake()
         backoff = Backoff()
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(work(vacant)) for work in (self._watch, self._watch_reports)]
+            watchers = [group.create_task(work(vacant)) for work in (self._watch_key, self._watch_reports)]
             try:
                 while True:
+                    lease = await self._lease.held()
                     try:
-                        term = await self._attempt()
+                        term = await self._attempt(lease)
+                    except LeaseLost:
+                        continue
                     except StoreUnavailable as error:
-                        self._contact.missed()
+                        self._lease.contact.missed()
                         pause = backoff.next()
                         log.warning("engine: cannot stand for election: %s; trying again in %.1f s", error, pause)
                         await self._clock.sleep(pause)
@@ -65,58 +65,46 @@ class Election:
                     if term is not None:
                         return term
                     backoff.reset()
-                    await vacant.wait(self._clock, self._ttl / 5)
+                    await vacant.wait(self._clock, None)
             finally:
                 for watcher in watchers:
                     watcher.cancel()
 
     async def keep(self, term: Term) -> None:
-        """Keeps the lease alive until the term is over, and then raises LeaseLost."""
-        backoff = Backoff(most=self._ttl / 5)
-        while True:
-            try:
-                await self._store.keep_alive(term.lease)
-                record = await self._store.get(keys.ENGINE_LEADER)
-            except StoreUnavailable as error:
-                self._contact.missed()
-                log.warning("engine: cannot keep the leader's lease: %s", error)
-                await self._clock.sleep(backoff.next())
-                continue
-            if record is None or record.modified != term.revision:
-                raise LeaseLost("somebody else has written or deleted the leader's key")
-            self._contact.seen()
-            backoff.reset()
-            await self._clock.sleep(self._ttl / 5)
+        """Wait until the term is over, and then raise LeaseLost (in a group)."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._until_replaced(term))
+            await self._lease.ended(term.lease)
+            raise LeaseLost("the machine's lease has ended")
 
-    async def resign(self) -> None:
-        """Ends the term, if there is one, so that another can lead at once. If the store is away, that is made up for before the next
-        election (and the lease ends by itself)."""
-        if not self._lease:
-            return
+    async def _until_replaced(self, term: Term) -> None:
+        async for changes in follow(self._store, keys.ENGINE_LEADER, Leader, self._clock):
+            if changes.modified.get("") != term.revision:
+                raise LeaseLost("somebody else has written or deleted the leader's key")
+
+    async def resign(self, term: Term) -> None:
+        """Delete the leader's key, so that another can lead at once. If the store is away the key stands until the machine's lease ends, or
+        until this engine stands for election again."""
         try:
-            if await _within(self._clock, RESIGNING, self._store.revoke(self._lease)):
-                self._lease = 0
+            mine = Condition(keys.ENGINE_LEADER, term.revision)
+            await within(self._clock, RESIGNING, self._store.commit([mine], [Delete(keys.ENGINE_LEADER)]))
+        except Conflict:
+            log.debug("engine: the leader's key is another one already")
         except StoreUnavailable as error:
             log.warning("engine: cannot resign: %s", error)
 
-    async def _attempt(self) -> Term | None:
-        if self._lease:
-            await self._store.revoke(self._lease)
-            self._lease = 0
+    async def _attempt(self, lease: int) -> Term | None:
         standing = await self._store.get(keys.ENGINE_LEADER)
-        self._contact.seen()
-        if standing is not None and not await self._may_replace(standing):
+        self._lease.contact.seen()
+        # a key under the own lease is that of an attempt whose answer was lost, or of a term that could not be resigned
+        if standing is not None and standing.lease != lease and not await self._may_replace(standing):
             return None
-        self._lease = await self._store.grant(self._ttl)
         mine = Leader(self._machine, self._clock.now())
         vacant = Condition(keys.ENGINE_LEADER, standing.modified if standing is not None else 0)
         try:
-            revision = await self._store.commit([vacant], [Put(keys.ENGINE_LEADER, encode(mine), self._lease)])
-        except (Conflict, LeaseLost):
-            await self._store.revoke(self._lease)
-            self._lease = 0
+            return Term(lease, await self._lease.commit([vacant], {keys.ENGINE_LEADER: encode(mine)}))
+        except Conflict:
             return None
-        return Term(self._lease, revision)
 
     async def _may_replace(self, standing: Record) -> bool:
         """Whether the machine of the leader whose key stands is reported as unreachable."""
@@ -145,30 +133,7 @@ class Election:
                     del self._reports[machine]
             vacant.set()
 
-    async def _watch(self, vacant: Wake) -> None:
+    async def _watch_key(self, vacant: Wake) -> None:
         """Wakes the candidate whenever the leader's key changes."""
-        while True:
-            try:
-                listing = await self._store.list(keys.ENGINE_LEADER)
-                vacant.set()
-                async for _ in self._store.watch(keys.ENGINE_LEADER, listing.revision):
-                    vacant.set()
-                return  # the store was closed
-            except (HistoryGone, StoreUnavailable):
-                await self._clock.sleep(self._ttl / 5)
-
-
-async def _within(clock: Clock, seconds: float, work: Awaitable[None]) -> bool:
-    """Whether the work was done in time; it is cancelled otherwise."""
-    working = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    try:
-        await asyncio.wait((working, timer), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            await working
-            return True
-        return False
-    finally:
-        for task in (working, timer):
-            task.cancel()
-        await asyncio.gather(working, timer, return_exceptions=True)
+        async for _ in follow(self._store, keys.ENGINE_LEADER, Leader, self._clock):
+            vacant.set()

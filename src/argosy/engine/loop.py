@@ -6,49 +6,48 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 
-from argosy.engine.contact import Contact
 from argosy.engine.election import Election, Term
 from argosy.engine.reign import Reign
 from argosy.errors import Conflict, LeaseLost, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
+from argosy.state.lease import Lease
 from argosy.store.base import Store
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Any number of engines may run on one store; one of them leads. `ttl`: seconds after which a leader that is gone is replaced.
+    """Any number of engines may run on one store; one of them leads, under its machine's lease. One that is gone
+    is replaced when that lease ends.
 
     Invariant: every commit of placements is conditioned on this engine's own leader key, so that one that was replaced without noticing
     (paused, cut off) changes nothing.
     """
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, ttl: float = 5.0) -> None:
+    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease) -> None:
         self.leading = False
         self._store = store
         self._machine = machine_id
         self._clock = clock
-        self._ttl = ttl
-        self._contact = Contact(clock, gap=ttl)
-        self._election = Election(store, machine_id, clock, self._contact, ttl)
+        self._lease = lease
+        self._election = Election(store, machine_id, clock, lease)
         self._backoff = Backoff()
 
     async def run(self) -> None:
         """For ever. When cancelled it resigns, so that another engine takes over at once."""
-        try:
-            while True:
-                term = await self._election.win()
+        while True:
+            term = await self._election.win()
+            try:
                 await self._lead(term)
-                await self._election.resign()
-                await self._clock.sleep(self._backoff.next())
-        finally:
-            await self._election.resign()
+            finally:
+                await self._election.resign(term)
+            await self._clock.sleep(self._backoff.next())
 
     async def _lead(self, term: Term) -> None:
         """Returns when the term is over."""
         log.info("engine: leading")
         self.leading = True
-        reign = Reign(self._store, term.revision, self._machine, self._clock, self._contact, self._ttl)
+        reign = Reign(self._store, term.revision, self._machine, self._clock, self._lease.contact, self._lease.ttl)
         over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
@@ -61,7 +60,7 @@ class Engine:
             if reign.committed:
                 self._backoff.reset()
         if isinstance(error, StoreUnavailable):
-            self._contact.missed()
+            self._lease.contact.missed()
         log.warning("engine: no longer leading: %s", error)
 
 

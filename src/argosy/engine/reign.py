@@ -16,7 +16,6 @@ import msgspec
 
 from argosy.engine.actions import Action
 from argosy.engine.commits import Commit, commits
-from argosy.engine.contact import Contact
 from argosy.engine.loss.watch import LossWatch
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
@@ -25,6 +24,7 @@ from argosy.model import Machine, Order, Placement, Probes, Silence, Target, Uni
 from argosy.placement.workloads import KINDS
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
+from argosy.state.contact import Contact
 from argosy.state.records import encode
 from argosy.state.view import Changes, decoded, follow
 from argosy.store.base import Condition, Delete, Put, Store, Write

@@ -1,5 +1,4 @@
-"""Telling the cluster that this router serves, and how much: one small record under a lease of its own, written when it changes and never
-otherwise."""
+"""Telling the cluster that this router serves, and how much: one small record, written when it changes and never otherwise."""
 
 from __future__ import annotations
 
@@ -9,13 +8,13 @@ from typing import Protocol
 
 import msgspec
 
-from argosy.errors import InvalidInput, LeaseLost, StoreUnavailable
+from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.model import RouterReport
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.router.announce.door import Door
 from argosy.state import keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
-from argosy.store.base import Put, Store
 
 REPORTS = "/_argosy/routers"
 """The directory of standalone routers' reports, among the users' keys: hidden from listings."""
@@ -95,51 +94,17 @@ class KeysReporter:
 
 
 class Reporter:
-    """Keeps the newest report that was published under /argosy/routers/<machine>, for as long as `run` runs and `ttl` seconds after."""
+    """Publishes the newest report under the machine's lease."""
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, ttl: float) -> None:
-        self._store = store
+    def __init__(self, machine_id: str, lease: Lease) -> None:
         self._key = keys.router(machine_id)
-        self._clock = clock
-        self._ttl = ttl
-        self._wake = Wake()
-        self._wanted: RouterReport | None = None
-        self._written: RouterReport | None = None
-        self._lease = 0
-        self._due = 0.0
+        self._lease = lease
+        self._told: RouterReport | None = None
 
     def publish(self, report: RouterReport) -> None:
-        if report != self._wanted:
-            self._wanted = report
-            self._wake.set()
+        if report != self._told:
+            self._told = report
+            self._lease.publish(self._key, encode(report))
 
     async def run(self) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                await self._step()
-            except LeaseLost:
-                log.warning("the lease of this router's report has ended: writing it anew")
-                self._lease = 0
-                continue
-            except StoreUnavailable as error:
-                pause = backoff.next()
-                log.warning("cannot report what this router serves: %s; trying again in %.1f s", error, pause)
-                await self._clock.sleep(pause)
-                continue
-            backoff.reset()
-            await self._wake.wait(self._clock, max(0.0, self._due - self._clock.monotonic()))
-
-    async def _step(self) -> None:
-        if not self._lease or self._clock.monotonic() >= self._due:
-            due = self._clock.monotonic() + self._ttl / 3
-            if self._lease:
-                await self._store.keep_alive(self._lease)
-            else:
-                self._written = None
-                self._lease = await self._store.grant(self._ttl)
-            self._due = due
-        wanted = self._wanted
-        if wanted is not None and wanted is not self._written:
-            await self._store.commit([], [Put(self._key, encode(wanted), self._lease)])
-            self._written = wanted
+        await asyncio.Event().wait()

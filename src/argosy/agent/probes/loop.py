@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
-from argosy.agent.heartbeat import within
-from argosy.errors import LeaseLost, StoreUnavailable
 from argosy.model import Probes, ProbeTarget, Silence
-from argosy.reconcile import Backoff, Clock, Wake
+from argosy.reconcile import Backoff, Clock
 from argosy.state import keys
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.state.view import follow
-from argosy.store.base import Delete, Put, Store
+from argosy.store.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +28,6 @@ UNANSWERED = 2
 
 SILENT_PAUSE = 0.25
 """Seconds between attempts to reach a silent machine."""
-
-WRITING = 0.8
-"""Seconds that a report may take to be written before it is tried again, perhaps at another member of the store."""
-
-LOOK_AGAIN = 0.25
-"""Seconds between looks at the lease while something is to be written or stands in the store."""
 
 
 class Unanswered(Exception):
@@ -57,25 +50,26 @@ class Dial(Protocol):
 
 
 class Prober:
-    """`lease`: this machine's lease, 0 while there is none."""
+    """Reports silent machines, and objects to reports of this one, under this machine's lease."""
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Callable[[], int], dial: Dial) -> None:
+    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease, dial: Dial) -> None:
         self._store = store
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
         self._dial = dial
-        self._silent: dict[str, float] = {}
-        self._against_me: Mapping[str, int] = {}
-        self._objected = 0
-        self._written: dict[str, int] = {}
-        self._wake = Wake()
+        self._silent: set[str] = set()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_targets(group))
-            group.create_task(self._follow_reports())
-            group.create_task(self._write())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_targets(group))
+                group.create_task(self._follow_reports())
+        except Exception:  # nobody would take these back; an agent that is told to stop leaves them to end with its lease
+            for machine in tuple(self._silent):
+                self._say(machine, silent=False)
+            self._lease.withdraw(keys.silence(self._machine, self._machine))
+            raise
 
     async def _follow_targets(self, group: asyncio.TaskGroup) -> None:
         probing: dict[ProbeTarget, asyncio.Task[None]] = {}
@@ -117,67 +111,33 @@ class Prober:
     def _say(self, machine: str, *, silent: bool) -> None:
         if silent == (machine in self._silent):
             return
+        key = keys.silence(machine, self._machine)
         if silent:
-            self._silent[machine] = self._clock.now()
+            self._silent.add(machine)
             log.warning("machine %s does not answer: reporting it", machine)
+            self._lease.publish(key, encode(Silence(machine, self._machine, self._clock.now())), urgent=True)
         else:
-            del self._silent[machine]
+            self._silent.discard(machine)
             log.info("machine %s answers again", machine)
-        self._wake.set()
+            self._lease.withdraw(key)
 
     async def _follow_reports(self) -> None:
-        """What others report about this machine."""
+        """Object to every new report about this machine, and take that back with the last of them."""
+        own = keys.silence(self._machine, self._machine)
         reports: dict[str, int] = {}
+        objected = 0
         async for changes in follow(self._store, keys.silences_of(self._machine), Silence, self._clock):
+            stood = bool(reports)
             if changes.reset:
-                reports, self._objected = {}, 0  # a store that was restored counts its revisions anew
+                reports, objected = {}, 0  # a store that was restored counts its revisions anew
             for observer in {*changes.items, *changes.modified} - {self._machine}:
                 if observer in changes.modified:
                     reports[observer] = changes.modified[observer]
                 else:
                     reports.pop(observer, None)
-            if reports != self._against_me:
-                self._against_me = dict(reports)
-                self._wake.set()
-
-    def _wanted(self) -> dict[str, bytes]:
-        """The records that should stand, by key."""
-        wanted = {
-            keys.silence(machine, self._machine): encode(Silence(machine, self._machine, since)) for machine, since in self._silent.items()
-        }
-        if self._against_me:
-            wanted[keys.silence(self._machine, self._machine)] = encode(Silence(self._machine, self._machine, self._clock.now()))
-        return wanted
-
-    def _writes(self, lease: int) -> list[Put | Delete]:
-        wanted = self._wanted()
-        own = keys.silence(self._machine, self._machine)
-        newest = max(self._against_me.values(), default=0)
-        puts = [
-            Put(key, value, lease)
-            for key, value in wanted.items()
-            if self._written.get(key) != lease or (key == own and newest > self._objected)
-        ]
-        return [*puts, *(Delete(key) for key in self._written if key not in wanted)]
-
-    async def _write(self) -> None:
-        backoff = Backoff(most=0.5)
-        while True:
-            lease = self._lease()
-            writes = self._writes(lease) if lease else []
-            newest = max(self._against_me.values(), default=0)
-            if writes:
-                try:
-                    await within(self._clock, WRITING, self._store.commit([], writes))
-                except (StoreUnavailable, LeaseLost) as error:
-                    log.debug("reports of silent machines are written later: %s", error)
-                    await self._clock.sleep(backoff.next())
-                    continue
-                backoff.reset()
-                for write in writes:
-                    if isinstance(write, Put):
-                        self._written[write.key] = lease
-                    else:
-                        self._written.pop(write.key, None)
-                self._objected = newest
-            await self._wake.wait(self._clock, LOOK_AGAIN if self._written or self._wanted() else None)
+            newest = max(reports.values(), default=0)
+            if newest > objected:
+                objected = newest
+                self._lease.publish(own, encode(Silence(self._machine, self._machine, self._clock.now())), urgent=True)
+            elif stood and not reports:
+                self._lease.withdraw(own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argosy.engine.contact import Contact
+from argosy.state.contact import Contact
 from tests.conftest import FakeClock
 
 

@@ -1,0 +1,142 @@
+"""Units that must not outlive the machine's lease (OnDisconnect=stop), and their end before it.
+
+The fence depends on nothing but the runtime and the clock: neither on placements nor on the agent's other loops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from itertools import groupby
+
+import msgspec
+
+from argosy.agent.foothold import Foothold, Notes
+from argosy.agent.plan import STOP_AT, Action, Kill, at_rest, fence, needs
+from argosy.agent.runtime import Observed, Runtime
+from argosy.errors import RuntimeFailed
+from argosy.model import Placement
+from argosy.reconcile import Clock, Wake
+from argosy.state.lease import Lease
+
+log = logging.getLogger(__name__)
+
+LOOKS = 10
+GUARDS = 20
+"""Looks of the guard in the lease's time: while all is well (a host that was suspended has lost time unnoticed), and once the store is
+silent."""
+
+
+class Fence:
+    """`exclusive` are the names of the units that must not outlive the lease."""
+
+    def __init__(self, runtime: Runtime, lease: Lease, clock: Clock, foothold: Foothold) -> None:
+        self.exclusive: frozenset[str] = frozenset()
+        self._runtime = runtime
+        self._lease = lease
+        self._clock = clock
+        self._foothold = foothold
+        self._notes = Notes()
+        self._sent = 0.0
+        self._wake = Wake()
+
+    def begin(self, notes: Notes, since: float) -> None:
+        """Go on where the agent before has ended. `since` marks the machine's record."""
+        self.exclusive = frozenset(notes.exclusive)
+        self._notes = msgspec.structs.replace(notes, since=since)
+        self._sent = notes.sent if notes.exclusive else self._clock.monotonic()
+
+    @property
+    def sent(self) -> float:
+        """When the latest keep-alive was sent, perhaps by the agent before; -inf if its lease has ended."""
+        return self._lease.sent if self._lease.id else self._sent
+
+    def is_due(self) -> bool:
+        """Whether units that must not outlive the lease may not run now."""
+        return not self._lease.id or self._silent() >= self._lease.ttl * STOP_AT
+
+    def is_clear(self, observed: Mapping[str, Observed] | None) -> bool:
+        """Whether nothing is left that must not outlive the lease. `observed` None: nothing is known of what runs."""
+        if observed is None:
+            return not self.exclusive
+        return not fence(observed, self.exclusive, math.inf, self._lease.ttl)
+
+    def lose(self) -> None:
+        """The lease has ended, so that others may have been given what ran under it."""
+        self._sent = -math.inf
+        self._wake.set()
+
+    async def know(self, placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
+        """Which units must not outlive the lease; the next agent is told before any of them is started."""
+        placed = {name for name, placement in placements.items() if needs(name, placement.text).exclusive}
+        leaving = {name for name in self.exclusive & observed.keys() if name not in placements and not at_rest(observed[name])}
+        exclusive = frozenset(placed | leaving)
+        if exclusive != self.exclusive:
+            self.exclusive = exclusive
+            self._wake.set()
+            await self.note()
+
+    async def note(self) -> None:
+        """Leave notes for the next agent."""
+        sent = self._lease.sent if self._lease.id else self._notes.sent
+        self._notes = msgspec.structs.replace(self._notes, sent=sent, exclusive=tuple(sorted(self.exclusive)))
+        try:
+            await self._foothold.note(self._notes)
+        except OSError as error:
+            log.error("cannot leave notes for the next agent: %s", error.strerror or error)
+
+    async def run(self) -> None:
+        """Stop what must not outlive the lease when the store has been silent for too long. Never returns."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._guard())
+            group.create_task(self._note_keep_alives())
+
+    async def _guard(self) -> None:
+        ttl = self._lease.ttl
+        await self._clock.sleep(ttl / GUARDS)  # an agent that was restarted is given time to join
+        while True:
+            if not self.exclusive:
+                await self._wake.wait(self._clock, None)
+                continue
+            left = ttl * STOP_AT - self._silent()
+            if left <= 0:
+                try:
+                    await self._stop(self._silent())
+                except RuntimeFailed as error:
+                    log.error("units that must not outlive the lease cannot be stopped: %s", error)
+            await self._wake.wait(self._clock, max(ttl / GUARDS, min(left, ttl / LOOKS)))
+
+    async def _note_keep_alives(self) -> None:
+        while True:
+            await self._lease.kept()
+            if self.exclusive:
+                await self.note()
+
+    async def leave(self) -> None:
+        """When the agent stops, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""
+        if not self.exclusive:
+            return
+        end = self._clock.monotonic() + 2 * self._lease.ttl
+        try:
+            while await self._stop(max(self._silent(), self._lease.ttl * STOP_AT)) and self._clock.monotonic() < end:
+                await self._clock.sleep(self._lease.ttl / GUARDS)
+        except RuntimeFailed as error:
+            log.error("units that must not outlive the lease cannot be stopped: %s", error)
+
+    def _silent(self) -> float:
+        """Seconds since the latest good keep-alive was sent: the lease stands for at least its time minus these."""
+        return self._clock.monotonic() - self.sent
+
+    async def _stop(self, silent: float) -> bool:
+        """Return True if anything still runs that must not."""
+        observed = await self._runtime.units()
+        exclusive = self.exclusive & observed.keys()
+        for kind, group in groupby(fence(observed, exclusive, silent, self._lease.ttl), type):
+            chosen: list[Action] = list(group)
+            for action in chosen:
+                log.warning("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
+            names = [action.unit for action in chosen]
+            await (self._runtime.kill(names) if kind is Kill else self._runtime.stop(names))
+        return any(not at_rest(observed[name]) for name in exclusive)
