@@ -13,7 +13,6 @@ import msgspec
 
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
-from argosy.agent.plan import needs
 from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable
 from argosy.model import Machine, Placement, Target, UnitState
@@ -23,6 +22,7 @@ from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
+from argosy.unit.text import unit_text
 from tests.conftest import FakeClock, settle
 
 M = "a" * 32
@@ -59,7 +59,7 @@ class FakeRuntime:
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
         accepted = self._accept("load", [name for name, _ in units])
         for name, text in units:
-            digest = needs(name, text).hash
+            digest = unit_text(text).hash
             if name in accepted and (name not in self._units or self._units[name].hash != digest):
                 self._units[name] = Observed(name, digest)
                 self._texts[name] = text
@@ -131,7 +131,7 @@ class FakeRuntime:
         failed = result != "success"
         self.turn(name, active="failed" if failed else "inactive", sub="failed" if failed else "dead", pid=0, code=code, result=result)
         for other, text in self._texts.items():
-            bound = name in needs(other, text).binds_to
+            bound = name in unit_text(text).requirements(other).binds_to
             if bound and self._units.get(other, Observed(other, "")).active == "active":
                 self.down(other)
         self._push(name)

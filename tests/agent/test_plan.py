@@ -28,7 +28,6 @@ from argosy.agent.plan import (
     delay,
     fence,
     has_failed,
-    needs,
     next_look,
     plan,
     refused,
@@ -36,6 +35,7 @@ from argosy.agent.plan import (
 )
 from argosy.agent.runtime import Observed
 from argosy.model import Placement, Target, UnitState
+from argosy.unit.text import unit_text
 
 NOW = 1_700_000_000.0
 M = "0" * 32
@@ -58,9 +58,7 @@ def placed(
 
 def seen(text: str = PLAIN, active: str = "active", *, unit: str = "app.service", launch: int = 1, **more: object) -> Observed:
     subs = {"active": "running", "activating": "start", "deactivating": "stop-sigterm", "failed": "failed"}
-    observed = Observed(
-        unit, needs(unit, text).hash, launch, active=active, sub=subs.get(active, "dead"), since=NOW - 100, started=NOW - 100
-    )
+    observed = Observed(unit, unit_text(text).hash, launch, active=active, sub=subs.get(active, "dead"), since=NOW - 100, started=NOW - 100)
     return msgspec.structs.replace(observed, **more)
 
 
@@ -252,8 +250,8 @@ def test_units_that_others_build_on_are_started_first() -> None:
 
 
 def test_lists_of_dependencies_cannot_be_reset_and_may_be_quoted_as_in_systemd() -> None:
-    wanted = needs("b@1.service", unit("b@1.service", 'After="a@%i.service" c.service', "After=", "After=no-unit").text)
-    assert wanted.after == ("a@1.service", "c.service")
+    text = unit_text(unit("b@1.service", 'After="a@%i.service" c.service', "After=", "After=no-unit").text)
+    assert text.dependencies("b@1.service", "After") == ("a@1.service", "c.service")
 
 
 def test_a_unit_whose_placement_cannot_be_read_is_left_as_it_is() -> None:
@@ -552,7 +550,7 @@ def test_planning_after_applying_is_soon_empty(machine: tuple[dict[str, Placemen
     assert plan(placements, observed, states, now) == ()
     assert observed.keys() == placements.keys()
     for name, placement in placements.items():
-        assert observed[name].hash == needs(name, placement.text).hash
+        assert observed[name].hash == unit_text(placement.text).hash
         if placement.target is Target.LOADED:
             assert observed[name].launch == 0
 
@@ -576,7 +574,8 @@ def test_a_plan_touches_only_what_it_may(
             assert not placement.finished, "never starts what has finished"
             assert action.launch == placement.launch
             assert action.unit in known, "never starts what is not loaded"
-            assert not (fenced and needs(action.unit, placement.text).exclusive), "never starts an exclusive unit without a lease"
+            exclusive = unit_text(placement.text).requirements(action.unit).stop_on_disconnect
+            assert not (fenced and exclusive), "never starts an exclusive unit without a lease"
             before = observed.get(action.unit)
             assert before is None or at_rest(before) or before.launch != placement.launch, "never restarts what runs in its launch"
         if isinstance(action, Unload):
@@ -621,14 +620,3 @@ def test_reports_name_every_loaded_unit_and_are_stable(
     assert observed.keys() <= once.keys() <= observed.keys() | placements.keys()
     assert report(M, placements, observed, once, NOW) == once
     assert all(told.retry_at == 0 or told.failures for told in once.values() if has_failed(told))
-
-
-def test_a_round_reads_no_text_that_an_earlier_round_has_read_also_with_5000_units() -> None:
-    placements = {
-        f"u{number}.service": Placement(f"u{number}.service", "m", "[Service]\nExecStart=/bin/app\n", Target.LAUNCHED, 1)
-        for number in range(5000)
-    }
-    plan(placements, {}, {}, 0.0)
-    before = needs.cache_info().misses
-    plan(placements, {}, {}, 1.0)
-    assert needs.cache_info().misses == before

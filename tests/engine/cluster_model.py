@@ -9,10 +9,11 @@ import msgspec
 from argosy.engine.actions import Action, Place, Remove
 from argosy.engine.world import Snapshot, World
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
-from argosy.placement.jobs import read, text_hash
+from argosy.placement.jobs import read
 from argosy.placement.workloads import unit_workload
 from argosy.requirements import Requirements
 from argosy.unit.globs import conflict, matches
+from argosy.unit.text import unit_text
 
 MACHINES = ("a1", "b2", "c3")
 
@@ -215,7 +216,7 @@ class ClusterModel:
 
 
 def _state(placement: Placement, outcome: str) -> UnitState:
-    base = UnitState(placement.unit, placement.machine, hash=text_hash(placement.text), launch=placement.launch, load="loaded")
+    base = UnitState(placement.unit, placement.machine, hash=unit_text(placement.text).hash, launch=placement.launch, load="loaded")
     if placement.target is not Target.LAUNCHED:
         return base
     if outcome == "done":

@@ -13,12 +13,12 @@ import msgspec
 from argosy.engine.loop import Engine
 from argosy.errors import StoreUnavailable
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
-from argosy.placement.jobs import text_hash
 from argosy.state import decided, keys
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
+from argosy.unit.text import unit_text
 from tests.conftest import FakeClock, settle
 
 TTL = 5.0
@@ -189,7 +189,7 @@ class Harness:
         record = await self.store.get(keys.placement(machine, name))
         assert record is not None
         placement = msgspec.json.decode(record.value, type=Placement)
-        state = UnitState(name, machine, hash=text_hash(placement.text), launch=placement.launch, load="loaded")
+        state = UnitState(name, machine, hash=unit_text(placement.text).hash, launch=placement.launch, load="loaded")
         await self.store.commit([], [Put(keys.state(machine, name), encode(msgspec.structs.replace(state, **fields)))])
 
     async def placements(self) -> dict[tuple[str, str], Placement]:

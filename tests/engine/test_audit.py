@@ -7,11 +7,12 @@ import random
 import pytest
 
 from argosy.model import Order, Placement, Target, UnitState
-from argosy.placement.jobs import read, text_hash
+from argosy.placement.jobs import read
 from argosy.state import keys
 from argosy.state.records import decode, encode
 from argosy.store.base import Delete, Put
 from argosy.unit.globs import conflict
+from argosy.unit.text import unit_text
 from tests.conftest import FakeClock, settle
 from tests.engine.harness import PLAIN, TTL, Harness, harness
 
@@ -71,7 +72,7 @@ async def report_all(cluster: Harness) -> None:
     for (machine, name), placement in (await cluster.placements()).items():
         if machine in cluster.leases:
             active = "active" if placement.target is Target.LAUNCHED else "inactive"
-            state = UnitState(name, machine, text_hash(placement.text), placement.launch, "loaded", active)
+            state = UnitState(name, machine, unit_text(placement.text).hash, placement.launch, "loaded", active)
             await cluster.store.commit([], [Put(keys.state(machine, name), encode(state))])
     await cluster.store.commit([], [Delete("/nothing")])
 

@@ -11,7 +11,7 @@ from argosy.engine.actions import Update
 from argosy.engine.plan import plan, plan_round
 from argosy.engine.world import Snapshot, world_of
 from argosy.model import Machine, Order, Placement, Target, UnitState, Workload
-from argosy.placement.jobs import text_hash
+from argosy.unit.text import unit_text
 
 NAME = "g.service"
 OLD = "[Service]\nExecStart=/bin/old\n[X-Fleet]\nGlobal=true\n[X-Argosy]\nUpdate=rolling\n"
@@ -25,7 +25,7 @@ def unit(text: str = NEW, launch: int = 1, target: Target = LAUNCHED) -> Workloa
 
 
 def state(machine: str, text: str, active: str = "active", launch: int = 1) -> UnitState:
-    return UnitState(NAME, machine, hash=text_hash(text), launch=launch, load="loaded", active=active)
+    return UnitState(NAME, machine, hash=unit_text(text).hash, launch=launch, load="loaded", active=active)
 
 
 def scene(wanted: Workload, places: dict[str, str], states: dict[str, str], lost: str = "", **orders: Order) -> Snapshot:

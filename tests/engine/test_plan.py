@@ -11,7 +11,7 @@ from argosy.engine.actions import MarkFinished, Place, Remove, Update
 from argosy.engine.plan import plan, plan_round
 from argosy.engine.world import Snapshot, world_of
 from argosy.model import Machine, Order, Placement, Target, UnitState, Workload
-from argosy.placement.jobs import text_hash
+from argosy.unit.text import unit_text
 
 RUN = "[Service]\nExecStart=/bin/sleep 1000\n"
 NEW = "[Service]\nExecStart=/bin/sleep 2000\n"
@@ -58,7 +58,7 @@ def scene(
         where, _, active = item.partition("=")
         name, _, machine = where.partition("@")
         one = named[name]
-        state = UnitState(name, machine, hash=text_hash(one.body), launch=one.launch, load="loaded", active=active)
+        state = UnitState(name, machine, hash=unit_text(one.body).hash, launch=one.launch, load="loaded", active=active)
         observed[machine, name] = msgspec.structs.replace(state, active="inactive", code=0) if active == "done" else state
     return Snapshot(named, {name: Machine(name) for name in machines.split()}, orders, placements, observed)
 

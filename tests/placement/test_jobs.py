@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from argosy.placement.jobs import Reading, read, text_hash
+from argosy.placement.jobs import Reading, read
 from argosy.requirements import Requirements
 from argosy.unit.parse import LARGEST_FILE, parse
+from argosy.unit.text import unit_text
 
 TABLE: list[tuple[str, str, str, Requirements, bool]] = [
     ("a plain service asks for nothing", "a.service", "[Service]\nExecStart=/bin/a\n", Requirements(), False),
@@ -60,5 +61,5 @@ def test_what_cannot_be_read_is_an_error_and_asks_for_nothing(sentence: str, nam
 
 def test_the_hash_is_the_one_that_agents_report() -> None:
     text = "[Service]\n# a comment\nExecStart=/bin/a\n"
-    assert text_hash(text) == parse(text).hash
-    assert text_hash("\0") == ""
+    assert unit_text(text).hash == parse(text).hash
+    assert len(unit_text("\0").hash) == 40

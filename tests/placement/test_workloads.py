@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from argosy.model import Placement, Target, Unit, Workload
-from argosy.placement.jobs import Reading, text_hash
+from argosy.placement.jobs import Reading
 from argosy.placement.workloads import KINDS, body_hash, read
 from argosy.requirements import Requirements
 from argosy.state import keys
+from argosy.unit.text import unit_text
 
 TEXT = "[Service]\nExecStart=/bin/a\n[X-Fleet]\nGlobal=yes\n"
 
@@ -19,7 +20,7 @@ def test_a_unit_is_a_workload_whose_body_is_its_text() -> None:
     assert kind.workload(unit) == Workload("a.service", TEXT, Target.LAUNCHED, 3, "unit")
     assert (kind.prefix, kind.record) == (keys.UNITS, Unit)
     assert read("unit", "a.service", TEXT).job.requirements == Requirements(everywhere=True)
-    assert body_hash(Placement("a.service", "m1", TEXT, Target.LAUNCHED)) == text_hash(TEXT)
+    assert body_hash(Placement("a.service", "m1", TEXT, Target.LAUNCHED)) == unit_text(TEXT).hash
 
 
 def test_an_unknown_kind_is_an_error_and_asks_for_nothing() -> None:

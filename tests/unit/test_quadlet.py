@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidUnit
 from argosy.unit.command import arguments, commands
 from argosy.unit.options import is_oneshot, remains_after_exit, requirements, restart_setting
-from argosy.unit.parse import checked, parse
+from argosy.unit.parse import parse
 from argosy.unit.quadlet.engine import Engine, quoted
 from argosy.unit.quadlet.keys import EngineKind
 from argosy.unit.quadlet.names import file_names, unit_name
@@ -19,6 +19,7 @@ from argosy.unit.quadlet.reading import kind_of, looks_like_one, references
 from argosy.unit.quadlet.service import translate
 from argosy.unit.service import service
 from argosy.unit.specifiers import Specifiers
+from argosy.unit.validate import validated
 
 PODMAN = Engine("podman", "/usr/bin/podman", manager="systemd")
 DOCKER = Engine("docker", "/usr/bin/docker", manager="systemd")
@@ -569,13 +570,13 @@ def test_the_service_carries_the_hash_of_its_file_and_nobody_else_may() -> None:
     text = "# a comment\n[Container]\nImage=i\n"
     assert parse(translated(text, DOCKER)).hash == parse(translated(text, PODMAN)).hash == parse(text).hash
     with pytest.raises(InvalidUnit, match="X-Source"):
-        checked("a.service", f"[Service]\nExecStart=/bin/true\n[X-Source]\nHash={'0' * 40}\n")
+        validated("a.service", f"[Service]\nExecStart=/bin/true\n[X-Source]\nHash={'0' * 40}\n")
 
 
 def test_a_volume_may_say_nothing_at_all() -> None:
-    assert kind_of(checked("data-volume.service", "[Volume]\n")) == "Volume"
+    assert validated("data-volume.service", "[Volume]\n").kind == "Volume"
     with pytest.raises(InvalidUnit, match="no assignment"):
-        checked("web.service", "[Container]\n")
+        validated("web.service", "[Container]\n")
 
 
 def test_references_are_found_in_every_key() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from argosy.api import texts
 from argosy.cli.files import given, with_needed
 from argosy.errors import InvalidUnit
 from argosy.unit.parse import parse
 from argosy.unit.quadlet.keys import KEYS, Ignored, Refused, Way
 from argosy.unit.quadlet.names import unit_name
+from argosy.unit.validate import validated
 from argosy.unit.verify import verify
 
 PAGE = Path(__file__).parents[2] / "docs" / "quadlet.md"
@@ -79,9 +79,9 @@ def test_what_verify_calls_an_error_of_the_quadlet_part_is_not_taken(
         return  # told by the name of the file, or left to the machine
     if any(severity == "error" for _, severity, _ in expected):
         with pytest.raises(InvalidUnit, match=f"line {expected[0][0]}"):
-            texts.check(unit_name(file), text)
+            validated(unit_name(file), text)
     else:
-        assert texts.check(unit_name(file), text).text == text, sentence
+        assert validated(unit_name(file), text).text == text, sentence
 
 
 def told(way: Way) -> str:

@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from argosy.errors import InvalidUnit, RuntimeFailed
-from argosy.unit.parse import parse
 from argosy.unit.quadlet.engine import Engine
 from argosy.unit.quadlet.keys import EngineKind
-from argosy.unit.quadlet.reading import kind_of, looks_like_one
 from argosy.unit.quadlet.service import translate
+from argosy.unit.text import unit_text
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class Containers:
         found: list[tuple[str, str]] = []
         refused: dict[str, str] = {}
         for name, text in units:
-            if not looks_like_one(text):
+            if not unit_text(text).kind:
                 found.append((name, text))
                 continue
             try:
@@ -58,12 +57,6 @@ class Containers:
         return found, refused
 
     async def _service(self, name: str, text: str, others: Mapping[str, str]) -> str:
-        try:
-            plain = not kind_of(parse(text))
-        except InvalidUnit:
-            return text  # the runtime tells what is wrong with it
-        if plain:
-            return text
         engine = await self.engine()
         return await asyncio.to_thread(translate, name, text, engine, others, os.path.exists)
 

@@ -14,12 +14,13 @@ from itertools import groupby
 import msgspec
 
 from argosy.agent.foothold import Foothold, Notes
-from argosy.agent.plan import STOP_AT, Action, Kill, at_rest, fence, needs
+from argosy.agent.plan import STOP_AT, Action, Kill, at_rest, fence
 from argosy.agent.runtime import Observed, Runtime
 from argosy.errors import RuntimeFailed
 from argosy.model import Placement
 from argosy.reconcile import Clock, Wake
 from argosy.state.lease import Lease
+from argosy.unit.text import unit_text
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Fence:
 
     async def know(self, placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
         """Which units must not outlive the lease; the next agent is told before any of them is started."""
-        placed = {name for name, placement in placements.items() if needs(name, placement.text).exclusive}
+        placed = {name for name, placement in placements.items() if unit_text(placement.text).requirements(name).stop_on_disconnect}
         leaving = {name for name in self.exclusive & observed.keys() if name not in placements and not at_rest(observed[name])}
         exclusive = frozenset(placed | leaving)
         if exclusive != self.exclusive:

@@ -7,16 +7,12 @@ store is out of reach. The only memory is the states themselves, so a new agent 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from functools import lru_cache
 
 import msgspec
 
 from argosy.agent.runtime import Observed
-from argosy.errors import InvalidUnit
 from argosy.model import Placement, Target, UnitState
-from argosy.unit.options import is_oneshot, requirements, restart_setting
-from argosy.unit.parse import UnitFile, parse
-from argosy.unit.specifiers import unit_names
+from argosy.unit.text import UnitText, unit_text
 from argosy.verdict import REFUSED
 
 RETRY_LEAST = 1.0
@@ -28,8 +24,6 @@ STOP_AT = 0.5
 """Part of the lease's time without a keep-alive after which units that must not outlive the lease are stopped ..."""
 KILL_AT = 0.8
 """... and after which they are killed."""
-NEEDS_KEPT = 16_384
-"""Units whose text is read once, not in every round: more than one machine runs."""
 LONGEST_NOTE = 500
 
 
@@ -75,48 +69,6 @@ ORDER = (Kill, Stop, Unload, Load, Start, Wait)
 """What is stopped makes room before anything is started; each kind is applied in one call."""
 
 
-class Needs(msgspec.Struct, frozen=True):
-    """What an agent must know of a unit's text. `retries`: a failure is answered by another attempt. `exclusive`: must not outlive the
-    machine's lease. `after`: units that shall be started before it."""
-
-    hash: str = ""
-    oneshot: bool = False
-    retries: bool = True
-    exclusive: bool = False
-    binds_to: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-
-
-@lru_cache(maxsize=NEEDS_KEPT)
-def needs(name: str, text: str) -> Needs:
-    """Text that breaks rules still has needs, so that a bad unit is reported by the runtime and harms no other."""
-    try:
-        file = parse(text)
-    except InvalidUnit:
-        return Needs()
-    oneshot = is_oneshot(file)
-    restart = restart_setting(file)
-    try:
-        wanted = requirements(name, file)
-    except InvalidUnit:
-        return Needs(file.hash, oneshot)
-    return Needs(
-        hash=file.hash,
-        oneshot=oneshot,
-        retries=restart != "no" and not (oneshot and restart is None),
-        exclusive=wanted.stop_on_disconnect,
-        binds_to=wanted.binds_to,
-        after=_names(name, file, "After"),
-        before=_names(name, file, "Before"),
-    )
-
-
-def _names(name: str, file: UnitFile, key: str) -> tuple[str, ...]:
-    """Empty assignments do not reset lists of dependencies."""
-    return tuple(other for value in file.assignments("Unit", key) for other in unit_names(value, name))
-
-
 def at_rest(seen: Observed | UnitState) -> bool:
     """Nothing of it runs, and nothing of it is about to."""
     return seen.active in ("inactive", "failed")
@@ -141,9 +93,9 @@ def plan(
     that says nothing; they are left as they are."""
     actions: list[Action] = []
     for name, placement in placements.items():
-        wanted = needs(name, placement.text)
-        if not (fenced and wanted.exclusive):
-            actions += _placed(placement, wanted, observed, states.get(name), now)
+        text = unit_text(placement.text)
+        if not (fenced and text.requirements(name).stop_on_disconnect):
+            actions += _placed(placement, text, observed, states.get(name), now)
     for name, seen in observed.items():
         if name not in placements and name not in unreadable:
             actions += _leave(seen, states.get(name), now)
@@ -152,12 +104,14 @@ def plan(
     return tuple(actions)
 
 
-def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed], state: UnitState | None, now: float) -> Iterator[Action]:
+def _placed(
+    placement: Placement, text: UnitText, observed: Mapping[str, Observed], state: UnitState | None, now: float
+) -> Iterator[Action]:
     """A stop is an event: it ends the launch, and what the engine starts after that (launch 0) is the engine's own affair."""
     name = placement.unit
     seen = observed.get(name)
     launched = _launched(placement)
-    changed = seen is None or seen.hash != wanted.hash
+    changed = seen is None or seen.hash != text.hash
     if seen is not None and seen.launch and placement.target is not Target.LAUNCHED and not (changed and at_rest(seen)):
         yield from _stop(seen, f"its target is {placement.target}", state, now)
     elif seen is None or changed:
@@ -177,25 +131,25 @@ def _placed(placement: Placement, wanted: Needs, observed: Mapping[str, Observed
         else:
             yield Start(name, placement.launch, f"launch {placement.launch} is asked for")
     elif launched and at_rest(seen):
-        yield from _ended(placement, wanted, seen, observed, state, now)
+        yield from _ended(placement, text, seen, observed, state, now)
 
 
 def _ended(
-    placement: Placement, wanted: Needs, seen: Observed, observed: Mapping[str, Observed], state: UnitState | None, now: float
+    placement: Placement, text: UnitText, seen: Observed, observed: Mapping[str, Observed], state: UnitState | None, now: float
 ) -> Iterator[Action]:
     """A unit that was started in this launch and does not run any more."""
-    bound = [observed[name] for name in wanted.binds_to if name in observed]
+    bound = [observed[name] for name in text.requirements(seen.name).binds_to if name in observed]
     if any(other.active != "active" for other in bound):
         return  # it is started once they are active
     if has_failed(seen):
-        if not wanted.retries or state is None or state.retry_at == 0:
+        if not text.retries or state is None or state.retry_at == 0:
             return
         times = f"failed {state.failures} times in a row" if state.failures > 1 else f"failed ({seen.result})"
         if _waits(state, now):
             yield Wait(seen.name, state.retry_at, times)
         else:
             yield Start(seen.name, placement.launch, times)
-    elif not wanted.oneshot:
+    elif not text.oneshot:
         leaders = [other.name for other in bound if other.started > seen.started]
         if leaders and state is not None and _waits(state, now):
             yield Wait(seen.name, state.retry_at, state.note)
@@ -223,9 +177,9 @@ def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str
     chosen = set(starting)
     earlier: dict[str, set[str]] = {name: set() for name in chosen}
     for name in chosen:
-        wanted = needs(name, placements[name].text)
-        earlier[name] |= chosen & {*wanted.binds_to, *wanted.after}
-        for other in chosen & set(wanted.before):
+        text = unit_text(placements[name].text)
+        earlier[name] |= chosen & {*text.requirements(name).binds_to, *text.dependencies(name, "After")}
+        for other in chosen & set(text.dependencies(name, "Before")):
             earlier[other].add(name)
     ranks: dict[str, int] = {}
     while len(ranks) < len(chosen):
@@ -296,7 +250,7 @@ def _still_refused(placement: Placement | None, seen: Observed, before: UnitStat
     """Whether what was refused has neither been done meanwhile nor become another wish."""
     if before.result != REFUSED or before.launch != _asked(placement):
         return False
-    return placement is None or seen.launch != before.launch or seen.hash != needs(placement.unit, placement.text).hash
+    return placement is None or seen.launch != before.launch or seen.hash != unit_text(placement.text).hash
 
 
 def _asked(placement: Placement | None) -> int:
@@ -316,10 +270,10 @@ def _waits_for(
     previous: Mapping[str, UnitState],
 ) -> str:
     """What a unit that does not run will be started with; "" if nothing that it is bound to is about to come, so that it has ended."""
-    wanted = needs(placement.unit, placement.text)
-    if not _launched(placement) or seen.launch != placement.launch or has_failed(seen) or wanted.oneshot:
+    text = unit_text(placement.text)
+    if not _launched(placement) or seen.launch != placement.launch or has_failed(seen) or text.oneshot:
         return ""
-    bound = [observed[name] for name in wanted.binds_to if name in observed]
+    bound = [observed[name] for name in text.requirements(placement.unit).binds_to if name in observed]
     leaders = [other.name for other in bound if _comes(other, seen, placements.get(other.name), previous.get(other.name))]
     return f"it is started with {', '.join(leaders)}" if leaders else ""
 
@@ -378,7 +332,7 @@ def _starts_over(before: UnitState, seen: Observed) -> bool:
 
 
 def _retries(placement: Placement) -> bool:
-    return _launched(placement) and needs(placement.unit, placement.text).retries
+    return _launched(placement) and unit_text(placement.text).retries
 
 
 def refused(machine: str, name: str, placement: Placement | None, state: UnitState | None, reason: str, now: float) -> UnitState:

@@ -27,7 +27,8 @@ from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scop
 from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit, Memory
 from argosy.agent.unit_folder import UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
-from argosy.unit.parse import UnitFile, parse
+from argosy.unit.parse import UnitFile
+from argosy.unit.text import unit_text
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class SystemdRuntime:
         started = await bus.get("/org/freedesktop/systemd1", MANAGER, "UserspaceTimestampMonotonic")
         self._manager = f"{await asyncio.to_thread(_boot_id)} {started}"
         texts, self._kept, linked = await asyncio.to_thread(self._read_folder)
-        self._units = {name: LoadedUnit(name, _hash(text), self._kept.get(name)) for name, text in texts.items()}
+        self._units = {name: LoadedUnit(name, unit_text(text).hash, self._kept.get(name)) for name, text in texts.items()}
         self._paths.clear()
         self._paths.update((unit.path, unit) for unit in self._units.values())
         self._reloaded = False
@@ -526,17 +527,15 @@ def _readable(units: Sequence[tuple[str, str]], refused: dict[str, str]) -> dict
     for name, text in units:
         try:
             UnitFolder(Path("/")).file(name)
-            files[name] = parse(text)
         except InvalidUnit as error:
             refused[name] = str(error)
+            continue
+        known = unit_text(text)
+        if known.unreadable is not None:
+            refused[name] = str(known.unreadable)
+        else:
+            files[name] = known.file
     return files
-
-
-def _hash(text: str) -> str:
-    try:
-        return parse(text).hash
-    except InvalidUnit:
-        return ""
 
 
 def _boot_id() -> str:

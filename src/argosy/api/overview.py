@@ -9,13 +9,14 @@ from typing import TypeVar
 
 import msgspec
 
-from argosy.api import texts
 from argosy.api.shapes import MachineView, Place, UnitView
 from argosy.model import Leader, Machine, Order, Placement, Target, Unit, UnitState
 from argosy.state import keys
 from argosy.state.observed import with_orders
 from argosy.state.view import decoded
 from argosy.store.base import Listing, Store
+from argosy.unit.names import is_template
+from argosy.unit.text import unit_text
 from argosy.verdict import has_stopped
 
 T = TypeVar("T")
@@ -45,20 +46,21 @@ class Units(msgspec.Struct, frozen=True):
 
     def view(self, name: str, *, text: bool = False) -> UnitView:
         unit = self.units[name]
-        reading = texts.read(name, unit.text)
+        known = unit_text(unit.text)
+        refusal = known.refusal(name)
         return UnitView(
             name=name,
             target=unit.target,
             current=self.current(name),
             launch=unit.launch,
-            hash=reading.hash,
-            description=reading.description,
-            everywhere=reading.everywhere,
-            template=texts.is_template(name),
+            hash=known.hash,
+            description=known.description,
+            everywhere=known.requirements(name).everywhere,
+            template=is_template(name),
             submitted=unit.submitted,
             revision=self.revisions[name],
             text=unit.text if text else "",
-            error=reading.error,
+            error=refusal.message if refusal is not None else "",
             places=[_place(placement) for placement in self.placements.get(name, ())],
             states=self.states.get(name, []),
         )

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from argosy import __version__
-from argosy.api import openapi, shapes, texts
+from argosy.api import openapi, shapes
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.overview import by_name, chosen
@@ -37,6 +37,7 @@ from argosy.errors import ArgosyError, Refused, StoreUnavailable
 from argosy.model import RouterReport
 from argosy.state import decided, keys
 from argosy.store.base import Store
+from argosy.unit.names import check_name
 from argosy.web import answers, blocking
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class Asked:
     def name(self) -> str:
         """Raises InvalidUnit: nobody behind the handlers ever sees a name that is none."""
         name = self.request.match_info["name"]
-        texts.check_name(name)
+        check_name(name)
         return name
 
     @property

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import msgspec
 
-from argosy.api import texts
 from argosy.api.shapes import Wish
 from argosy.errors import Conflict, InvalidInput, InvalidUnit, NotFound
 from argosy.model import Target, Unit
 from argosy.state.desired import Stored
+from argosy.unit.names import check_name, is_template, template_of
+from argosy.unit.text import unit_text
+from argosy.unit.validate import validated
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -35,7 +37,7 @@ def change(name: str, wish: Wish, current: Stored | None, template: Unit | None,
     Raises InvalidUnit for a bad name or text, NotFound for a unit that is to be made of nothing, and Conflict for a wrong revision or a
     different text without `replace`.
     """
-    texts.check_name(name)
+    check_name(name)
     stands = current.revision if current else 0
     if wish.revision is not None and wish.revision != stands:
         raise Conflict(f"unit {name} {_where(stands)}, not at revision {wish.revision}", remedy="read it again: somebody was faster")
@@ -56,11 +58,11 @@ def _where(revision: int) -> str:
 
 def _created(name: str, wish: Wish, template: Unit | None, now: float) -> Unit:
     if wish.text is not None:
-        texts.check(name, wish.text)
+        validated(name, wish.text)
         return Unit(name, wish.text, submitted=now)
-    parent = texts.template_of(name)
+    parent = template_of(name)
     if template is not None:
-        texts.check(name, template.text)
+        validated(name, template.text)
         return Unit(name, template.text, submitted=now)
     if parent:
         raise NotFound(f"unit {name} does not exist, and neither does its template {parent}", remedy=f"submit {name} or {parent} first")
@@ -70,19 +72,17 @@ def _created(name: str, wish: Wish, template: Unit | None, now: float) -> Unit:
 def _retexted(unit: Unit, wish: Wish) -> tuple[Unit, str]:
     if wish.text is None or wish.text == unit.text:
         return unit, ""
-    texts.check(unit.name, wish.text)
+    validated(unit.name, wish.text)
     if not wish.replace:
-        if texts.same(unit.text, wish.text):
+        if unit_text(unit.text).hash == unit_text(wish.text).hash:
             return unit, ""
         raise Conflict(f"unit {unit.name} exists with another text", remedy="replace it (--replace), or destroy it first")
     return msgspec.structs.replace(unit, text=wish.text), "text replaced"
 
 
 def _aimed(unit: Unit, target: Target, restart: bool) -> tuple[Unit, str]:
-    if texts.is_template(unit.name) and target is not Target.INACTIVE:
-        raise InvalidUnit(
-            f'cannot activate template "{unit.name}"', remedy=f"name an instance, such as {texts.example_instance(unit.name)}"
-        )
+    if is_template(unit.name) and target is not Target.INACTIVE:
+        raise InvalidUnit(f'cannot activate template "{unit.name}"', remedy=f"name an instance, such as {_example_instance(unit.name)}")
     if restart and target is not Target.LAUNCHED:
         raise InvalidInput(f"unit {unit.name}: restart is asked for and target {target.value} too", remedy="leave one of them out")
     starts = target is Target.LAUNCHED and (restart or unit.target is not Target.LAUNCHED)
@@ -90,3 +90,8 @@ def _aimed(unit: Unit, target: Target, restart: bool) -> tuple[Unit, str]:
         return unit, ""
     aimed = msgspec.structs.replace(unit, target=target, launch=unit.launch + 1 if starts else unit.launch)
     return aimed, "restart" if restart else f"target {target.value}"
+
+
+def _example_instance(template: str) -> str:
+    stem, _, kind = template.rpartition(".")
+    return f"{stem}1.{kind}"

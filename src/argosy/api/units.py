@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from argosy.api import texts
 from argosy.api.overview import UNIT_PREFIXES, Units, read_units
 from argosy.api.plan import Change, change
 from argosy.api.shapes import BatchAnswer, NamedWish, Wish, Written
@@ -16,6 +15,7 @@ from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, UNITS_AT_ONCE, Stored
 from argosy.state.records import encode
 from argosy.store.base import MAX_COMMIT, Store
+from argosy.unit.names import check_name, template_of
 from argosy.web import blocking
 from argosy.web.answers import Fault
 
@@ -68,16 +68,16 @@ class UnitService:
         return await Batch(self, wishes).done()
 
     async def delete(self, name: str, revision: int | None = None) -> int:
-        texts.check_name(name)
+        check_name(name)
         return await desired.delete_unit(self.store, name, revision)
 
     async def planned(self, name: str, wish: Wish, templates: Mapping[str, Unit] = NO_TEMPLATES) -> Change:
         """What the wish makes of the unit as it stands now; `templates` are known already. Raises as `plan.change` does."""
-        texts.check_name(name)
+        check_name(name)
         current = await desired.unit(self.store, name)
         template = None
         if current is None and wish.text is None:
-            parent = texts.template_of(name)
+            parent = template_of(name)
             template = templates.get(parent) or await self.template(parent, name)
         return change(name, wish, current, template, self.clock.now())
 
@@ -120,7 +120,7 @@ class Batch:
     async def _learn_templates(self) -> None:
         """The templates that instances in this batch need: stored ones, or else those that come with it."""
         coming = {wish.name: wish.text for wish in self._wishes if wish.text is not None}
-        needed = {texts.template_of(wish.name): wish.name for wish in self._wishes if wish.text is None}
+        needed = {template_of(wish.name): wish.name for wish in self._wishes if wish.text is None}
         for parent, name in needed.items():
             stored = await self._service.template(parent, name)
             if stored is not None:

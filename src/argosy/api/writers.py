@@ -19,7 +19,6 @@ from typing import Generic, TypeVar
 
 from aiohttp import web
 
-from argosy.api import texts
 from argosy.docker.client import DockerClient
 from argosy.errors import ArgosyError
 from argosy.model import Placement
@@ -28,6 +27,7 @@ from argosy.state import keys
 from argosy.state.records import decode
 from argosy.store.base import Store
 from argosy.unit.quadlet.names import KEYS_LABEL
+from argosy.unit.text import unit_text
 from argosy.web.admission import contains, networks
 from argosy.web.peers import Peer, plain
 
@@ -119,10 +119,10 @@ class KeyWriters:
 
 def user_of(name: str, text: str) -> str:
     """Return the user that a unit with `Keys=write` runs as; "" for any other unit, for root, and for one whose name has a specifier."""
-    reading = texts.read(name, text)
-    if not reading.requirements.writes_keys:
+    known = unit_text(text)
+    if not known.requirements(name).writes_keys:
         return ""
-    user = next((option.joined for option in reversed(reading.options) if (option.section, option.name) == ("Service", "User")), "")
+    user = (known.file.assignments("Service", "User") or ("",))[-1]
     return "" if "%" in user else user
 
 

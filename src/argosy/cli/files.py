@@ -10,9 +10,10 @@ from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
 from argosy.unit.dropins import Dropin, Merged, chosen, folders, merge
 from argosy.unit.names import template_of
-from argosy.unit.parse import UnitFile, parse
+from argosy.unit.parse import UnitFile, readable
 from argosy.unit.quadlet.names import NOT_KNOWN, file_names, foreign_kind, is_file_name, referred, unit_name
 from argosy.unit.quadlet.reading import references, with_section
+from argosy.unit.text import unit_text
 
 MOST_READ = 16 * 1024 * 1024
 
@@ -112,13 +113,13 @@ def _entries(folder: str) -> list[str]:
 
 def _text(path: str) -> str:
     try:
-        return parse(content(path)).text
+        return readable(content(path))
     except InvalidUnit as error:
         raise InvalidUnit(f"{path}: {error.message}", remedy=error.remedy) from error
 
 
 def _read(path: str, merged: Merged) -> UnitFile:
-    try:
-        return parse(merged.text)
-    except InvalidUnit as error:
-        raise InvalidUnit(f"{path} with its drop-ins: {error.message}", remedy=error.remedy) from error
+    known = unit_text(merged.text)
+    if known.unreadable is not None:
+        raise InvalidUnit(f"{path} with its drop-ins: {known.unreadable.message}", remedy=known.unreadable.remedy)
+    return known.file

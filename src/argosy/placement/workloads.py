@@ -15,6 +15,7 @@ from argosy.placement import jobs
 from argosy.placement.jobs import Reading
 from argosy.requirements import NOTHING
 from argosy.state import keys
+from argosy.unit.text import unit_text
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ def unit_workload(unit: Unit) -> Workload:
     return Workload(unit.name, unit.text, unit.target, unit.launch)
 
 
-KINDS = {kind.name: kind for kind in (Kind("unit", keys.UNITS, Unit, unit_workload, jobs.read, jobs.text_hash),)}
+KINDS = {kind.name: kind for kind in (Kind("unit", keys.UNITS, Unit, unit_workload, jobs.read, lambda text: unit_text(text).hash),)}
 
 
 def read(kind: str, name: str, body: str) -> Reading:
@@ -48,6 +49,6 @@ def read(kind: str, name: str, body: str) -> Reading:
 
 
 def body_hash(placement: Placement) -> str:
-    """Return the hash that the agent reports for what is placed; "" for a body that cannot be read."""
+    """Return the hash that the agent reports for what is placed; "" for a kind that is not known here."""
     known = KINDS.get(placement.kind)
     return known.hash(placement.text) if known is not None else ""

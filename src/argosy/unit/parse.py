@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from argosy.errors import InvalidUnit
-from argosy.unit.names import check_name, prefix_of, shown
+from argosy.unit.names import shown
 
 LARGEST_FILE = 256 * 1024
 """Bytes. A larger unit file is refused: it would have to travel through the store with every placement."""
@@ -25,7 +25,6 @@ WHITESPACE = " \t\r\n"
 _NEWLINE = re.compile(r"\r\n|\n\r|\r|\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNSAFE_IN_SECTION = re.compile(r"[\x00-\x1f\x7f\"'\\]")
-_SHOWN_PROBLEMS = 10
 _HASH = re.compile(r"[0-9a-f]{40}")
 SOURCE = "X-Source"
 """The section in which a service that Argosy made from a Quadlet file carries that file's hash (`Hash=`). Users may not write it."""
@@ -117,7 +116,7 @@ class UnitFile(msgspec.Struct, frozen=True):
 
 def parse(text: str | bytes) -> UnitFile:
     """Reads a unit file. What is wrong with single lines is collected in `problems`; raises InvalidUnit only for what is no text."""
-    text = _readable(text)
+    text = readable(text)
     options: list[Option] = []
     problems: list[Problem] = []
     headers: list[str] = []
@@ -171,32 +170,6 @@ def _without_blanks_after_backslash(line: str) -> str:
     return stripped if stripped.endswith("\\") else line
 
 
-def checked(name: str, text: str | bytes) -> UnitFile:
-    """A unit file that is fit to be stored under this name; raises InvalidUnit listing everything that is wrong."""
-    check_name(name)
-    try:
-        file = parse(text)
-    except InvalidUnit as error:
-        raise InvalidUnit(f"{name}: {error.message}", remedy=error.remedy) from error
-    errors = [*file.errors, *_breaks_systemd(name, file), *_claims_a_source(file)]
-    if errors:
-        more = f"; and {len(errors) - _SHOWN_PROBLEMS} more" if len(errors) > _SHOWN_PROBLEMS else ""
-        raise InvalidUnit(f"{name}: " + "; ".join(map(str, errors[:_SHOWN_PROBLEMS])) + more)
-    return file
-
-
-def _breaks_systemd(name: str, file: UnitFile) -> list[Problem]:
-    """systemd 252 itself aborts, and its machine with it, when it expands %J in a unit whose prefix ends in a dash: never let one in."""
-    if not prefix_of(name).endswith("-"):
-        return []
-    message = f"%J in {name} would abort systemd, as the prefix of the name ends in '-'; use %j or another name"
-    return [Problem(option.line, "error", message) for option in file.options if "%J" in option.value]
-
-
-def _claims_a_source(file: UnitFile) -> list[Problem]:
-    return [Problem(option.line, "error", f"[{SOURCE}] is Argosy's own") for option in file.options if option.section == SOURCE]
-
-
 def serialize(options: Iterable[Option]) -> str:
     """fleet's form: options in order, grouped by section in the order in which the sections first appear, a blank line between."""
     sections: dict[str, list[str]] = {}
@@ -215,7 +188,8 @@ def from_options(options: Iterable[Option]) -> UnitFile:
     return parse(serialize(options))
 
 
-def _readable(text: str | bytes) -> str:
+def readable(text: str | bytes) -> str:
+    """The text, decoded. Raises InvalidUnit for what is no text or too large for a unit file."""
     if isinstance(text, bytes):
         raw = text
         try:

@@ -15,15 +15,16 @@ from argosy.unit.command import commands
 from argosy.unit.directives import HONOURED, KNOWN
 from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
-from argosy.unit.parse import Option, Problem, UnitFile, parse
+from argosy.unit.parse import Option, Problem, UnitFile, readable
 from argosy.unit.quadlet.check import container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
 from argosy.unit.quadlet.keys import KEYS
 from argosy.unit.quadlet.names import KEYS_LABEL, NOT_KNOWN, foreign_kind, unit_name
-from argosy.unit.quadlet.reading import kind_of, with_section
+from argosy.unit.quadlet.reading import with_section
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.shell import in_arguments, in_value
 from argosy.unit.specifiers import Specifiers
+from argosy.unit.text import unit_text
 
 _DEPRECATED = {
     "X-ConditionMachineID": "MachineID",
@@ -57,13 +58,13 @@ def verify(name: str, text: str | bytes, runtimes: Collection[str] = RUNTIMES) -
     except InvalidUnit as error:
         problems.append(Problem(0, "error", str(error)))
     try:
-        file = parse(text)
-        file = parse(with_section(file_name, file.text))
+        known = unit_text(with_section(file_name, readable(text)))
     except InvalidUnit as error:
         return (*problems, Problem(0, "error", str(error)))
+    file = known.file
     problems += file.problems
     problems += file_name_problems(file_name, file)
-    if kind_of(file):
+    if known.kind:
         problems += _quadlet(name, file, runtimes)
     elif file.options:
         problems += _requirements(name, file)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
-
 import msgspec
 
 from argosy.agent.runtime import Observed
@@ -12,9 +10,10 @@ from argosy.agent.supervise.saved import SavedUnit
 from argosy.agent.supervise.states import AT_REST, Job, Pid, Run, Sub, active
 from argosy.errors import InvalidUnit
 from argosy.unit.names import is_template
-from argosy.unit.parse import UnitFile, parse
+from argosy.unit.parse import UnitFile
 from argosy.unit.service import ServiceSpec, service
 from argosy.unit.specifiers import Specifiers
+from argosy.unit.text import unit_text
 from argosy.unit.verify import unhonoured, unknown
 
 
@@ -31,18 +30,16 @@ class Text(msgspec.Struct, frozen=True):
 
 def understand(name: str, text: str, specifiers: Specifiers) -> Text:
     """Never raises: what cannot be understood is a unit that cannot be started."""
-    try:
-        file = parse(text)
-    except InvalidUnit as error:
-        return Text(text, sha1(text.encode(errors="replace"), usedforsecurity=False).hexdigest(), load="bad-setting", error=str(error))
-    problem = _problem(name, file)
+    known = unit_text(text)
+    file = known.file
+    problem = str(known.unreadable) if known.unreadable is not None else _problem(name, file)
     if problem:
-        return Text(text, file.hash, load="bad-setting", error=problem)
+        return Text(text, known.hash, load="bad-setting", error=problem)
     try:
         spec = service(name, file, specifiers)
     except InvalidUnit as error:
-        return Text(text, file.hash, load="bad-setting", error=str(error))
-    return Text(text, file.hash, spec, ignored=tuple(map(str, (*unhonoured(file), *unknown(file)))))
+        return Text(text, known.hash, load="bad-setting", error=str(error))
+    return Text(text, known.hash, spec, ignored=tuple(map(str, (*unhonoured(file), *unknown(file)))))
 
 
 def _problem(name: str, file: UnitFile) -> str:

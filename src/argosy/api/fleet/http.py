@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from aiohttp import web
 
-from argosy.api import texts
 from argosy.api.fleet import shapes
 from argosy.api.fleet.discovery import discovery
 from argosy.api.fleet.shapes import quoted
@@ -24,7 +23,10 @@ from argosy.errors import Conflict, InvalidUnit, NotFound
 from argosy.model import Target, Unit, UnitState
 from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, Stored
+from argosy.unit.names import check_name, is_template
 from argosy.unit.parse import LARGEST_FILE, Option, serialize
+from argosy.unit.text import unit_text
+from argosy.unit.validate import validated
 from argosy.web import answers
 
 PREFIXES = ("/fleet/v1", "/v1-alpha")
@@ -160,7 +162,7 @@ class Fleet:
             raise Fault(400, f"name in URL {quoted(item)} differs from unit name in request body {quoted(name)}")
         if fault := shapes.name_fault(name):
             raise Fault(400, fault)
-        texts.check_name(name)
+        check_name(name)
         for _ in range(ATTEMPTS):
             current = await desired.unit(self.units.store, name)
             unit, status = _put(name, wanted, current, self.units.clock.now())
@@ -221,9 +223,9 @@ def _put(name: str, wanted: shapes.Unit, current: Stored | None, now: float) -> 
     if current is None and not options:
         raise Fault(409, "unit does not exist and options field empty")
     text = serialize(options)
-    if options and (current is None or texts.read(name, current.unit.text).hash != _hash(text)):
+    if options and (current is None or unit_text(current.unit.text).hash != _hash(text)):
         try:
-            texts.check(name, text)
+            validated(name, text)
         except InvalidUnit as error:
             raise Fault(error.status, error.message.removeprefix(f"unit {name}: ")) from error
         before = current.unit if current else Unit(name, text, submitted=now)
@@ -240,7 +242,7 @@ def _aimed(unit: Unit, state: str) -> Unit:
         target = Target(state)
     except ValueError:
         raise Fault(400, f"invalid value {quoted(state)} for JobState") from None
-    if texts.is_template(unit.name) and target is not Target.INACTIVE:
+    if is_template(unit.name) and target is not Target.INACTIVE:
         raise Fault(400, f"cannot activate template {quoted(unit.name)}")
     starts = target is Target.LAUNCHED and unit.target is not Target.LAUNCHED
     return msgspec.structs.replace(unit, target=target, launch=unit.launch + starts)
@@ -254,15 +256,16 @@ def _unit(found: Units, name: str, *, single: bool) -> shapes.Unit:
     """A unit as fleet tells it. A global one has no machine; its current state is left out when it is asked for alone and inactive in
     lists."""
     unit = found.units[name]
-    reading = texts.read(name, unit.text)
+    known = unit_text(unit.text)
+    everywhere = known.requirements(name).everywhere
     placements = found.placements.get(name, ())
-    current = "" if single and reading.everywhere else Target.INACTIVE.value if reading.everywhere else found.current(name).value
+    current = "" if single and everywhere else Target.INACTIVE.value if everywhere else found.current(name).value
     return shapes.Unit(
         name=name,
-        options=[shapes.UnitOption(option.section, option.name, option.value) for option in reading.options],
+        options=[shapes.UnitOption(option.section, option.name, option.value) for option in known.file.options],
         desired_state=unit.target.value,
         current_state=current,
-        machine_id=placements[0].machine if placements and not reading.everywhere else "",
+        machine_id=placements[0].machine if placements and not everywhere else "",
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.unit.names import shown
-from argosy.unit.parse import SOURCE, Option, UnitFile, parse, serialize
+from argosy.unit.parse import SOURCE, Option, UnitFile, serialize
 from argosy.unit.quadlet.container import Finding, base_command, container_name, container_options, fatal
 from argosy.unit.quadlet.engine import Engine, command_line, literal, quoted
 from argosy.unit.quadlet.keys import KEYS
@@ -22,6 +22,7 @@ from argosy.unit.quadlet.names import foreign_kind, is_file_name, referred
 from argosy.unit.quadlet.reading import arguments, each, kind_of, last, raw, references, resource_name, split, switch
 from argosy.unit.quadlet.resources import network_options, volume_options
 from argosy.unit.specifiers import expand_name
+from argosy.unit.text import unit_text
 from argosy.unit.values import FOREVER, signal_number, timeout
 
 DEPENDENCIES = frozenset(
@@ -104,16 +105,17 @@ class Translated(msgspec.Struct, frozen=True):
 def translate(name: str, text: str, engine: Engine, others: Texts, exists: Callable[[str], bool]) -> str:
     """The text that the unit `name` is to be run by: of a Quadlet file its service, of any other file the very same. `exists` says whether
     a path is on the machine. Raises InvalidUnit if this engine cannot run it."""
-    file = parse(text)
-    if not kind_of(file):
+    given = unit_text(text)
+    if not given.kind:
         return text
+    file = given.file
     if file.errors:
         raise InvalidUnit(f"{name}: " + "; ".join(f"line {problem.line}: {problem.message}" for problem in file.errors))
     found = service_of(name, file, engine, lambda reference: resource(name, reference, others), exists)
     refused = list(fatal(list(found.findings), engine))
     if refused:
         raise InvalidUnit(f"{name}: " + "; ".join(refused))
-    return serialize([*found.options, Option(SOURCE, "Hash", file.hash)])
+    return serialize([*found.options, Option(SOURCE, "Hash", given.hash)])
 
 
 def resource(name: str, reference: str, others: Texts) -> str:
@@ -122,10 +124,10 @@ def resource(name: str, reference: str, others: Texts) -> str:
     text = others.get(unit)
     if text is None:
         raise InvalidUnit(f"{name} needs {reference}, and no {unit} is on this machine", remedy=f"argosy start {unit}")
-    file = parse(text)
-    if not kind_of(file):
+    found = unit_text(text)
+    if not found.kind:
         raise InvalidUnit(f"{name} needs {reference}, but {unit} is no {reference.rpartition('.')[2]}")
-    return expand_name(resource_name(unit, file), unit)
+    return expand_name(resource_name(unit, found.file), unit)
 
 
 def service_of(name: str, file: UnitFile, engine: Engine, resolve: Callable[[str], str], exists: Callable[[str], bool]) -> Translated:
