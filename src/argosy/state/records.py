@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeVar
 
 import msgspec
 
 from argosy.errors import InvalidInput
+from argosy.store.base import Record
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -28,3 +32,12 @@ def decode(kind: type[T], value: bytes, key: str) -> T:
         return record
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"key {key} does not hold a valid {kind.__name__}: {error}", remedy="delete or correct the key") from error
+
+
+def decoded(kind: type[T], record: Record) -> T | None:
+    """Return the record's value, or None (and log why) if it is not valid: one broken record harms no other."""
+    try:
+        return decode(kind, record.value, record.key)
+    except InvalidInput as error:
+        log.error("%s", error)
+        return None

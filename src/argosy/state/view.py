@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import TypeVar
 
-import msgspec
-
-from argosy.errors import HistoryGone, InvalidInput, StoreUnavailable
+from argosy.errors import HistoryGone, StoreUnavailable
 from argosy.reconcile import Backoff, Clock
-from argosy.state.records import decode
-from argosy.store.base import Batch, Record, Store
+from argosy.state.records import decoded as decoded
+from argosy.state.table import Changes as Changes
+from argosy.store.base import Batch, Store
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class Changes(msgspec.Struct, Generic[T], frozen=True):
-    """What changed under a prefix. `reset`: `items` is all there is, forget what you knew. Otherwise each item is one key's new record,
-    None where it was deleted. Keys are without the prefix. `modified` holds the revision of each key that stands; a key that stands there
-    without an item (or with None) holds something that could not be decoded."""
-
-    items: Mapping[str, T | None]
-    modified: Mapping[str, int]
-    revision: int
-    reset: bool = False
-
-
-def decoded(kind: type[T], record: Record) -> T | None:
-    """The record's value, or None (and a line in the log) if it is not valid: one broken record harms no other."""
-    try:
-        return decode(kind, record.value, record.key)
-    except InvalidInput as error:
-        log.error("%s", error)
-        return None
 
 
 async def follow(store: Store, prefix: str, kind: type[T], clock: Clock) -> AsyncIterator[Changes[T]]:
