@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from argosy import proc
 from argosy.lab.load import Load
 from argosy.model import Entry as Key
 from argosy.model import RouterReport
@@ -111,7 +112,7 @@ async def cut(number: int, running: Process, folder: Path) -> None:
     ip("link", "set", f"{TAG}v{number}", "down")
     running.kill()
     master = await asyncio.to_thread(process.find_master, folder, folder / "nginx.pid")
-    process.send([master, *await asyncio.to_thread(process.workers, master)], signal.SIGKILL)
+    proc.send([master, *await asyncio.to_thread(process.workers, master)], signal.SIGKILL)
 
 
 async def measure(folder: Path) -> Load:

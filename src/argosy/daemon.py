@@ -33,6 +33,7 @@ from argosy.engine.upkeep import Upkeep
 from argosy.errors import InvalidInput
 from argosy.folders import make_own
 from argosy.model import Machine, Problem
+from argosy.notify import notifier
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.loop import Router
@@ -195,11 +196,7 @@ def _tell_of_store(agent: Agent, words: str) -> None:
 async def _say_ready(api: Api) -> None:
     """systemd's READY=1, where systemd waits for it, once the doors are open."""
     await api.opened.wait()
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as to:
-            to.connect("\0" + address[1:] if address.startswith("@") else address)
-            to.send(b"READY=1")
+    notifier()("READY=1")
 
 
 async def clear(config: Config) -> tuple[str, ...]:

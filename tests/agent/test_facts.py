@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from argosy.agent.facts import boot_id, default_address, gather, machine_id, notably_different
+from argosy.agent.facts import default_address, gather, machine_id, notably_different
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.model import Facts
 
@@ -95,7 +95,3 @@ def test_what_is_worth_telling(sentence: str, changed: Facts, notable: bool) -> 
 
 def test_the_default_address_is_one() -> None:
     assert ipaddress.ip_address(default_address())
-
-
-def test_the_boot_has_an_id() -> None:
-    assert boot_id() == boot_id() != ""

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from argosy.agent.supervise.cut import cut
-from argosy.agent.supervise.family import process
 from argosy.agent.supervise.protocol import SOCKET
 from argosy.agent.supervisor import SupervisorRuntime
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
+from argosy.proc import look, processes
 from argosy.reconcile import SystemClock
 from argosy.unit.parse import LARGEST_FILE
 from tests.agent.supervisor_ground import Own
@@ -290,8 +290,7 @@ async def test_no_zombie_stays_with_the_supervisor(own: Own) -> None:
     await own.ended(name)
 
     def zombies() -> bool:
-        entries = [process(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()]
-        return any(entry.parent == own.pid and entry.dead for entry in entries if entry is not None)
+        return any(process.parent == own.pid and process.dead for process in processes())
 
     end = time.monotonic() + DEADLINE
     while await asyncio.to_thread(zombies):
@@ -349,7 +348,7 @@ async def test_notifyaccess_all_lets_children_say_it(own: Own) -> None:
 async def test_a_unit_may_name_another_main_process_of_its_own(own: Own) -> None:
     name = await own.run(teller(own, "main", "Restart=no"))
     seen = await own.until(name, lambda seen: seen.active == "active", "active")
-    entry = await asyncio.to_thread(process, seen.pid)
+    entry = await asyncio.to_thread(look, seen.pid)
     assert entry is not None
     os.kill(seen.pid, signal.SIGKILL)
     assert (await own.ended(name)).result == "signal"

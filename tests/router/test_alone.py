@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 from click.testing import CliRunner
 
+from argosy import proc
 from argosy.cli.main import cli
 from argosy.errors import Conflict, InvalidInput, Unsuitable
 from argosy.router import process
@@ -357,8 +358,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _nginx_below(first: int) -> int:
-    return next(child for child in _children(first) if Path(f"/proc/{child}/cmdline").read_text().startswith(process.MASTER))
+    return next(child for child in _children(first) if proc.command_line(child).startswith(process.MASTER))
 
 
 def _zombies(first: int) -> list[int]:
-    return [child for child in _children(first) if "State:\tZ" in Path(f"/proc/{child}/status").read_text()]
+    return [child for child in _children(first) if (seen := proc.look(child)) is not None and seen.dead]

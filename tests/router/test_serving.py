@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from argosy import proc
 from argosy.model import Entry
 from argosy.reconcile import SystemClock
 from argosy.router import process
@@ -317,7 +318,7 @@ async def test_nginx_killed_with_all_its_workers_is_back_too(here: House, backen
     one = await backends("one")
     await here.set(hello__1=one.address)
     old = here.proxy.pid
-    process.send([old, *await asyncio.to_thread(process.workers, old)], signal.SIGKILL)
+    proc.send([old, *await asyncio.to_thread(process.workers, old)], signal.SIGKILL)
     await here.answers("hello.example", "one")
 
 

@@ -40,11 +40,6 @@ def machine_id(configured: str, state: Path, etc: Path = MACHINE_ID) -> str:
     return made
 
 
-def boot_id() -> str:
-    """Another one after every boot; "" where the kernel does not tell."""
-    return _read(Path("/proc/sys/kernel/random/boot_id"))
-
-
 def default_address() -> str:
     """The address that packets to the outside leave from; of a host without a default route, the loopback's. Nothing is sent."""
     for family, outside in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):

@@ -12,8 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from argosy import files, locks
-from argosy.agent.facts import boot_id
+from argosy import files, locks, proc
 from argosy.errors import Refused, Unsuitable
 
 
@@ -63,7 +62,7 @@ class FolderFoothold:
             os.close(held)
 
     def _take(self) -> Notes:
-        self.boot = boot_id()
+        self.boot = proc.boot_id()
         try:
             self._lock.parent.mkdir(parents=True, exist_ok=True)
             held = locks.take(self._lock)

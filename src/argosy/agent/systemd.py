@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from dbus_fast import Message
 
+from argosy import proc
 from argosy.agent.journal import read_journal
 from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scope, private_socket
@@ -112,7 +113,7 @@ class SystemdRuntime:
     async def _take_over(self, bus: ManagerBus) -> None:
         """Finds everything that was loaded through this folder, by whomever."""
         started = await bus.get("/org/freedesktop/systemd1", MANAGER, "UserspaceTimestampMonotonic")
-        self._manager = f"{await asyncio.to_thread(_boot_id)} {started}"
+        self._manager = f"{await asyncio.to_thread(proc.boot_id)} {started}"
         texts, self._kept, linked = await asyncio.to_thread(self._read_folder)
         self._units = {name: LoadedUnit(name, unit_text(text).hash, self._kept.get(name)) for name, text in texts.items()}
         self._paths.clear()
@@ -536,10 +537,6 @@ def _readable(units: Sequence[tuple[str, str]], refused: dict[str, str]) -> dict
         else:
             files[name] = known.file
     return files
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _complain(what: str, refused: Mapping[str, str]) -> None:

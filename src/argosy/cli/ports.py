@@ -6,14 +6,13 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
+from argosy import proc
 from argosy.config import Config
 from argosy.errors import Unsuitable
-from argosy.router.process import lives_in
 from argosy.web.listeners import split_address
 
 
@@ -33,7 +32,7 @@ def check(config: Config, *, router: bool) -> None:
         if fault is None:
             continue
         holder = _holder(door.port) if fault.errno == errno.EADDRINUSE else 0
-        if not (holder and lives_in(holder, config.run_dir / "router")):
+        if not (holder and proc.works_in(holder, config.run_dir / "router")):
             raise _told(door, fault, holder)
 
 
@@ -80,7 +79,5 @@ def _told(door: Door, fault: OSError, holder: int) -> Unsuitable:
 
 
 def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return "a program"
+    found = proc.look(pid)
+    return found.name if found is not None else "a program"

@@ -14,12 +14,12 @@ from collections.abc import Iterable
 
 import msgspec
 
+from argosy import proc
 from argosy.errors import RuntimeFailed
 from argosy.lab.base import Process
 from argosy.lab.state import MARK
 
 KILL_DEADLINE = 10.0
-_MARK = f"{MARK}=".encode()
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -42,13 +42,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 def scan() -> dict[int, Seen]:
     """Every process of the host that we may look into, by pid."""
-    found = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            seen = _look(int(entry))
-            if seen is not None:
-                found[seen.pid] = seen
-    return found
+    return {process.pid: _seen(process) for process in proc.processes()}
 
 
 def below(folder: str, processes: dict[int, Seen]) -> set[int]:
@@ -90,13 +84,13 @@ def freeze(folder: str) -> dict[int, Seen]:
         seen = scan()
         running = below(folder, seen) - stopped.keys()
         calm = 0 if running else calm + 1
-        _signal(running, signal.SIGSTOP)
+        proc.send(running, signal.SIGSTOP)
         stopped |= {pid: seen[pid] for pid in running}
     return stopped
 
 
 def thaw(folder: str) -> None:
-    _signal(below(folder, scan()), signal.SIGCONT)
+    proc.send(below(folder, scan()), signal.SIGCONT)
 
 
 def kill(folder: str, also: Iterable[Seen] = (), deadline: float = KILL_DEADLINE) -> None:
@@ -106,7 +100,7 @@ def kill(folder: str, also: Iterable[Seen] = (), deadline: float = KILL_DEADLINE
     doomed = freeze(folder)
     doomed.update((process.pid, process) for process in also)
     while True:
-        _signal(doomed, signal.SIGKILL)
+        proc.send(doomed, signal.SIGKILL)
         seen = scan()
         doomed |= {pid: seen[pid] for pid in below(folder, seen)}
         doomed = {pid: was for pid, was in doomed.items() if pid in seen and seen[pid].alive and seen[pid].started == was.started}
@@ -119,61 +113,23 @@ def kill(folder: str, also: Iterable[Seen] = (), deadline: float = KILL_DEADLINE
 
 def describe(pids: Iterable[int]) -> tuple[Process, ...]:
     """What `ps` shows, by pid; processes that have ended meanwhile are left out."""
-    found = []
-    for pid in sorted(pids):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-        found.append(Process(pid=pid, command=command, memory=_memory(pid)))
-    return tuple(found)
+    commands = {pid: proc.command_line(pid) for pid in sorted(pids)}
+    return tuple(Process(pid=pid, command=command, memory=proc.proportional_memory(pid)) for pid, command in commands.items() if command)
 
 
-def _look(pid: int) -> Seen | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            head, _, tail = file.read().rpartition(b")")
-        name, fields = head.partition(b"(")[2], tail.split()
-    except OSError:
-        return None
-    mark, inner = "", []
-    try:
-        if name == b"nginx":
-            mark = os.readlink(f"/proc/{pid}/cwd")  # it forgets its environment, and works in its folder
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            for variable in file.read().split(b"\0"):
-                if variable.startswith(_MARK):
-                    mark = os.fsdecode(variable[len(_MARK) :])
-        if mark:
-            inner = _numbers(pid)
-    except OSError:
-        pass
+def _seen(process: proc.Process) -> Seen:
+    mark = proc.variable(process.pid, MARK)
+    if not mark and process.name == "nginx":
+        mark = proc.folder(process.pid)  # it forgets its environment, and works in its folder
+    inner = _numbers(process.pid) if mark else []
     nested = len(inner) > 1
-    return Seen(pid, int(fields[1]), fields[0].decode(), mark, int(fields[19]), nested, init=nested and inner[-1] == b"1")
+    return Seen(process.pid, process.parent, process.state, mark, process.start, nested, init=nested and inner[-1] == b"1")
 
 
 def _numbers(pid: int) -> list[bytes]:
     """The process's number in our PID namespace and in each below, down to its own."""
-    with open(f"/proc/{pid}/status", "rb") as file:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as file:
         for line in file:
             if line.startswith(b"NSpid:"):
                 return line.split()[1:]
     return []
-
-
-def _memory(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)

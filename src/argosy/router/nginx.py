@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from argosy import files
+from argosy import files, proc
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
 from argosy.router.hanging import Hanging, failed
@@ -176,11 +176,11 @@ class Nginx:
             if not pid:
                 return
             for number, patience in ((signal.SIGQUIT, grace), (signal.SIGTERM, 2.0)):
-                process.send([pid], number)
+                proc.send([pid], number)
                 if await self._until(lambda: not process.is_master(pid, self.folder), patience):
                     break
             left = await asyncio.to_thread(process.orphans, self.folder)
-            process.send([*left, *([pid] if await asyncio.to_thread(process.is_master, pid, self.folder) else [])], signal.SIGKILL)
+            proc.send([*left, *([pid] if await asyncio.to_thread(process.is_master, pid, self.folder) else [])], signal.SIGKILL)
 
     async def close(self) -> None:
         self._detach()
@@ -212,15 +212,15 @@ class Nginx:
         """Workers of a killed master let go of the ports at once and finish what they carry."""
         left = await asyncio.to_thread(process.orphans, self.folder)
         if left:
-            process.send(list(left), signal.SIGQUIT)
+            proc.send(list(left), signal.SIGQUIT)
             if not await self._until(lambda: all(process.orphans(self.folder).values()), 1.0):
-                process.send(list(await asyncio.to_thread(process.orphans, self.folder)), signal.SIGKILL)
+                proc.send(list(await asyncio.to_thread(process.orphans, self.folder)), signal.SIGKILL)
 
     async def _reload(self) -> None:
         pid = self._pid
         before = {worker for worker, retiring in (await asyncio.to_thread(process.workers, pid)).items() if not retiring}
         offset = await asyncio.to_thread(self._log_size)
-        process.send([pid], signal.SIGHUP)
+        proc.send([pid], signal.SIGHUP)
         said = ""
 
         def settled() -> bool:
@@ -248,13 +248,13 @@ class Nginx:
         most = max(1, min(self._most_lingering, MOST_LINGERING_BYTES // max(1, len(self._active))))
         if len(retired) > most:
             log.warning("%d nginx workers of earlier configurations still carry connections: ending the eldest", len(retired))
-            process.send(retired[: len(retired) - most], signal.SIGTERM)
+            proc.send(retired[: len(retired) - most], signal.SIGTERM)
         self._lingering = min(len(retired), most)
         await self._rotate_logs()
 
     async def _rotate_logs(self) -> None:
         if await self._disk(self._rotate) and self._pid:
-            process.send([self._pid], signal.SIGUSR1)
+            proc.send([self._pid], signal.SIGUSR1)
 
     def _retired(self) -> list[int]:
         return process.by_age([worker for worker, retiring in process.workers(self._pid).items() if retiring])

@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-import signal
 from pathlib import Path
 
-import psutil
-
 from argosy.config import RouterSection
+from argosy.proc import children, command_line, look, pids, processes, works_in
 
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
@@ -26,21 +24,6 @@ def enabled(section: RouterSection) -> bool:
     if section.enabled == "auto":
         return shutil.which(section.nginx, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
     return section.enabled == "yes"
-
-
-def title(pid: int) -> str:
-    """What the process calls itself; "" when it is gone or a zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def lives_in(pid: int, folder: Path) -> bool:
-    try:
-        return os.path.samestat(os.stat(f"/proc/{pid}/cwd"), os.stat(folder))
-    except OSError:
-        return False
 
 
 def find_master(folder: Path, pidfile: Path) -> int:
@@ -56,14 +39,14 @@ def find_master(folder: Path, pidfile: Path) -> int:
 
 
 def is_master(pid: int, folder: Path) -> bool:
-    return pid > 0 and title(pid).startswith(MASTER) and lives_in(pid, folder)
+    return pid > 0 and command_line(pid).startswith(MASTER) and works_in(pid, folder)
 
 
 def workers(master: int) -> dict[int, bool]:
     """The master's workers by pid: True for those that take no new connection and only finish the ones they have."""
     found = {}
-    for pid in _children(master):
-        name = title(pid)
+    for pid in children(master):
+        name = command_line(pid)
         if name.startswith(WORKER):
             found[pid] = RETIRING in name
     return found
@@ -71,43 +54,17 @@ def workers(master: int) -> dict[int, bool]:
 
 def orphans(folder: Path) -> dict[int, bool]:
     """Workers whose master was killed: they go on serving and hold its ports. As `workers`."""
-    return {pid: RETIRING in title(pid) for pid in _inside(folder, WORKER)}
+    return {pid: RETIRING in command_line(pid) for pid in _inside(folder, WORKER)}
 
 
-def by_age(pids: list[int]) -> list[int]:
+def by_age(workers: list[int]) -> list[int]:
     """The eldest first; those that are gone are left out."""
-    ages = []
-    for pid in pids:
-        try:
-            ages.append((int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]), pid))
-        except (OSError, ValueError, IndexError):
-            continue
-    return [pid for _, pid in sorted(ages)]
-
-
-def send(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def _children(master: int) -> list[int]:
-    try:
-        return [int(pid) for pid in Path(f"/proc/{master}/task/{master}/children").read_text().split()]
-    except FileNotFoundError:  # a kernel without CONFIG_PROC_CHILDREN, or no such process
-        try:
-            return [child.pid for child in psutil.Process(master).children()]
-        except psutil.Error:
-            return []
-    except OSError:
-        return []
+    found = [process for process in map(look, workers) if process is not None]
+    return [process.pid for process in sorted(found, key=lambda process: process.start)]
 
 
 def _inside(folder: Path, name: str) -> list[int]:
-    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
-    return [pid for pid in pids if title(pid).startswith(name) and lives_in(pid, folder)]
+    return [pid for pid in pids() if command_line(pid).startswith(name) and works_in(pid, folder)]
 
 
 def open_files(most: int = 65_536) -> int:
@@ -119,17 +76,10 @@ def open_files(most: int = 65_536) -> int:
 def reap(before: frozenset[int]) -> frozenset[int]:
     """Collects children that have ended and that nobody waits for: those that had ended at the look `before` and still stand. Returns the
     children that have ended now and were not collected. For the first process of a container, to which all orphans come."""
-    ended = frozenset(child.pid for child in psutil.Process().children() if _has_ended(child))
+    ended = frozenset(process.pid for process in processes() if process.parent == os.getpid() and process.dead)
     for pid in before & ended:
         try:
             os.waitpid(pid, os.WNOHANG)
         except ChildProcessError:
             continue
     return ended - before
-
-
-def _has_ended(child: psutil.Process) -> bool:
-    try:
-        return bool(child.status() == psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False

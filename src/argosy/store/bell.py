@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 SUFFIX = "-bell"
 
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
 _LINE = 64
 _IN_MODIFY = 2
 
@@ -52,15 +50,6 @@ class Bell:
             os.pwrite(self._file, text, offset)
         except OSError:
             return
-
-
-def boot_id() -> str:
-    """Changes with every start of the host."""
-    try:
-        with open(BOOT_ID, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
 
 
 def listen(path: str) -> int | None:

@@ -17,9 +17,10 @@ from typing import Self, TypeVar
 import msgspec
 
 from argosy.errors import InvalidInput, StoreUnavailable
+from argosy.proc import boot_id
 from argosy.reconcile import Clock, Wake
 from argosy.store.base import Batch, Condition, Listing, Put, Record, Room, Write, check_commit, check_prefix, check_ttl, is_key
-from argosy.store.bell import boot_id, heard, listen
+from argosy.store.bell import heard, listen
 from argosy.store.database import LOCK_TIMEOUT, MEMORY, Database
 from argosy.store.history import Leases
 from argosy.store.hub import Hub
@@ -205,7 +206,7 @@ class SqliteStore:
         now = self._clock.monotonic()
         bell = self._file.bell
         if bell is not None:
-            self._boot = self._boot or boot_id()
+            self._boot = self._boot or boot_id() or "unknown"
             boot, at = bell.last_beat()
             shared = at if boot == self._boot and at <= now else -AWAY
             if now - max(shared, self._looked) > AWAY:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import socket
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
@@ -18,7 +16,6 @@ import pytest
 from argosy.errors import InvalidInput, StoreUnavailable
 from argosy.router.announce.door import KeysDoor, check, endpoints_of
 from argosy.router.announce.loop import FAREWELL, Announcer
-from argosy.router.announce.notify import silent, telling
 from argosy.router.announce.plan import Intent
 from tests.api.house import a_house
 from tests.conftest import FakeClock
@@ -213,21 +210,6 @@ async def test_a_door_that_is_away_is_told_of_as_well(clock: FakeClock) -> None:
         here.door.wrong = StoreUnavailable("no keys door answers")
         await clock.advance(25)
         assert here.told[-1] == "STATUS=no keys door answers"
-
-
-@pytest.mark.parametrize("abstract", [True, False], ids=["abstract", "a path"])
-def test_what_it_says_reaches_the_notify_socket(abstract: bool, tmp_path: Path) -> None:
-    address = f"@argosy-test-{tmp_path.name}-{os.getpid()}" if abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
-        heard.bind("\0" + address[1:] if abstract else address)
-        telling({"NOTIFY_SOCKET": address})("READY=1\nSTATUS=here")
-        assert heard.recv(100) == b"READY=1\nSTATUS=here"
-    telling({"NOTIFY_SOCKET": address})("READY=1")  # nobody listens any more: no harm
-
-
-def test_without_a_notify_socket_nobody_is_told() -> None:
-    assert telling({}) is silent
-    assert telling({"NOTIFY_SOCKET": "vsock:2:1"}) is silent
 
 
 async def test_a_key_that_somebody_else_has_announced_since_is_left_alone(clock: FakeClock) -> None:

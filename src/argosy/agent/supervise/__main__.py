@@ -14,14 +14,14 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from argosy import locks
+from argosy import locks, proc
 from argosy.agent.supervise.loop import Loop
 from argosy.agent.supervise.notify import NotifySocket
 from argosy.agent.supervise.outputs import Outputs, PumpKeeper
 from argosy.agent.supervise.processes import Processes
 from argosy.agent.supervise.protocol import LOCK, LOG, SOCKET
 from argosy.agent.supervise.recovery import recover
-from argosy.agent.supervise.saved import Files, boot_id
+from argosy.agent.supervise.saved import Files
 from argosy.agent.supervise.server import Server
 from argosy.agent.supervise.spawn import Place
 from argosy.agent.supervise.supervision import Supervision
@@ -42,7 +42,7 @@ class Supervisor:
         self._open_files = open_files
         self._renewing = False
         self._loop = Loop()
-        files = Files(folder, boot_id())
+        files = Files(folder, proc.boot_id())
         self._outputs = Outputs(folder / "logs")
         notify = NotifySocket(files.id)
         self._supervision = Supervision(files, self._outputs, SystemClock(), self._changed)

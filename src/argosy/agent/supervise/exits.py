@@ -8,6 +8,7 @@ import signal
 import struct
 from collections.abc import Iterator
 
+from argosy import proc
 from argosy.agent.supervise.states import UNKNOWN, Exit, Pid
 
 _GET_INFO = 0xC040FF0B
@@ -44,12 +45,8 @@ def of_another(fd: int, process: Pid) -> Exit:
 
 def of_zombie(process: Pid) -> Exit | None:
     """As long as its parent has not waited for it: the last field of /proc/PID/stat."""
-    try:
-        with open(f"/proc/{process.pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b") ")[2].split()
-    except OSError:
-        return None
-    return _decoded(int(fields[-1])) if fields[:1] == [b"Z"] and int(fields[19]) == process.start else None
+    found = proc.look(process.pid)
+    return _decoded(found.status) if found is not None and found.state == "Z" and found.start == process.start else None
 
 
 def _of_reaped(fd: int) -> Exit | None:

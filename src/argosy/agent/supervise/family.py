@@ -6,36 +6,15 @@ in its environment. So a child that made a session of its own and lost its paren
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
+
+from argosy import proc
+from argosy.proc import Process
 
 MARK = "ARGOSY_RUN"
 """The variable that every process of a unit carries: <supervisor's folder>:<unit>:<invocation>."""
-
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-class Process(NamedTuple):
-    """A line of /proc/PID/stat. `start` are clock ticks since boot: with the pid it names a process until the next boot. `cpu` in seconds,
-    `memory` resident bytes."""
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    start: int
-    cpu: float = 0.0
-    memory: int = 0
-    threads: int = 1
-
-    @property
-    def dead(self) -> bool:
-        """A zombie; but not one whose first thread alone has ended."""
-        return self.state == "X" or (self.state == "Z" and self.threads <= 1)
 
 
 class Marks:
@@ -56,31 +35,11 @@ class Marks:
         self._known = {key: mark for key, mark in self._known.items() if key[0] in processes and processes[key[0]].start == key[1]}
 
 
-def process(pid: int) -> Process | None:
-    """None if there is no such process, or it is one of the kernel's own."""
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fields = os.read(fd, 4096).rpartition(b") ")[2].split()
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    if len(fields) < 22:
-        return None
-    if fields[20] == b"0" and fields[0] not in b"ZX":
-        return None  # one of the kernel's own
-    cpu = (int(fields[11]) + int(fields[12])) / TICKS
-    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]), cpu, int(fields[21]) * PAGE, int(fields[17]))
-
-
 class Table:
     """All processes at one moment, without those of the kernel."""
 
     def __init__(self, processes: Collection[Process] | None = None, marks: Marks | None = None) -> None:
-        found = _all() if processes is None else processes
+        found = proc.processes() if processes is None else processes
         self.processes = {entry.pid: entry for entry in found if not entry.dead}
         self._marks = marks or Marks(mark_of)
         self._marks.keep(self.processes)
@@ -124,25 +83,7 @@ class Table:
 
 def mark_of(pid: int) -> str:
     """The mark in a process's environment, "" if it has none or may not be read."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            variables = file.read(256 * 1024) or b""
-    except OSError:
-        return ""
-    at = (b"\0" + variables).rfind(f"\0{MARK}=".encode())
-    if at < 0:
-        return ""
-    return variables[at + len(MARK) + 1 :].partition(b"\0")[0].decode(errors="replace")
-
-
-def command_line(pid: int) -> str:
-    """As ps shows it; "" for one that is gone."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-            words = (file.read(16 * 1024) or b"").rstrip(b"\0").split(b"\0")
-    except OSError:
-        return ""
-    return " ".join(word.decode(errors="replace") for word in words)
+    return proc.variable(pid, MARK)
 
 
 def send(number: int, target: Process) -> bool:
@@ -152,7 +93,7 @@ def send(number: int, target: Process) -> bool:
     except OSError:
         return False
     try:
-        now = process(target.pid)
+        now = proc.look(target.pid)
         if now is None or now.start != target.start:
             return False
         signal.pidfd_send_signal(fd, number)
@@ -163,14 +104,3 @@ def send(number: int, target: Process) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _all() -> list[Process]:
-    found = []
-    with contextlib.suppress(OSError):
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                entry = process(int(name))
-                if entry is not None:
-                    found.append(entry)
-    return found

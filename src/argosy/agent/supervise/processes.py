@@ -8,14 +8,16 @@ import os
 import signal
 from collections.abc import Callable
 
+from argosy import proc
 from argosy.agent.supervise import exits, family
-from argosy.agent.supervise.family import Marks, Process, Table
+from argosy.agent.supervise.family import Marks, Table
 from argosy.agent.supervise.loop import Loop
 from argosy.agent.supervise.outputs import Outputs
 from argosy.agent.supervise.plan import commands
 from argosy.agent.supervise.spawn import CannotSpawn, Place, mark, spawn
 from argosy.agent.supervise.states import UNKNOWN, Empty, Event, Exit, Exited, NotSpawned, Pid, Role, Run, Signal, Spawn, Spawned
 from argosy.agent.supervise.unit import Unit
+from argosy.proc import Process
 from argosy.unit.service import ServiceSpec
 
 Tell = Callable[[Unit, Event], None]
@@ -59,7 +61,7 @@ class Processes:
 
     def adopt(self, unit: Unit, role: Role, pid: Pid) -> None:
         """Goes on watching a process that an earlier supervisor started, or that the unit named."""
-        entry = family.process(pid.pid)
+        entry = proc.look(pid.pid)
         if entry is not None and entry.start == pid.start:
             if entry.parent == os.getpid():
                 self._children[pid.pid] = unit
@@ -132,7 +134,7 @@ class Processes:
     def _send(self, number: int, pids: list[Pid]) -> bool:
         told = False
         for pid in pids:
-            entry = family.process(pid.pid)
+            entry = proc.look(pid.pid)
             if entry is not None and not entry.dead and entry.start == pid.start:
                 told = family.send(number, entry) or told
         return told

@@ -145,10 +145,6 @@ def folder_name(unit: str) -> str:
     return f"{unit[: LONGEST_FOLDER - 41]}-{sha1(unit.encode(), usedforsecurity=False).hexdigest()}"
 
 
-def boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
 def _decode(kind: type[T], path: Path) -> T | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from argosy.agent.supervise.family import MARK, process
+from argosy import proc
+from argosy.agent.supervise.family import MARK
 from argosy.agent.supervise.states import CommandList, Exit, Pid, Role, Run
 from argosy.unit.command import Command, arguments
 from argosy.unit.environment import parse_environment_file
@@ -88,7 +89,7 @@ def spawn(place: Place, spec: ServiceSpec, run: Run, role: Role, name: CommandLi
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit[0] != place.open_files:
             resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (min(place.open_files, limit[1]), limit[1]))
-    entry = process(child.pid)
+    entry = proc.look(child.pid)
     return Pid(child.pid, entry.start if entry else 0)
 
 

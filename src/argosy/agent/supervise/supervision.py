@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
+from argosy import proc
 from argosy.agent.runtime import Detail, Observed
 from argosy.agent.supervise import host, jobs
-from argosy.agent.supervise.family import command_line, process
 from argosy.agent.supervise.jobs import Graph, Standing
 from argosy.agent.supervise.notify import LONGEST_STATUS, Datagram
 from argosy.agent.supervise.outputs import Outputs
@@ -243,7 +243,7 @@ class Supervision:
             description=spec.description if spec else "",
             path=str(self._files.folder / "units" / folder_name(name) / "unit"),
             main_command=" ".join(spec.start[0].argv) if spec and spec.start else "",
-            processes=tuple((pid, command_line(pid)) for pid in sorted(members)),
+            processes=tuple((pid, proc.command_line(pid)) for pid in sorted(members)),
             memory=sum(member.memory for member in members.values()),
             cpu=sum(member.cpu for member in members.values()),
         )
@@ -261,7 +261,7 @@ class Supervision:
         fields = datagram.fields
         main = None
         if fields.get("MAINPID", "").isdecimal():
-            entry = process(int(fields["MAINPID"][:10]))
+            entry = proc.look(int(fields["MAINPID"][:10]))
             if entry is not None and entry.pid in self.processes.members(unit):
                 main = Pid(entry.pid, entry.start)
                 self.processes.adopt(unit, "main", main)

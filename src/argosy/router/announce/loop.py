@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from argosy.errors import ArgosyError, InvalidInput, StoreUnavailable
+from argosy.notify import Notify, notifier, silent
 from argosy.reconcile import Backoff, Clock, SystemClock, Wake
 from argosy.router.announce.connections import Count, counting
 from argosy.router.announce.door import Door, KeysDoor, check
-from argosy.router.announce.notify import Tell, silent, telling
 from argosy.router.announce.plan import Action, Intent, Known, checked, intent_of, leave_by, looked, pause_between, plan
 from argosy.router.announce.unit import stop_time
 
@@ -43,7 +43,7 @@ class Announcer:
         clock: Clock,
         *,
         check: Check = check,
-        tell: Tell = silent,
+        tell: Notify = silent,
         count: Count | None = None,
         stop_time: StopTime = stop_time,
     ) -> None:
@@ -174,7 +174,7 @@ def run_announcer(intent: Intent, endpoints: Sequence[str]) -> int:
     intent = intent_of(intent.key, intent.address, intent.ttl, intent.check, intent.interval, intent.linger, intent.stop_timeout)
 
     async def announce() -> None:
-        announcer = Announcer(intent, KeysDoor(endpoints), SystemClock(), tell=telling())
+        announcer = Announcer(intent, KeysDoor(endpoints), SystemClock(), tell=notifier())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, announcer.stop)
