@@ -17,8 +17,9 @@ from itertools import takewhile
 import msgspec
 
 from argosy.api.keys.allowance import Allowance
+from argosy.api.keys.leases import KeyLeases
 from argosy.api.keys.plan import Plan, find, plan, sweep
-from argosy.api.keys.shapes import INDEX_CLEARED, INTERNAL, LONGEST_TTL, Ask, KeyEvent, KeyFault, NodeView
+from argosy.api.keys.shapes import INDEX_CLEARED, INTERNAL, Ask, KeyEvent, KeyFault, NodeView
 from argosy.api.keys.tree import Node, Tree, events_of, key, parents, timed
 from argosy.config import KeysSection
 from argosy.errors import Conflict, HistoryGone, InvalidInput, LeaseLost, StoreFull, StoreUnavailable
@@ -40,8 +41,6 @@ DEFAULT = KeysSection()
 ATTEMPTS = 16
 SETTLE_SECONDS = 2.0
 """How long a write is held back until this door's own tree has it, so that its client reads what it wrote."""
-
-SMALLEST_LEASE = 1.0
 
 SURE_SECONDS = 2.0
 ASKED_AT_ONCE = 64
@@ -87,6 +86,7 @@ class Keyspace:
 
     def __init__(self, store: Store, clock: Clock, limits: KeysSection = DEFAULT, *, history: int = HISTORY, queue: int = QUEUE) -> None:
         self._allowance = Allowance(store, clock, limits)
+        self._leases = KeyLeases(store, clock)
         self.store = store
         self.clock = clock
         self._queue = queue
@@ -116,9 +116,13 @@ class Keyspace:
         """Keeps the tree current until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                sweeping = group.create_task(reconcile("keys below an ended directory", self._sweep_ended, self._ended, self.clock))
+                tidying = (
+                    group.create_task(reconcile("keys below an ended directory", self._sweep_ended, self._ended, self.clock)),
+                    group.create_task(reconcile("leases without keys", self._leases.tidy, self._leases.idle, self.clock)),
+                )
                 await self._keep_current()
-                sweeping.cancel()
+                for task in tidying:
+                    task.cancel()
         finally:
             self._close_waiters()
 
@@ -145,6 +149,7 @@ class Keyspace:
         if listing.revision < self.tree.revision:
             self._told_until = self.tree.revision
         self.tree = tree
+        self._leases.reset(((node.path, node.lease) for node in tree.below("/")), listing.revision)
         self._history.clear()
         self._history_from = listing.revision + 1
         self.ready.set()
@@ -169,6 +174,9 @@ class Keyspace:
             self._history.append(event)
             for waiter in self._concerned(event):
                 waiter.tell(event)
+        for change in batch.events:
+            if change.key.startswith(keys.KV):
+                self._leases.saw(change.key[len(keys.KV) - 1 :], change.record.lease if change.record else 0, batch.revision)
         if self.tree.ended:
             self._ended.set()
 
@@ -215,22 +223,25 @@ class Keyspace:
         """Learns when keys end that were written before this door was open: from their leases, since the clock of whoever wrote them may be
         wrong. What cannot be learnt soon stands as it was written."""
         unsure = [node for node in tree.below("/") if not node.sure and node.lease]
-        asked = []
+        asked: dict[int, list[Node]] = {}
         for node in unsure:
             known = self.tree.get(node.path)
             if known is not None and known.sure and known.revision == node.revision:
                 node.entry, node.sure = known.entry, True
             else:
-                asked.append(node)
+                asked.setdefault(node.lease, []).append(node)
+        leases = list(asked)
         with contextlib.suppress(TimeoutError, StoreUnavailable):
             async with asyncio.timeout(SURE_SECONDS):
-                for at in range(0, len(asked), ASKED_AT_ONCE):
-                    await asyncio.gather(*(self._ask_end(node) for node in asked[at : at + ASKED_AT_ONCE]))
+                for at in range(0, len(leases), ASKED_AT_ONCE):
+                    await asyncio.gather(*(self._ask_end(lease, asked[lease]) for lease in leases[at : at + ASKED_AT_ONCE]))
 
-    async def _ask_end(self, node: Node) -> None:
+    async def _ask_end(self, lease: int, nodes: Sequence[Node]) -> None:
         with contextlib.suppress(LeaseLost):
-            left = min(await self.store.remaining(node.lease), node.entry.ttl)
-            node.entry, node.sure = msgspec.structs.replace(node.entry, expires=self.now() + left), True
+            left = await self.store.remaining(lease)
+            for node in nodes:
+                ends = self.now() + min(left, node.entry.ttl)
+                node.entry, node.sure = msgspec.structs.replace(node.entry, expires=ends), True
 
     # Waiting
 
@@ -299,7 +310,6 @@ class Keyspace:
         return done
 
     async def _write(self, ask: Ask) -> tuple[Plan, int, NodeView]:
-        lease = 0
         tree: Tree | None = self.tree
         for _ in range(ATTEMPTS):
             now = self.now()
@@ -312,10 +322,8 @@ class Keyspace:
                 continue
             tree = None
             try:
-                lease = await self._lease(planned, lease)
-                revision = await self._commit(planned.conditions, _writes(planned, lease))
+                revision = await self._carry_out(planned)
             except LeaseLost:
-                lease = 0
                 continue
             except Conflict as error:
                 if error.key.startswith(keys.KV_TIMED):
@@ -325,6 +333,16 @@ class Keyspace:
                 raise KeyFault(INTERNAL, error.message, self.tree.revision) from error
             return planned, revision, planned.answer(revision)
         raise KeyFault(INTERNAL, "the key is being changed by others all the time", self.tree.revision, status=503)
+
+    async def _carry_out(self, planned: Plan) -> int:
+        """Commit what is planned, the key under a lease if it has a time to live; returns the revision."""
+        entry = planned.entry
+        if entry is None or not entry.expires:
+            return await self._commit(planned.conditions, _writes(planned, 0))
+        async with self._leases.lend(planned.path, entry.ttl, planned.lease) as lease:
+            revision = await self._commit(planned.conditions, _writes(planned, lease.number))
+            self._leases.attach(planned.path, lease, revision)
+            return revision
 
     async def _commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
         """A full store still takes deletions, without the mark that says what they were: then each key's end is told by itself."""
@@ -342,18 +360,6 @@ class Keyspace:
         record = await self.store.get(keys.KV_NUMBER)
         last = decode(int, record.value, record.key) if record else 0
         return max(last, self.tree.revision) + 1, record.modified if record else 0
-
-    async def _lease(self, planned: Plan, had: int) -> int:
-        """A lease for the plan's time to live: the one that the key has already, kept alive, or a new one; 0 for a key without an end."""
-        if planned.entry is None or not planned.entry.expires:
-            return 0
-        if planned.lease:
-            try:
-                await self.store.keep_alive(planned.lease)
-                return planned.lease
-            except LeaseLost:
-                pass
-        return had or await self.store.grant(min(max(float(planned.entry.ttl), SMALLEST_LEASE), LONGEST_TTL))
 
     async def _settled(self, revision: int) -> None:
         try:
