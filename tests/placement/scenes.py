@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from argosy.model import Job
 from argosy.placement.cluster import Cluster
+from argosy.placement.spot import Traits
 from argosy.requirements import Requirements
 
 Units = Mapping[str, tuple[Requirements, str]]
@@ -19,7 +20,8 @@ def cluster(machines: Mapping[str, Mapping[str, str]] | str, units: Units | None
     given = {name: {} for name in machines.split()} if isinstance(machines, str) else machines
     for name, metadata in given.items():
         blocked = "systemd is away" if name.endswith("*") else ""
-        made.set_machine(name.rstrip("!~?*"), metadata, cordoned=name.endswith("!"), draining=name.endswith("~"), blocked=blocked)
+        traits = Traits(metadata=metadata, cordoned=name.endswith("!"), draining=name.endswith("~"), blocked=blocked)
+        made.set_machine(name.rstrip("!~?*"), traits)
     for name, (wanted, places) in (units or {}).items():
         made.set_job(Job(name, wanted))
         for place in places.split():

@@ -8,8 +8,6 @@ from argosy.model import Job
 from argosy.placement.cluster import Cluster
 from argosy.placement.filters import (
     FILTERS,
-    STAYING,
-    conflicted,
     conflicts,
     machine_id,
     machine_metadata,
@@ -18,6 +16,8 @@ from argosy.placement.filters import (
     ready,
     replaces,
 )
+from argosy.placement.filters.base import Filter
+from argosy.placement.place import STAYING
 from argosy.requirements import Requirements
 from tests.placement.scenes import cluster, wants
 
@@ -25,11 +25,11 @@ ANYWHERE = wants()
 LONG = "85c0c595" + "0" * 24
 
 
-def on(made: Cluster, machine: str, check, name: str, wanted: Requirements) -> str:  # type: ignore[no-untyped-def]
+def on(made: Cluster, machine: str, one: Filter, name: str, wanted: Requirements) -> str:
+    """Why the filter refuses the machine, "" if it does not."""
     made.set_job(Job(name, wanted))
-    answer = check(made, Job(name, wanted), made.spots[machine])
-    assert isinstance(answer, str)
-    return answer
+    job, spot = Job(name, wanted), made.spots[machine]
+    return one.reason(made, job, spot) if one.refuses(made, job, spot) else ""
 
 
 READY = [
@@ -44,7 +44,7 @@ READY = [
 @pytest.mark.parametrize(("sentence", "machine", "reason"), READY)
 def test_ready(sentence: str, machine: str, reason: str) -> None:
     made = cluster(machine, {"there.service": (ANYWHERE, "m1")})
-    assert on(made, "m1", ready, "a.service", ANYWHERE) == reason, sentence
+    assert on(made, "m1", ready.FILTER, "a.service", ANYWHERE) == reason, sentence
 
 
 MACHINE_ID = [
@@ -58,7 +58,7 @@ MACHINE_ID = [
 
 @pytest.mark.parametrize(("sentence", "wanted", "reason"), MACHINE_ID)
 def test_machine_id(sentence: str, wanted: str, reason: str) -> None:
-    assert on(cluster(LONG), LONG, machine_id, "a.service", wants(machine_id=wanted)) == reason, sentence
+    assert on(cluster(LONG), LONG, machine_id.FILTER, "a.service", wants(machine_id=wanted)) == reason, sentence
 
 
 METADATA = [
@@ -73,7 +73,7 @@ METADATA = [
 @pytest.mark.parametrize(("sentence", "wanted", "reason"), METADATA)
 def test_machine_metadata(sentence: str, wanted: tuple[tuple[str, tuple[str, ...]], ...], reason: str) -> None:
     made = cluster({"m1": {"role": "web", "zone": "a"}})
-    answer = on(made, "m1", machine_metadata, "a.service", wants(metadata=wanted))
+    answer = on(made, "m1", machine_metadata.FILTER, "a.service", wants(metadata=wanted))
     assert answer == (f"local Machine metadata insufficient: {reason}" if reason else ""), sentence
 
 
@@ -108,7 +108,7 @@ def test_machine_of(sentence: str, peers: tuple[str, ...], reason: str) -> None:
             "wait.service": (ANYWHERE, ""),
         },
     )
-    assert on(made, "m1", machine_of, "side.service", wants(peers=peers)) == reason, sentence
+    assert on(made, "m1", machine_of.FILTER, "side.service", wants(peers=peers)) == reason, sentence
 
 
 CONFLICTS = [
@@ -130,24 +130,23 @@ def test_conflicts(sentence: str, there: str, mine: tuple[str, ...], theirs: tup
     made = cluster("m1 m2", {there: (wants(conflicts=theirs), "m1")})
     reason = f"found conflict with locally-scheduled Unit({there})" if refused else ""
     wanted = wants(conflicts=mine)
-    assert on(made, "m1", conflicts, "a.service", wanted) == reason, sentence
-    assert conflicted(made, Job("a.service", wanted), made.spots["m1"]) is refused
-    assert on(made, "m2", conflicts, "a.service", wanted) == "", "another machine is free of it"
+    assert on(made, "m1", conflicts.FILTER, "a.service", wanted) == reason, sentence
+    assert on(made, "m2", conflicts.FILTER, "a.service", wanted) == "", "another machine is free of it"
 
 
 def test_a_unit_that_conflicts_with_all_of_its_kind_does_not_conflict_with_itself_where_it_is() -> None:
     made = cluster("m1", {"a@1.service": (wants(conflicts=("a@*",)), "m1")})
     job = made.jobs["a@1.service"]
-    assert conflicts(made, job, made.spots["m1"]) == ""
+    assert not conflicts.FILTER.refuses(made, job, made.spots["m1"])
     made.set_job(Job("a@2.service", wants(conflicts=("a@*",))))
     made.put("a@2.service", "m1")
-    assert conflicts(made, job, made.spots["m1"]) == "found conflict with locally-scheduled Unit(a@2.service)"
+    assert on(made, "m1", conflicts.FILTER, job.name, job.requirements) == "found conflict with locally-scheduled Unit(a@2.service)"
 
 
 def test_a_machine_holds_no_second_copy() -> None:
     made = cluster("m1 m2", {"a.service": (ANYWHERE, "m1")})
-    assert on(made, "m1", only_one, "a.service", ANYWHERE) == "it is placed here already"
-    assert on(made, "m2", only_one, "a.service", ANYWHERE) == ""
+    assert on(made, "m1", only_one.FILTER, "a.service", ANYWHERE) == "it is placed here already"
+    assert on(made, "m2", only_one.FILTER, "a.service", ANYWHERE) == ""
 
 
 REPLACES = [
@@ -162,9 +161,12 @@ REPLACES = [
 def test_replaces(sentence: str, mine: tuple[str, ...], theirs: tuple[str, ...], refused: bool) -> None:
     made = cluster("m1", {"b.service": (wants(replaces=theirs), "m1")})
     reason = "found replace with locally-scheduled Unit(b.service)" if refused else ""
-    assert on(made, "m1", replaces, "a.service", wants(replaces=mine)) == reason, sentence
+    assert on(made, "m1", replaces.FILTER, "a.service", wants(replaces=mine)) == reason, sentence
 
 
-def test_filters_are_asked_in_fleet_s_order_and_orders_do_not_count_for_what_is_placed() -> None:
-    assert [name for name, _ in FILTERS] == ["ready", "MachineID", "MachineMetadata", "MachineOf", "Conflicts", "Global", "Replaces"]
-    assert [name for name, _ in STAYING] == ["MachineID", "MachineMetadata", "MachineOf", "Conflicts", "Replaces"]
+def test_filters_are_asked_in_fleet_s_order_and_only_some_for_what_is_placed() -> None:
+    assert [one.name for one in FILTERS] == [
+        *("ready", "MachineID", "MachineMetadata", "Constraints", "MachineOf", "Affinities", "AntiAffinities", "Datasets"),
+        *("Conflicts", "Global", "Replaces", "Ports", "Memory", "CPUs"),
+    ]
+    assert [one.name for one in STAYING] == ["MachineID", "MachineMetadata", "MachineOf", "Conflicts", "Replaces", "Ports"]

@@ -8,6 +8,7 @@ from argosy.engine.actions import Action, MarkFinished, Place, Update
 from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, placed, updated
 from argosy.engine.world import NO_PLACES, World
 from argosy.model import Placement, Target, Workload
+from argosy.placement.filters.base import OTHERS
 from argosy.placement.jobs import Reading
 from argosy.placement.place import Refusal, expulsion, reason_for, refusal
 from argosy.placement.progress import arrived
@@ -84,5 +85,5 @@ def _ready(world: World, placement: Placement) -> bool:
 
 def _wait(world: World, workload: Workload, refused: Refusal) -> None:
     """A refusal that other units are the cause of may pass with them; any other only with the machine, which is noticed anyway."""
-    if refused.filter in ("Conflicts", "Replaces"):
-        world.wait(workload.name, refused.machine, tied=True)
+    if refused.depends in OTHERS:
+        world.wait(workload.name, refused.depends, refused.machine)

@@ -23,10 +23,11 @@ from argosy.engine.everywhere import decide_everywhere
 from argosy.engine.steps import asks_otherwise, changed, depends, ended, goes, halted, placed, same, updated
 from argosy.engine.world import NO_PLACES, Snapshot, World, world_of
 from argosy.model import Placement, Target, Workload
-from argosy.placement.cluster import Spot
+from argosy.placement.filters.base import Depends
 from argosy.placement.jobs import Reading
-from argosy.placement.place import expulsion, pick, reason_for
+from argosy.placement.place import expulsion, pick, reason_for, waits_for
 from argosy.placement.progress import arrived, given_up
+from argosy.placement.spot import Spot
 from argosy.placement.workloads import KINDS
 from argosy.verdict import may_run
 
@@ -206,7 +207,7 @@ def _new(world: World, workload: Workload, reading: Reading, now: float) -> list
     if reading.job.requirements.stop_on_disconnect:
         states = world.states.get(workload.name, {})
         if any(may_run(state) and (machine in world.machines) for machine, state in states.items()):
-            world.wait(workload.name, tied=True)
+            world.wait(workload.name, Depends.OCCUPANTS)
             return []
     spot = pick(world.cluster, reading.job)
     if spot is None:
@@ -256,4 +257,4 @@ def _gone(machine: str, places: Places) -> str:
 
 
 def _wait(world: World, reading: Reading) -> None:
-    world.wait(reading.job.name, tied=world.cluster.tied(reading.job.name))
+    world.wait(reading.job.name, waits_for(world.cluster, reading.job))

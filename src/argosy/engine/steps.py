@@ -8,6 +8,7 @@ from argosy.engine.actions import Action, Remove, Update
 from argosy.engine.world import World
 from argosy.model import Job, Placement, Target, Workload
 from argosy.placement.jobs import Reading
+from argosy.placement.place import tied
 from argosy.placement.workloads import body_hash, read
 from argosy.verdict import ended_well
 
@@ -65,7 +66,7 @@ def _job(placement: Placement) -> Job:
 
 def goes(world: World, name: str, machine: str, reason: str) -> Remove:
     """Leaving is ordered where others may depend on it: they may be waiting for the room."""
-    return Remove(name, machine, reason, world.cluster.tied(name))
+    return Remove(name, machine, reason, tied(world.cluster, name))
 
 
 def changed(action: Action, before: Placement | None) -> bool:

@@ -13,10 +13,13 @@ import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Remove
 from argosy.engine.agenda import Agenda, Item
-from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload, blocked_by, with_orders
-from argosy.placement.cluster import Cluster, Spot
+from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload
+from argosy.placement.cluster import Cluster
+from argosy.placement.filters.base import OTHERS, Depends
 from argosy.placement.jobs import Reading
+from argosy.placement.place import followers
 from argosy.placement.replacing import pushed_by
+from argosy.placement.spot import Spot, traits_of
 from argosy.placement.workloads import read
 from argosy.unit.globs import matches
 
@@ -58,8 +61,7 @@ class World:
         self._everywhere: set[str] = set()
         self._outdated: dict[str, set[str]] = {}
         self._pushes_doubtful = False
-        self._waiting: set[Item] = set()
-        self._waiting_tied: set[Item] = set()
+        self._waiting: dict[Depends, set[Item]] = {depends: set() for depends in Depends}
 
     # What the store says
 
@@ -166,9 +168,10 @@ class World:
         if isinstance(action, MarkFinished):
             self._touch_last_on(self.cluster.spots[action.machine])
 
-    def wait(self, name: str, machine: str = "", *, tied: bool) -> None:
-        """Nothing can be done for it now; look again when machines change, or, if it is `tied` to other units, when some unit leaves."""
-        (self._waiting_tied if tied else self._waiting).add((name, machine))
+    def wait(self, name: str, depends: Depends, machine: str = "") -> None:
+        """Nothing can be done for it now. Look again when machines change; if it depends on OCCUPANTS also when something leaves a machine,
+        if on ANYTHING also when something comes to one."""
+        self._waiting[depends].add((name, machine))
 
     def state(self, name: str, machine_id: str) -> UnitState | None:
         here = self.states.get(name)
@@ -278,9 +281,10 @@ class World:
         if old is None or old.text != placement.text:
             self.cluster.put(name, machine, self._placed_as(placement))
         if old is not None and old.text != placement.text:
-            self._touch_waiting(self._waiting_tied)
+            self._touch_waiting(*OTHERS)
         if old is None:
-            for follower in self.cluster.followers.get(name, ()):
+            self._touch_waiting(Depends.ANYTHING)
+            for follower in followers(self.cluster, name):
                 self.touch(follower)
         for pushed in pushed_by(self.cluster, name, machine):
             self.touch(pushed, machine)
@@ -294,13 +298,13 @@ class World:
         self._outdated.get(name, set()).discard(machine)
         spot = self.cluster.spots[machine]
         self.cluster.take(name, machine)
-        for follower in self.cluster.followers.get(name, ()):
+        for follower in followers(self.cluster, name):
             self.touch(follower)
         reading = self.readings.get(name)
         for leader in reading.job.requirements.peers if reading is not None else ():
             if len(self.placements.get(leader, NO_PLACES)) > 1:
                 self.touch(leader)
-        self._touch_waiting(self._waiting_tied)
+        self._touch_waiting(*OTHERS)
         self._touch_last_on(spot)
         if not here and not self.wanted(name):
             self._forget(name)
@@ -308,7 +312,6 @@ class World:
     def _refresh(self, machine_id: str) -> None:
         """Brings the index up to date with a machine; marks what it concerns if anything changed that placement looks at."""
         machine = self.machines.get(machine_id) if machine_id not in self.unreachable else None
-        order = self.orders.get(machine_id) or Order()
         spot = self.cluster.spots.get(machine_id)
         if machine is None:
             if spot is None or not spot.present:
@@ -316,23 +319,20 @@ class World:
             self._touch_all_on(spot)
             self.cluster.lose_machine(machine_id)
             return
-        metadata = with_orders(machine, order).metadata
-        blocked = blocked_by(machine)
-        seen = (order.cordoned, order.draining, blocked)
-        if spot is not None and spot.present and spot.metadata == metadata and (spot.cordoned, spot.draining, spot.blocked) == seen:
+        traits = traits_of(machine, self.orders.get(machine_id))
+        if spot is not None and spot.present and spot.traits == traits:
             return
-        self.cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining, blocked=blocked)
+        self.cluster.set_machine(machine_id, traits)
         spot = self.cluster.spots[machine_id]
         self._touch_all_on(spot)
         for name in self._everywhere:
             self.touch(name, machine_id)
         if spot.ready:
-            self._touch_waiting(self._waiting)
-            self._touch_waiting(self._waiting_tied)
+            self._touch_waiting(*Depends)
 
     def _matters(self, machine_id: str, name: str) -> bool:
         """Whether the plan may depend on what this unit's agent reports there."""
-        if (name, "") in self._waiting_tied or (name, "") in self._waiting:
+        if any((name, "") in items for items in self._waiting.values()):
             return True
         here = self.placements.get(name)
         placement = here.get(machine_id) if here else None
@@ -352,10 +352,11 @@ class World:
         if spot.draining and not self.occupied(spot):
             self._touch_all_on(spot)
 
-    def _touch_waiting(self, items: set[Item]) -> None:
-        for name, machine in items:
-            self.touch(name, machine)
-        items.clear()
+    def _touch_waiting(self, *reasons: Depends) -> None:
+        for depends in reasons:
+            for name, machine in self._waiting[depends]:
+                self.touch(name, machine)
+            self._waiting[depends].clear()
 
 
 def world_of(snapshot: Snapshot, *, patient: bool = False) -> World:

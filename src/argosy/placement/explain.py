@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import msgspec
 
 from argosy.errors import InvalidUnit, NotFound
-from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload, blocked_by, with_orders
+from argosy.model import Job, Machine, Order, Placement, Target, UnitState, Workload
 from argosy.placement.cluster import SHORT_ID, Cluster
 from argosy.placement.jobs import Reading
 from argosy.placement.place import Accepted, Refusal
 from argosy.placement.place import why as answers
 from argosy.placement.progress import arrived
+from argosy.placement.spot import traits_of
 from argosy.placement.workloads import read
 from argosy.verdict import may_run
 
@@ -70,9 +71,7 @@ def _cluster(
     """Units whose text cannot be read stand in nobody's way: they are placed nowhere."""
     cluster = Cluster()
     for machine_id, machine in machines.items():
-        order = orders.get(machine_id, Order())
-        metadata = with_orders(machine, order).metadata
-        cluster.set_machine(machine_id, metadata, cordoned=order.cordoned, draining=order.draining, blocked=blocked_by(machine))
+        cluster.set_machine(machine_id, traits_of(machine, orders.get(machine_id)))
     for name, workload in workloads.items():
         if workload.target is not Target.INACTIVE:
             _add(cluster, read(workload.kind, name, workload.body).job)

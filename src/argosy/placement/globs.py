@@ -1,29 +1,38 @@
-"""Which globs touch which units, kept so that a conflict is found by looking at one machine's entries and not at its units."""
+"""Which patterns of names touch which workloads, kept so that a conflict is found without looking at every workload."""
 
 from __future__ import annotations
 
-from argosy.unit.globs import is_literal, literal_prefix, matches
+from typing import Protocol
+
+
+class Syntax(Protocol):
+    """How patterns are read: argosy.unit.globs, or argosy.placement.expressions."""
+
+    def matches(self, pattern: str, name: str) -> bool: ...
+    def is_literal(self, pattern: str) -> bool: ...
+    def literal_prefix(self, pattern: str) -> str: ...
 
 
 class Glob:
-    """One pattern of Conflicts= or Replaces=, and whom it concerns.
+    """One pattern, and whom it concerns.
 
-    `conflicting` and `replacing` name the known units that hold it. By machine id: `matched` counts the placed units whose name it
-    matches, `held` names the placed units that hold it in Conflicts=, `pushing` those that hold it in Replaces=.
+    `conflicting` and `replacing` name the known workloads that hold it in Conflicts= (or an affinity) and in Replaces=. By machine id:
+    `matched` counts the placed workloads whose name it matches, `held` names the placed ones that hold it in Conflicts=, `pushing` those
+    that hold it in Replaces=.
     """
 
     __slots__ = ("conflicting", "held", "matched", "pattern", "prefix", "pushing", "replacing")
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, prefix: str) -> None:
         self.pattern = pattern
-        self.prefix = literal_prefix(pattern)
+        self.prefix = prefix
         self.conflicting: set[str] = set()
         self.replacing: set[str] = set()
         self.matched: dict[str, int] = {}
         self.held: dict[str, set[str]] = {}
         self.pushing: dict[str, set[str]] = {}
 
-    def match(self, name: str, machine: str, change: int) -> None:
+    def match(self, machine: str, change: int) -> None:
         """One unit more (change 1) or less (-1) on the machine that the pattern matches."""
         count = self.matched.get(machine, 0) + change
         if count:
@@ -33,9 +42,10 @@ class Glob:
 
 
 class Globs:
-    """All patterns that known units hold, found by pattern or by the names that they match."""
+    """All patterns of one syntax that known workloads hold, found by pattern or by the names that they match."""
 
-    def __init__(self) -> None:
+    def __init__(self, syntax: Syntax) -> None:
+        self._syntax = syntax
         self._globs: dict[str, Glob] = {}
         self._literal: dict[str, Glob] = {}
         self._wild: dict[str, list[Glob]] = {}
@@ -62,7 +72,7 @@ class Globs:
         found = [] if literal is None else [literal]
         for length in self._lengths:
             same = self._wild.get(name[:length], ())
-            found += [glob for glob in same if len(glob.prefix) == length and matches(glob.pattern, name)]
+            found += [glob for glob in same if len(glob.prefix) == length and self._syntax.matches(glob.pattern, name)]
         if len(found) > 1:
             found.sort(key=_pattern)
         answer = tuple(found)
@@ -71,8 +81,8 @@ class Globs:
 
     def add(self, pattern: str) -> Glob:
         """Makes a (well-formed) pattern known; the caller fills in whom it concerns."""
-        glob = self._globs[pattern] = Glob(pattern)
-        if is_literal(pattern):
+        glob = self._globs[pattern] = Glob(pattern, self._syntax.literal_prefix(pattern))
+        if self._syntax.is_literal(pattern):
             self._literal[pattern] = glob
         else:
             length = len(glob.prefix)

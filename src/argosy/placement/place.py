@@ -1,15 +1,23 @@
-"""Where a unit goes: to a machine, or nowhere, and then for each machine the filter and the reason."""
+"""Where a workload goes: to a machine, or nowhere, and then for each machine the filter and the reason.
+
+There is one pipeline. Every filter of the table says what the workload asks of it (`Filter.question`); all that are asked anything must
+pass the machine that is taken. What a filter declares beyond that decides only which machines are looked at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
 from argosy.model import Job
-from argosy.placement.cluster import Cluster, Spot
-from argosy.placement.filters import FILTERS, STAYING, conflicted, refused_by
-from argosy.placement.filters import ready as is_ready
+from argosy.placement.cluster import Cluster
+from argosy.placement.filters import FILTERS
+from argosy.placement.filters.base import LASTING, OTHERS, Depends, Filter
+from argosy.placement.filters.ready import reason as why_not_ready
+from argosy.placement.queue import Answer, Question
+from argosy.placement.spot import Spot
+from argosy.requirements import NOTHING
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -20,11 +28,12 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A machine that a filter refused; `filter` is the name of the option or condition."""
+    """A machine that a filter refused; `filter` is its name. `depends`: what may make the filter change its answer."""
 
     machine: str
     filter: str
     reason: str
+    depends: Depends = Depends.ANYTHING
 
 
 FEW = 64
@@ -33,44 +42,79 @@ FEW = 64
 Verdict = Accepted | tuple[Refusal, ...]
 
 
-def pick(cluster: Cluster, job: Job, avoid: Collection[str] = ()) -> Spot | None:
-    """The machine for one more copy of the unit, not one of `avoid`; None if every machine is refused.
+def pick(cluster: Cluster, job: Job, avoid: Collection[str] = (), filters: Sequence[Filter] = FILTERS) -> Spot | None:
+    """Return the machine for one more copy of the workload, not one of `avoid`; None if every machine is refused.
 
-    The cost does not grow with the cluster: machines are tried in the strategy's order, and only where a filter refuses does the search
-    go on.
+    Soft constraints and affinities count like the others at first; if no machine meets all of them, none of them counts (as in Swarm).
+    The cost does not grow with the cluster: machines are tried in the strategy's order until one fits.
     """
-    wanted = job.requirements
-    if wanted.peers:
-        beside = min((cluster.where.get(peer, ()) for peer in wanted.peers), key=len)
-        if len(beside) <= FEW:
-            return _first(cluster, job, [cluster.spots[machine] for machine in beside], avoid)
-    if wanted.machine_id:
-        return _first(cluster, job, cluster.with_id(wanted.machine_id), avoid)
-    if not cluster.globs and not wanted.peers:
-        return cluster.queue(wanted.metadata).first(None, avoid)
-    shape = cluster.shape(job)
-    if shape is None or wanted.peers:
-        return cluster.queue(wanted.metadata).first(lambda spot: refused_by(cluster, job, spot), avoid)
-    if not shape[1] and not shape[2]:
-        return cluster.queue(wanted.metadata).first(None, avoid)
-    queue = cluster.shape_queue(shape)
-    before = queue.wasted
-    found = queue.first(lambda spot: conflicted(cluster, job, spot), avoid)
-    if queue.wasted != before:
-        cluster.waste(shape, queue.wasted - before)
+    found = _pick(cluster, job, avoid, filters)
+    if found is None:
+        hard = without_soft(job)
+        if hard is not job:
+            return _pick(cluster, hard, avoid, filters)
     return found
 
 
+def _pick(cluster: Cluster, job: Job, avoid: Collection[str], filters: Sequence[Filter]) -> Spot | None:
+    asked: list[tuple[Filter, Question]] = []
+    few: Collection[str] | None = None
+    for one in filters:
+        question = one.question(cluster, job)
+        if question is None:
+            continue
+        asked.append((one, (one.name, question)))
+        if one.candidates is not None:
+            found = one.candidates(cluster, job)
+            if found is not None and (few is None or len(found) < len(few)):
+                few = found
+    if few is not None and len(few) <= FEW:
+        spots = [cluster.spots[machine] for machine in few if machine not in avoid]
+        fitting = [spot for spot in spots if not any(one.refuses(cluster, job, spot) for one, _ in asked)]
+        return min(fitting, key=cluster.strategy.order(job.name, cluster.ring), default=None)
+    queues = cluster.queues
+    costly = [(one, question) for one, question in asked if queues.costly(question)] if queues.any_costly else []
+    queue = queues.get(tuple([question for _, question in costly]))
+    return cluster.strategy.first(job.name, cluster.ring, queue, _asker(cluster, job, asked, costly), avoid)
+
+
+def _asker(
+    cluster: Cluster, job: Job, asked: list[tuple[Filter, Question]], costly: list[tuple[Filter, Question]]
+) -> Callable[[Spot], Answer]:
+    def ask(spot: Spot) -> Answer:
+        for one, _ in costly:
+            if one.refuses(cluster, job, spot):
+                return Answer.FORGET
+        for one, question in asked:
+            if one.refuses(cluster, job, spot):
+                if one.depends in LASTING:
+                    cluster.queues.refused(question)
+                return Answer.ASIDE
+        return Answer.FITS
+
+    return ask
+
+
 def place(cluster: Cluster, job: Job, avoid: Collection[str] = ()) -> Verdict:
-    """The machine for one more copy of the unit, or why each machine is refused."""
+    """Return the machine for one more copy of the workload, or why each machine is refused."""
     spot = pick(cluster, job, avoid)
     if spot is not None:
         return Accepted(spot.id, reason_for(cluster, job, spot))
     return tuple(answer for answer in why(cluster, job) if isinstance(answer, Refusal))
 
 
+def without_soft(job: Job) -> Job:
+    """Return the job without its soft constraints and affinities; the same one if it has none."""
+    wanted = job.requirements
+    if not any(expression.soft for expression in (*wanted.constraints, *wanted.affinities)):
+        return job
+    constraints = tuple(expression for expression in wanted.constraints if not expression.soft)
+    affinities = tuple(expression for expression in wanted.affinities if not expression.soft)
+    return Job(job.name, msgspec.structs.replace(wanted, constraints=constraints, affinities=affinities))
+
+
 def reason_for(cluster: Cluster, job: Job, spot: Spot) -> str:
-    """Why this machine, before the unit is placed there."""
+    """Return why this machine, before the workload is placed there."""
     wanted = job.requirements
     if wanted.everywhere:
         return "a global unit runs on every machine that fits"
@@ -78,32 +122,62 @@ def reason_for(cluster: Cluster, job: Job, spot: Spot) -> str:
         return f"beside {', '.join(wanted.peers)} (MachineOf)"
     if wanted.machine_id:
         return f"MachineID={wanted.machine_id}"
-    if not wanted.metadata:
-        return f"fewest units ({len(spot.units)})"
-    shown = ", ".join(f"{key}={' or '.join(values)}" for key, values in wanted.metadata)
-    return f"fewest units ({len(spot.units)}) of the machines with {shown}"
+    words = cluster.strategy.words(spot)
+    asked = [f"{key}={' or '.join(values)}" for key, values in wanted.metadata]
+    asked += [str(expression) for expression in (*wanted.constraints, *wanted.affinities)]
+    if not asked:
+        return words
+    missed = " (where it can be met)" if any(expression.soft for expression in (*wanted.constraints, *wanted.affinities)) else ""
+    return f"{words} of the machines with {', '.join(asked)}{missed}"
 
 
 def refusal(cluster: Cluster, job: Job, spot: Spot) -> Refusal | None:
-    """The first filter that refuses one more copy of the unit on this machine."""
-    for name, check in FILTERS:
-        reason = check(cluster, job, spot)
-        if reason:
-            return Refusal(spot.id, name, reason)
-    return None
+    """Return the first filter that refuses one more copy of the workload on this machine."""
+    return _first_refusal(cluster, without_soft(job), spot, FILTERS)
 
 
 def expulsion(cluster: Cluster, job: Job, spot: Spot) -> Refusal | None:
-    """The first filter that a unit placed on this machine does not pass any more. Orders do not count: they are about what is new."""
-    for name, check in STAYING:
-        reason = check(cluster, job, spot)
-        if reason:
-            return Refusal(spot.id, name, reason)
+    """Return the first filter that a workload placed on this machine does not pass any more, of those that it must go on passing."""
+    return _first_refusal(cluster, job, spot, STAYING)
+
+
+STAYING = tuple(one for one in FILTERS if one.staying)
+
+
+def _first_refusal(cluster: Cluster, job: Job, spot: Spot, filters: Sequence[Filter]) -> Refusal | None:
+    for one in filters:
+        if one.refuses(cluster, job, spot):
+            return Refusal(spot.id, one.name, one.reason(cluster, job, spot), one.depends)
     return None
 
 
+def waits_for(cluster: Cluster, job: Job, filters: Sequence[Filter] = FILTERS) -> Depends:
+    """Return when to look again at a workload that no machine takes: when a machine changes (MACHINE), also when something leaves
+    (OCCUPANTS), or also when something comes (ANYTHING). Those that a filter calls followers are looked at in any case."""
+    if any(one.depends is Depends.ANYTHING and one.followers is None and one.question(cluster, job) is not None for one in filters):
+        return Depends.ANYTHING
+    return Depends.OCCUPANTS if tied(cluster, job.name) else Depends.MACHINE
+
+
+def tied(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> bool:
+    """Return whether this workload's place may depend on others, or theirs on it."""
+    job = cluster.jobs.get(name) or Job(name, NOTHING)
+    return (
+        cluster.differs(name)
+        or any(one.depends in OTHERS and one.question(cluster, job) is not None for one in filters)
+        or next(followers(cluster, name, filters), "") != ""
+    )
+
+
+def followers(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> Iterator[str]:
+    """Yield the workloads whose place may depend on where this one is."""
+    for one in filters:
+        if one.followers is not None:
+            yield from one.followers(cluster, name)
+
+
 def why(cluster: Cluster, job: Job) -> tuple[Refusal | Accepted, ...]:
-    """For every machine, by id: what refuses the unit there, or that it runs there, or that it fits."""
+    """Return for every machine, by id: what refuses the workload there, or that it runs there, or that it fits."""
     best = None if job.name in cluster.where else pick(cluster, job)
     return tuple(_answer(cluster, job, cluster.spots[machine], best) for machine in sorted(cluster.spots))
 
@@ -113,18 +187,10 @@ def _answer(cluster: Cluster, job: Job, spot: Spot, best: Spot | None) -> Refusa
         leaving = expulsion(cluster, job, spot) if spot.present else None
         if leaving is not None:
             return leaving
-        state = is_ready(cluster, job, spot)
-        return Accepted(spot.id, f"it is placed here; {state}" if state else "it is placed here")
+        return Accepted(spot.id, "it is placed here" if spot.ready else f"it is placed here; {why_not_ready(cluster, job, spot)}")
     found = refusal(cluster, job, spot)
     if found is not None:
         return found
     if best is None or spot is best or job.requirements.everywhere:
         return Accepted(spot.id, f"it fits: {reason_for(cluster, job, spot)}")
     return Accepted(spot.id, f"it fits, but {best.id} comes first: {reason_for(cluster, job, best)}")
-
-
-def _first(cluster: Cluster, job: Job, spots: Iterable[Spot], avoid: Collection[str]) -> Spot | None:
-    for spot in sorted(spots, key=cluster.strategy):
-        if spot.id not in avoid and all(not check(cluster, job, spot) for _, check in FILTERS):
-            return spot
-    return None

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from enum import Enum
 from heapq import heapify, heappop, heappush, heapreplace
-from typing import Generic, TypeVar
+from typing import Any
 
-from argosy.placement.strategies import Rank, Ranked, Strategy
+from argosy.placement.spot import Spot
 
-M = TypeVar("M", bound=Ranked)
+Rank = tuple[Any, ...]
+"""Numbers, then the machine's id."""
+
+Question = tuple[str, Hashable]
+"""A filter's name, and all that its answer depends on of the workload."""
+
+QUEUE_ENTRIES = 1_000_000
+"""Entries that all queues may hold together, before the oldest queue is dropped (and built again when it is asked for)."""
+
+QUESTIONS_WATCHED = 10_000
+
+
+class Answer(Enum):
+    """What becomes of a machine that is looked at: it FITS, is passed over this time (ASIDE), or left out until it improves (FORGET)."""
+
+    FITS = 0
+    ASIDE = 1
+    FORGET = 2
 
 
 class Improvements:
-    """A log of machines that may have become better: left by a unit, uncordoned, new. Each queue reads on from where it stood.
+    """A log of machines that may have become better: left by a workload, uncordoned, new. Each queue reads on from where it stood.
 
     When the log has grown past a few entries a machine, it is begun anew (`epoch`), and queues of an older epoch are built again.
     """
@@ -29,72 +47,71 @@ class Improvements:
             self.log.append(machine)
 
 
-class Queue(Generic[M]):
-    """The eligible machines by rank, as a heap that is put right only where it is touched.
+class Queue:
+    """Machines by rank, as a heap that is put right only where it is touched.
 
-    A machine's rank gets worse with each unit placed on it: its entry is then too good, which is noticed when it comes to the top. What
-    gets better is told by `Improvements`. With `forgetful` a machine that was refused is left out until it has improved: right where a
-    refusal depends on nothing but what the machine holds. `wasted` counts refusals.
+    A machine's rank may get worse at any time: its entry is then too good, which is noticed when it comes to the top. What gets better is
+    told by `Improvements`. A machine that was forgotten comes back when it has improved.
     """
 
-    def __init__(
-        self,
-        machines: Mapping[str, M],
-        improvements: Improvements,
-        eligible: Callable[[M], bool],
-        strategy: Strategy,
-        *,
-        forgetful: bool = False,
-    ) -> None:
-        self._machines = machines
+    def __init__(self, machines: Mapping[str, Spot], improvements: Improvements, rank: Callable[[Spot], Rank]) -> None:
+        self.machines = machines
         self._improvements = improvements
-        self._eligible = eligible
-        self._strategy = strategy
-        self._forgetful = forgetful
+        self._rank = rank
         self._heap: list[Rank] = []
         self._entries: dict[str, Rank] = {}
         self._epoch = -1
         self._read = 0
-        self.wasted = 0
 
-    def first(self, refused: Callable[[M], bool] | None, avoid: Collection[str] = ()) -> M | None:
-        """The best machine that is not in `avoid` and not refused; None if there is none."""
+    def first(self, ask: Callable[[Spot], Answer], avoid: Collection[str] = ()) -> Spot | None:
+        """Return the first machine that is not in `avoid` and fits; None if there is none."""
         self._catch_up()
         aside: list[Rank] = []
-        found: M | None = None
+        found: Spot | None = None
         while self._heap:
             machine = self._top()
             if machine is None:
                 continue
-            if machine.id in avoid:
-                aside.append(heappop(self._heap))
-            elif refused is not None and refused(machine):
-                self.wasted += 1
-                rank = heappop(self._heap)
-                if self._forgetful:
-                    del self._entries[machine.id]
-                else:
-                    aside.append(rank)
-            else:
+            answer = Answer.ASIDE if machine.id in avoid else ask(machine)
+            if answer is Answer.FITS:
                 found = machine
                 break
+            rank = heappop(self._heap)
+            if answer is Answer.FORGET:
+                del self._entries[machine.id]
+            else:
+                aside.append(rank)
         for rank in aside:
             heappush(self._heap, rank)
         return found
 
-    def _top(self) -> M | None:
-        """The machine on top if its entry is right; otherwise puts the entry right and returns None."""
+    def fitting(self, ask: Callable[[Spot], Answer], avoid: Collection[str] = ()) -> Iterator[Spot]:
+        """Yield every machine that is not in `avoid` and fits, in no order."""
+        self._catch_up()
+        for name in list(self._entries):
+            machine = self.machines.get(name)
+            if machine is None:
+                del self._entries[name]
+            elif name not in avoid:
+                answer = ask(machine)
+                if answer is Answer.FITS:
+                    yield machine
+                elif answer is Answer.FORGET:
+                    del self._entries[name]
+
+    def _top(self) -> Spot | None:
+        """Return the machine on top if its entry is right; otherwise put the entry right and return None."""
         rank = self._heap[0]
         name = rank[-1]
         if self._entries.get(name) != rank:
             heappop(self._heap)
             return None
-        machine = self._machines.get(name)
-        if machine is None or not self._eligible(machine):
+        machine = self.machines.get(name)
+        if machine is None:
             heappop(self._heap)
             del self._entries[name]
             return None
-        now = self._strategy(machine)
+        now = self._rank(machine)
         if now != rank:
             self._entries[name] = now
             heapreplace(self._heap, now)
@@ -102,21 +119,64 @@ class Queue(Generic[M]):
         return machine
 
     def _catch_up(self) -> None:
+        log = self._improvements.log
         if self._epoch != self._improvements.epoch:
-            self._entries = {name: self._strategy(machine) for name, machine in self._machines.items() if self._eligible(machine)}
+            self._entries = {name: self._rank(machine) for name, machine in self.machines.items()}
             self._heap = list(self._entries.values())
             heapify(self._heap)
             self._epoch = self._improvements.epoch
-            self._read = len(self._improvements.log)
-            return
-        log = self._improvements.log
-        for name in log[self._read :] if self._read < len(log) else ():
-            machine = self._machines.get(name)
-            if machine is None or not self._eligible(machine):
-                continue
-            rank = self._strategy(machine)
-            entry = self._entries.get(name)
-            if entry is None or rank < entry:
-                self._entries[name] = rank
-                heappush(self._heap, rank)
+        elif self._read < len(log):
+            for name in dict.fromkeys(log[self._read :]):
+                machine = self.machines.get(name)
+                if machine is None:
+                    continue
+                rank = self._rank(machine)
+                entry = self._entries.get(name)
+                if entry is None or rank < entry:
+                    self._entries[name] = rank
+                    heappush(self._heap, rank)
         self._read = len(log)
+
+
+class Queues:
+    """The common queue, and one for each set of questions that has cost more than building one: there, machines that one of them refuses
+    are left out until they improve."""
+
+    def __init__(self, machines: Mapping[str, Spot], improvements: Improvements, rank: Callable[[Spot], Rank]) -> None:
+        self._machines = machines
+        self._improvements = improvements
+        self._rank = rank
+        self._queues: dict[tuple[Question, ...], Queue] = {}
+        self._costs: dict[Question, int] = {}
+        self._costly: set[Question] = set()
+
+    @property
+    def any_costly(self) -> bool:
+        return bool(self._costly)
+
+    def costly(self, question: Question) -> bool:
+        """Return whether searches for this question went past more refused machines than there are."""
+        return question in self._costly
+
+    def refused(self, question: Question) -> None:
+        """A search went past a machine that is refused for this question."""
+        cost = self._costs.get(question, 0) + 1
+        if cost <= len(self._machines):
+            if cost == 1 and len(self._costs) >= QUESTIONS_WATCHED:
+                self._costs.clear()
+            self._costs[question] = cost
+            return
+        if len(self._costly) >= QUESTIONS_WATCHED:
+            self._costly.clear()
+            self._queues.clear()
+        self._costs.pop(question, None)
+        self._costly.add(question)
+
+    def get(self, questions: tuple[Question, ...]) -> Queue:
+        """Return the queue for workloads that ask these (costly) questions among others."""
+        queue = self._queues.get(questions)
+        if queue is None:
+            if len(self._queues) * len(self._machines) >= QUEUE_ENTRIES:
+                del self._queues[next(iter(self._queues))]
+            queue = self._queues[questions] = Queue(self._machines, self._improvements, self._rank)
+        return queue
