@@ -25,7 +25,7 @@ from argosy.state.records import encode
 from argosy.store.base import Delete, Put, Store
 from argosy.store.sqlite import SqliteStore
 from argosy.unit.parse import parse
-from argosy.web.answers import PATIENT, Limits
+from argosy.web.limits import PATIENT, Limits
 
 M1, M2, M3 = ("1" * 32, "2" * 32, "3" * 32)
 HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"

@@ -17,7 +17,7 @@ from argosy.reconcile import SystemClock
 from argosy.state.keys import UNITS
 from argosy.store.base import Listing
 from argosy.store.sqlite import SqliteStore
-from argosy.web.answers import Limits
+from argosy.web.limits import Limits
 from tests.api.house import HELLO, M1, House, a_house, raw
 
 JSON = {"Content-Type": "application/json"}

@@ -26,7 +26,7 @@ from argosy.reconcile import SystemClock
 from argosy.store.sqlite import SqliteStore
 from argosy.trust import contexts
 from argosy.trust.authority import Pair, create_authority, issue, machine_name
-from argosy.web.answers import Limits
+from argosy.web.limits import Limits
 from tests.api.house import M1, M2, House, a_house, raw
 
 DAY = 86_400.0

@@ -13,12 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
+from argosy.api.server import door_address
 from argosy.errors import InvalidInput, StoreUnavailable, Unsuitable
 from argosy.reconcile import SystemClock
 from argosy.store.base import Batch, Condition, Listing, Put, Record, Write
 from argosy.store.sqlite import SqliteStore
-from argosy.web.addresses import door_address, loopback, named
-from argosy.web.listeners import split_address, unix_listener
 from tests.api.house import HELLO, M1, a_house, config_for
 
 
@@ -119,16 +118,6 @@ async def test_a_socket_left_by_a_dead_process_is_replaced_and_a_live_one_is_not
         assert (await house.own("GET", "/version")).status == 200
 
 
-def test_a_file_in_the_place_of_a_socket_is_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "argosy.sock"
-    path.write_text("mine")
-    with pytest.raises(Unsuitable, match="no socket"):
-        unix_listener(path)
-    assert path.read_text() == "mine"
-    with pytest.raises(Unsuitable, match="at most 107 bytes"):
-        unix_listener(tmp_path / ("x" * 120) / "argosy.sock")
-
-
 async def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -138,30 +127,6 @@ async def test_an_address_that_is_taken_is_told(tmp_path: Path) -> None:
             async with a_house(tmp_path, api__listen=[address]):
                 pass
     assert not (tmp_path / "run" / "argosy.sock").exists()
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:8700", "127.9.9.9:1", "[::1]:8700", "localhost:8700"])
-def test_plain_http_is_for_loopback(address: str) -> None:
-    assert loopback(address) == split_address(address)
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:8700", "10.0.0.1:8700", "[::]:8700", "example.com:80", ":8700"])
-def test_plain_http_is_refused_anywhere_else(address: str) -> None:
-    with pytest.raises(InvalidInput, match="loopback only"):
-        loopback(address)
-
-
-@pytest.mark.parametrize("address", ["0.0.0.0:4001", "[::]:4001", ":4001", "*:4001"])
-def test_the_keys_door_is_not_everywhere(address: str) -> None:
-    with pytest.raises(InvalidInput, match=r"\[keys\] listen"):
-        named(address)
-    assert named("172.17.0.1:4001") == ("172.17.0.1", 4001)
-
-
-@pytest.mark.parametrize("address", ["", "8700", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000", "127.0.0.1:-1"])
-def test_what_is_no_address_is_told(address: str) -> None:
-    with pytest.raises(InvalidInput, match="no address"):
-        split_address(address)
 
 
 def test_the_door_for_other_machines_needs_certificates_and_an_address(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import pytest
 from argosy.api.writers import Latest, is_in_one_of, user_of
 from argosy.errors import InvalidInput
 from tests.api.house import M1, M2, House, a_house
-from tests.api.test_bridges import BRIDGE, MACHINE, Network, line, machine, run
-from tests.api.test_bridges import network as network
 from tests.web.clients import STRANGER, curl_as
+from tests.web.test_bridges import BRIDGE, MACHINE, Network, line, machine, run
+from tests.web.test_bridges import network as network
 
 SIDEKICK = "[Service]\nUser={user}\nExecStart=/usr/bin/etcdctl set /a 1\n\n[X-Argosy]\nKeys={keys}\n"
 
@@ -89,7 +89,7 @@ async def test_only_the_connections_of_a_labelled_container_write(network: Netwo
     await network.bridge()
     async with program(network, labelled) as first, machine(network, tmp_path, f"containers={first.pid}") as (process, port):
         for _ in range(2):
-            await line(process, "the keys door is open on")
+            await line(process, "keys API listening on")
         for address in (BRIDGE, MACHINE):
             url = f"http://{address}:{port}/v2/keys/{address}"
             assert await status(network, "container", url, *PUT) == written
@@ -101,7 +101,7 @@ async def test_a_user_of_the_machine_gets_no_more_at_the_bridge_than_on_loopback
     await network.bridge()
     async with program(network, "machine") as host, machine(network, tmp_path, f"containers={host.pid}") as (process, port):
         for _ in range(2):
-            await line(process, "the keys door is open on")
+            await line(process, "keys API listening on")
         for address in (BRIDGE, "127.0.0.1"):
             url = f"http://{address}:{port}/v2/keys/a"
             as_nobody = ("setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups")

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from obstore.store import MemoryStore
 
-from argosy.images.http import application
+from argosy.images.http import registry_api
 from argosy.images.objects import Objects
 from argosy.images.registry import Registry
 from argosy.lab.install import program
 from tests.cli.stage import ENVIRONMENT, invoke
-from tests.images.house import client_of, client_of_app, storage_of
+from tests.images.house import client_of, client_of_api, storage_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,7 +32,7 @@ async def test_a_registry_that_takes_its_time_is_seen_to(storage: Objects) -> No
         return await handler(request)
 
     registry = Registry(storage)
-    async with client_of_app(registry, application(registry, middlewares=[slowly])) as client:
+    async with client_of_api(registry, registry_api(registry, middlewares=[slowly])) as client:
         ours, theirs = pty.openpty()
         environ = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "120"}
         words = (program(), "images", "ls", "--registry", f"http://127.0.0.1:{client.port}")

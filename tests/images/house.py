@@ -12,19 +12,20 @@ from typing import Any
 
 import aiohttp
 import msgspec
-from aiohttp import web
 from aiohttp.typedefs import Middleware
 from obstore.store import MemoryStore
 
 from argosy.images import documents
-from argosy.images.bodies import PATIENT, Limits
 from argosy.images.filler import Filler
 from argosy.images.folder import Folder
-from argosy.images.http import application
+from argosy.images.http import LIMITS, registry_api
 from argosy.images.objects import Objects
 from argosy.images.registry import Registry
-from argosy.images.server import serving
 from argosy.images.storage import Storage
+from argosy.web.addresses import split_address
+from argosy.web.limits import Limits
+from argosy.web.server import HttpApi
+from tests.web.serving import served
 
 OCTETS = "application/octet-stream"
 
@@ -144,19 +145,16 @@ async def storage_of(kind: str, folder: Path) -> AsyncIterator[Storage]:
 
 @asynccontextmanager
 async def client_of(
-    storage: Storage, *, limits: Limits = PATIENT, filler: Filler | None = None, middlewares: Sequence[Middleware] = ()
+    storage: Storage, *, limits: Limits = LIMITS, filler: Filler | None = None, middlewares: Sequence[Middleware] = ()
 ) -> AsyncIterator[Client]:
     """A registry of its own on that store, and a client of it."""
     registry = Registry(storage)
-    app = application(registry, limits=limits, filler=filler, middlewares=middlewares)
-    async with client_of_app(registry, app) as client:
+    api = registry_api(registry, limits=limits, filler=filler, middlewares=middlewares)
+    async with client_of_api(registry, api) as client:
         yield client
 
 
 @asynccontextmanager
-async def client_of_app(registry: Registry, app: web.Application) -> AsyncIterator[Client]:
-    async with (
-        serving(app, "127.0.0.1", 0) as (_, port),
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as session,
-    ):
-        yield Client(session, registry, port)
+async def client_of_api(registry: Registry, api: HttpApi) -> AsyncIterator[Client]:
+    async with served(api) as address, aiohttp.ClientSession(f"http://{address}", auto_decompress=False) as session:
+        yield Client(session, registry, split_address(address)[1])

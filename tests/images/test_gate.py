@@ -17,13 +17,13 @@ from obstore.store import MemoryStore
 
 from argosy.images.access import ALL_TO_ANYONE, ALL_TO_USERS, Need, Rules, parse_rules
 from argosy.images.gate import Gate
-from argosy.images.http import application
+from argosy.images.http import registry_api
 from argosy.images.objects import Objects
 from argosy.images.passwords import Passwords
 from argosy.images.registry import Registry
 from argosy.images.tokens import SHORT_SECONDS, Tokens, make_key
 from tests.conftest import FakeClock
-from tests.images.house import Answer, Client, client_of_app
+from tests.images.house import Answer, Client, client_of_api
 
 RULES = "alice delete **\nci push apps/*\nanonymous pull public/**\n"
 USERS = {"alice": "secret", "ci": "robot", "bob": "nothing"}
@@ -50,9 +50,8 @@ async def gated(
 ) -> AsyncIterator[Client]:
     gate = Gate(rules, TOKENS, clock, passwords=passwords, bearer=bearer, read_only=read_only)
     registry = Registry(Objects(MemoryStore(), "memory://"))
-    app = application(registry, middlewares=[gate.middleware], anonymous_mounts=passwords is None)
-    gate.add_to(app)
-    async with client_of_app(registry, app) as client:
+    api = registry_api(registry, routes=gate.routes(), middlewares=[gate.middleware], anonymous_mounts=passwords is None)
+    async with client_of_api(registry, api) as client:
         yield client
 
 

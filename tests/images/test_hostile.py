@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from aiohttp import web
 
-from argosy.images.bodies import Limits
 from argosy.images.documents import LARGEST, OCI_IMAGE
 from argosy.images.storage import Storage
+from argosy.web.limits import Limits
 from tests.images.house import Client, client_of, descriptor, digest_of, image
 
 SHA = digest_of(b"nothing")
@@ -134,7 +134,7 @@ async def test_a_body_that_ends_early_leaves_nothing_behind(client: Client, chun
 
 
 async def test_a_client_that_falls_silent_is_hung_up_on(storage: Storage) -> None:
-    async with client_of(storage, limits=Limits(silence=0.2, manifest=0.4)) as client:
+    async with client_of(storage, limits=Limits(silence=0.2, body=0.4)) as client:
         location = await client.begin("a")
         before = await client.keys()
         answer = await said(client.port, request("PATCH", location, "Content-Length: 1000"), b"x" * 10)
@@ -143,7 +143,7 @@ async def test_a_client_that_falls_silent_is_hung_up_on(storage: Storage) -> Non
 
 
 async def test_a_manifest_that_trickles_in_is_not_waited_for(storage: Storage) -> None:
-    async with client_of(storage, limits=Limits(silence=5.0, manifest=0.3)) as client:
+    async with client_of(storage, limits=Limits(silence=5.0, body=0.3)) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
         writer.write(request("PUT", "/v2/a/manifests/1", "Content-Length: 1000", f"Content-Type: {OCI_IMAGE}"))
         async with asyncio.timeout(DEADLINE):

@@ -13,7 +13,7 @@ from obstore.store import MemoryStore
 
 from argosy.errors import NotFound, Unsuitable
 from argosy.images import documents, layout
-from argosy.images.http import application
+from argosy.images.http import registry_api
 from argosy.images.inventory import Inventory
 from argosy.images.names import digest as parsed_digest
 from argosy.images.objects import Objects
@@ -21,7 +21,7 @@ from argosy.images.registry import Registry
 from argosy.images.storage import Storage
 from argosy.images.upstream import Upstream, UpstreamAway
 from argosy.reconcile import SystemClock
-from tests.images.house import Client, client_of_app, digest_of, image, index
+from tests.images.house import Client, client_of_api, digest_of, image, index
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,9 +43,9 @@ class Registering:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[tuple[Client, Inventory]]:
-        app = application(self.registry, middlewares=[self.middleware])
+        api = registry_api(self.registry, middlewares=[self.middleware])
         async with (
-            client_of_app(self.registry, app) as client,
+            client_of_api(self.registry, api) as client,
             Upstream(f"http://127.0.0.1:{client.port}", SystemClock()) as upstream,
         ):
             yield client, Inventory(upstream)

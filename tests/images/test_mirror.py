@@ -13,14 +13,16 @@ from obstore.store import MemoryStore
 
 from argosy.errors import InvalidInput
 from argosy.images import documents
-from argosy.images.http import application
+from argosy.images.http import registry_api
 from argosy.images.mirror import Mirror
 from argosy.images.objects import Objects
 from argosy.images.registry import Registry
-from argosy.images.server import serving
 from argosy.images.upstream import Challenge, Upstream, parse_challenge, parse_upstream
+from argosy.web.addresses import split_address
+from argosy.web.server import HttpApi, Route
 from tests.conftest import FakeClock
-from tests.images.house import Client, client_of_app, digest_of
+from tests.images.house import Client, client_of_api, digest_of
+from tests.web.serving import served
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LARGE = bytes(range(256)) * 8192
@@ -76,9 +78,8 @@ class Origin:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Client]:
-        app = application(self.registry, middlewares=[self.middleware])
-        app.router.add_get("/auth", self.auth)
-        async with client_of_app(self.registry, app) as client:
+        api = registry_api(self.registry, routes=[Route("GET", "/auth", self.auth)], middlewares=[self.middleware])
+        async with client_of_api(self.registry, api) as client:
             self.port = client.port
             yield client
 
@@ -96,7 +97,7 @@ async def mirror_of(port: int, clock: FakeClock, *, user: str = "", password: st
     async with (
         Upstream(f"http://127.0.0.1:{port}", clock, user=user, password=password) as upstream,
         Mirror(registry, upstream) as mirror,
-        client_of_app(registry, application(registry, filler=mirror)) as client,
+        client_of_api(registry, registry_api(registry, filler=mirror)) as client,
     ):
         yield client
 
@@ -241,9 +242,7 @@ async def test_a_list_that_is_none_is_not_passed_on(clock: FakeClock) -> None:
     async def nonsense(request: web.Request) -> web.Response:
         return web.Response(body=b'{"tags": ["ok", "not ok", 7, "<script>"]}' if "tags" in request.path else b"[]")
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", nonsense)
-    async with serving(app, "127.0.0.1", 0) as (_, port), mirror_of(port, clock) as mirror:
+    async with served(HttpApi([Route("GET", "/{path:.*}", nonsense)])) as there, mirror_of(split_address(there)[1], clock) as mirror:
         assert (await mirror.ask("GET", "apps/web/tags/list")).json["tags"] == ["ok"]
         assert (await mirror.ask("GET", "_catalog")).status == 503
 
@@ -344,9 +343,7 @@ async def test_a_manifest_that_is_none_is_not_served(clock: FakeClock) -> None:
     async def nonsense(request: web.Request) -> web.Response:
         return web.Response(body=b"{}", content_type="text/html")
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", nonsense)
-    async with serving(app, "127.0.0.1", 0) as (_, port), mirror_of(port, clock) as mirror:
+    async with served(HttpApi([Route("GET", "/{path:.*}", nonsense)])) as there, mirror_of(split_address(there)[1], clock) as mirror:
         assert (await mirror.ask("GET", "apps/web/manifests/1")).status == 503
         assert await mirror.keys("repositories/") == []
 

@@ -8,20 +8,22 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from argosy.errors import InvalidInput, Refused
+from argosy.errors import InvalidInput
+from argosy.web.addresses import split_address
 from argosy.web.admission import CLIENT, Admission, contains, networks, reading
-from argosy.web.connections import BACKLOG, Connection, Runner
-from argosy.web.listeners import tcp_listener, unix_listener
+from argosy.web.connections import Connection
+from argosy.web.limits import Limits
 from argosy.web.peers import plain
+from argosy.web.server import HttpApi, Route, Tcp, Unix
 from argosy.web.users import Users, group_id, is_member
 from tests.conftest import FakeClock
+from tests.web import serving
 from tests.web.clients import STRANGER, curl_as, raw
 
 OWNER = 4711
@@ -32,31 +34,17 @@ GROUP = 4712
 async def served(admission: Admission, *, path: str = "", host: str = "127.0.0.1") -> AsyncIterator[int]:
     """An application that tells who it thinks asks; the port ("path": on a unix socket instead)."""
 
-    @web.middleware
-    async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
-        try:
-            response: web.StreamResponse = await handler(request)
-            return response
-        except Refused as error:
-            return web.Response(status=403, text=str(error))
-
     async def tell(request: web.Request) -> web.Response:
         client = request[CLIENT]
         return web.Response(text=f"{client.scheme} {client.host} {client.address}")
 
-    app = web.Application(middlewares=[guard, admission.middleware])
-    app.router.add_route("*", "/{path:.*}", tell)
-    runner = Runner(app, shutdown_timeout=0.1, max_line_size=8192)
-    await runner.setup()
-    if path:
-        listener: socket.socket = await asyncio.to_thread(unix_listener, Path(path))
-    else:
-        listener = tcp_listener(host, 0)
-    try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        yield 0 if path else listener.getsockname()[1]
-    finally:
-        await runner.cleanup()
+    api = HttpApi(
+        [Route("*", "/{path:.*}", tell)],
+        lambda error: web.Response(status=error.status, text=str(error)),
+        Limits(closing=0.1, line=8192),
+    )
+    async with serving.served(api, Unix(path) if path else Tcp(host, 0), admission) as address:
+        yield 0 if path else split_address(address)[1]
 
 
 async def told(port: int, headers: dict[str, str]) -> tuple[int, str]:

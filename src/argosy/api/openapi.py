@@ -9,7 +9,7 @@ import msgspec
 
 from argosy import __version__
 from argosy.api.routes import PREFIX, ROUTES, NoQuery, Route
-from argosy.web.answers import Failure
+from argosy.web.shapes import Failure
 
 REF = "#/components/schemas/{name}"
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from argosy import __version__
@@ -38,11 +36,13 @@ from argosy.model import RouterReport
 from argosy.state import decided, keys
 from argosy.store.base import Store
 from argosy.unit.names import check_name
-from argosy.web import answers, blocking
+from argosy.web import blocking, server
+from argosy.web.admission import READING
+from argosy.web.answers import answer, stream_lines
+from argosy.web.bodies import body_as, query_as
+from argosy.web.errors import Handler
 
-T = TypeVar("T")
-
-_line = msgspec.json.Encoder()
+SHAPES = f"see {PREFIX}/openapi.json for its shape"
 
 HEALTH_SECONDS = 2.0
 
@@ -68,7 +68,7 @@ class Asked:
 
 
 class Own:
-    """The handlers, named by the table of routes, as they serve one door."""
+    """The handlers, named by the table of routes."""
 
     def __init__(
         self,
@@ -79,7 +79,6 @@ class Own:
         remote: Remote,
         metrics: Metrics,
         machine_id: str,
-        door: str,
     ) -> None:
         self.store = store
         self.units = units
@@ -88,82 +87,80 @@ class Own:
         self.remote = remote
         self.metrics = metrics
         self.machine_id = machine_id
-        self.door = door
 
-    def add_to(self, app: web.Application) -> None:
-        for route in ROUTES:
-            handler: Callable[[Asked], Awaitable[web.StreamResponse]] = getattr(self, route.name)
-            app.router.add_route(route.method, PREFIX + route.path, _serving(route, handler))
-        app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
-        app.router.add_get(f"{PREFIX}/metrics", self._metrics)
-        app.router.add_get("/metrics", self._metrics)
+    def routes(self) -> list[server.Route]:
+        plain = ((f"{PREFIX}/openapi.json", self._openapi), (f"{PREFIX}/metrics", self._metrics), ("/metrics", self._metrics))
+        return [
+            *(server.Route(row.method, PREFIX + row.path, _serving(row, getattr(self, row.name))) for row in ROUTES),
+            *(server.Route(method, path, handler) for path, handler in plain for method in READING),
+        ]
 
     async def list_units(self, asked: Asked) -> web.StreamResponse:
         query: UnitsQuery = asked.query
         found = await self.units.read(query.name, query.index, query.wait)
         names = chosen(found.units, query.name)
-        return answers.answer(shapes.UnitList([found.view(name, text=query.text) for name in names], found.index))
+        return answer(shapes.UnitList([found.view(name, text=query.text) for name in names], found.index))
 
     async def post_units(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(await self.units.wish_many(asked.body.units))
+        return answer(await self.units.wish_many(asked.body.units))
 
     async def get_unit(self, asked: Asked) -> web.StreamResponse:
         query: Waiting = asked.query
         found = await self.units.known(asked.name, query.index, query.wait)
-        return answers.answer(shapes.UnitAnswer(found.view(asked.name, text=True), found.index))
+        return answer(shapes.UnitAnswer(found.view(asked.name, text=True), found.index))
 
     async def put_unit(self, asked: Asked) -> web.StreamResponse:
         written = await self.units.wish(asked.name, asked.body)
-        return answers.answer(written, 201 if written.created else 200)
+        return answer(written, 201 if written.created else 200)
 
     async def delete_unit(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
+        return answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
 
     async def why_unit(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(await why(self.store, asked.name))
+        return answer(await why(self.store, asked.name))
 
     async def unit_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query
         found = await self.units.known(asked.name)
         machines = await self.remote.status(asked.name, found, query.lines)
-        return answers.answer(shapes.StatusAnswer(found.view(asked.name, text=True), machines, found.index))
+        return answer(shapes.StatusAnswer(found.view(asked.name, text=True), machines, found.index))
 
     async def unit_journal(self, asked: Asked) -> web.StreamResponse:
         query: JournalQuery = asked.query
         found = await self.units.known(asked.name)
         machine = (await self.machines.find(query.machine)).id if query.machine else ""
-        return await _streamed(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
+        return await stream_lines(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
 
     async def list_machines(self, asked: Asked) -> web.StreamResponse:
         query: MachinesQuery = asked.query
-        return answers.answer(shapes.MachineList(*await self.machines.views(query.index, query.wait, brief=query.brief)))
+        return answer(shapes.MachineList(*await self.machines.views(query.index, query.wait, brief=query.brief)))
 
     async def cordon(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(await self.machines.order(asked.machine, cordoned=True, draining=False))
+        return answer(await self.machines.order(asked.machine, cordoned=True, draining=False))
 
     async def uncordon(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(await self.machines.order(asked.machine, cordoned=False, draining=False))
+        return answer(await self.machines.order(asked.machine, cordoned=False, draining=False))
 
     async def drain(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(await self.machines.order(asked.machine, cordoned=True, draining=True))
+        return answer(await self.machines.order(asked.machine, cordoned=True, draining=True))
 
     async def exec_on(self, asked: Asked) -> web.StreamResponse:
-        self._check_exec()
+        _check_exec(asked.request)
         machine = await self.machines.find(asked.machine)
-        return await _streamed(asked.request, self.remote.run(machine, asked.body), _broken_run)
+        return await stream_lines(asked.request, self.remote.run(machine, asked.body), _broken_run)
 
     async def list_routes(self, asked: Asked) -> web.StreamResponse:
         query: RoutesQuery = asked.query
         if query.index > 0 and query.wait > 0:
             await blocking.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
-        return answers.answer(await (self.routers.brief() if query.brief else self.routers.views(query.app)))
+        return answer(await (self.routers.brief() if query.brief else self.routers.views(query.app)))
 
     async def local_routes(self, asked: Asked) -> web.StreamResponse:
         query: LocalRoutesQuery = asked.query
-        return answers.answer(await self.routers.here(query.app))
+        return answer(await self.routers.here(query.app))
 
     async def version(self, asked: Asked) -> web.StreamResponse:
-        return answers.answer(shapes.Version(__version__, self.machine_id, platform.python_version()))
+        return answer(shapes.Version(__version__, self.machine_id, platform.python_version()))
 
     async def health(self, asked: Asked) -> web.StreamResponse:
         try:
@@ -171,24 +168,20 @@ class Own:
                 leader = await decided.leader(self.store)
         except (ArgosyError, TimeoutError) as error:
             said = str(error) or f"the store did not answer within {HEALTH_SECONDS:.0f} s"
-            return answers.answer(shapes.Health(False, self.machine_id, error=said), 503)
-        return answers.answer(shapes.Health(True, self.machine_id, leader.machine if leader else ""))
+            return answer(shapes.Health(False, self.machine_id, error=said), 503)
+        return answer(shapes.Health(True, self.machine_id, leader.machine if leader else ""))
 
     async def local_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query
-        return answers.answer(await self.remote.status_here(asked.name, query.lines))
+        return answer(await self.remote.status_here(asked.name, query.lines))
 
     async def local_journal(self, asked: Asked) -> web.StreamResponse:
         query: LocalJournalQuery = asked.query
-        return await _streamed(asked.request, self.remote.logs_here(asked.name, query.lines, query.follow), _broken_log)
+        return await stream_lines(asked.request, self.remote.logs_here(asked.name, query.lines, query.follow), _broken_log)
 
     async def local_exec(self, asked: Asked) -> web.StreamResponse:
-        self._check_exec()
-        return await _streamed(asked.request, self.remote.run_here(asked.body), _broken_run)
-
-    def _check_exec(self) -> None:
-        if self.door not in ("socket", "tls"):
-            raise Refused("commands are not run for clients of plain TCP", remedy="ask through the socket")
+        _check_exec(asked.request)
+        return await stream_lines(asked.request, self.remote.run_here(asked.body), _broken_run)
 
     async def _openapi(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=openapi.document(), content_type="application/json")
@@ -203,54 +196,18 @@ class Own:
         return web.Response(body=self.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
 
-def _serving(route: Route, handler: Callable[[Asked], Awaitable[web.StreamResponse]]) -> answers.Handler:
+def _check_exec(request: web.Request) -> None:
+    if server.listener_of(request) not in ("socket", "tls"):
+        raise Refused("commands are not run for clients of plain TCP", remedy="ask through the socket")
+
+
+def _serving(route: Route, handler: Callable[[Asked], Awaitable[web.StreamResponse]]) -> Handler:
     async def serve(request: web.Request) -> web.StreamResponse:
-        query = answers.query_as(request, route.query)
-        body = await answers.body_as(request, route.body, route.limit) if route.body else None
+        query = query_as(request, route.query)
+        body = await body_as(request, route.body, route.limit, remedy=SHAPES) if route.body else None
         return await handler(Asked(request, query, body))
 
     return serve
-
-
-async def _streamed(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
-    """Newline-delimited JSON, each line sent as it comes, and an empty one now and then (Limits.beat) so that both ends see that the
-    other lives. What fails before the first line is an ordinary answer, later it is the last line."""
-    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "X-Content-Type-Options": "nosniff"})
-    beat = request.app[answers.LIMITS].beat
-    async with aclosing(items) as stream:
-        coming = asyncio.ensure_future(anext(stream, None))
-        try:
-            await asyncio.wait({coming}, timeout=FIRST_LINE_SECONDS)
-            if coming.done():
-                coming.result()
-            await response.prepare(request)
-            while True:
-                await asyncio.wait({coming}, timeout=beat)
-                if not coming.done():
-                    await response.write(b"\n")
-                    continue
-                item = _item(coming, broken)
-                if item is None:
-                    break
-                await response.write(_line.encode(item) + b"\n")
-                coming = asyncio.ensure_future(anext(stream, None))
-        finally:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-    await response.write_eof()
-    return response
-
-
-def _item(coming: asyncio.Future[T | None], broken: Callable[[ArgosyError], object]) -> object:
-    """What has come: an item, None at the end, or the line that says what broke (after which the generator is at its end)."""
-    try:
-        return coming.result()
-    except ArgosyError as error:
-        return broken(error)
-
-
-FIRST_LINE_SECONDS = 0.5
-"""How long an answer's head is held back to see whether the stream fails at once."""
 
 
 def _broken_log(error: ArgosyError) -> object:

@@ -16,7 +16,7 @@ from argosy.api.shapes import Command, LocalStatus, LogLine, Output
 from argosy.errors import ArgosyError, NotFound, Refused, RuntimeFailed, Unsuitable
 from argosy.model import Machine, RouterDetail
 from argosy.trust.names import machine_name
-from argosy.web.answers import Failure
+from argosy.web.shapes import Failure
 
 T = TypeVar("T")
 

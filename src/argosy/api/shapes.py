@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from argosy.model import ExcludedUpstream, Facts, Problem, RefusedRoute, RouterReport, ServedCertificate, Target, UnitState, Upstream
-from argosy.web.answers import Fault
+from argosy.web.shapes import Fault
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -17,7 +17,7 @@ from argosy.state.records import encode
 from argosy.store.base import MAX_COMMIT, Store
 from argosy.unit.names import check_name, template_of
 from argosy.web import blocking
-from argosy.web.answers import Fault
+from argosy.web.shapes import Fault
 
 COMMIT_BYTES = MAX_COMMIT // 2
 """Records that one commit of a batch carries: well below what a commit may hold, keys and conditions included."""

@@ -13,7 +13,7 @@ import psutil
 from argosy import proc
 from argosy.config import Config
 from argosy.errors import Unsuitable
-from argosy.web.listeners import split_address
+from argosy.web.addresses import split_address
 
 
 class Door(NamedTuple):

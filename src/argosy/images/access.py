@@ -14,7 +14,6 @@ name, `**` for anything. Without a rules file every user may do everything, and 
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 from collections.abc import Iterable
 
@@ -22,6 +21,7 @@ import msgspec
 
 from argosy.errors import InvalidInput
 from argosy.images.names import is_repository
+from argosy.web.addresses import is_loopback
 
 ANONYMOUS = "anonymous"
 EVERYONE = "*"
@@ -161,13 +161,6 @@ def bearer_challenge(realm: str, service: str, wanted: Iterable[Need], error: st
     parts += [f"scope={quoted(scope)}"] if scope else []
     parts += [f"error={quoted(error)}"] if error else []
     return "Bearer " + ",".join(parts)
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_listen(host: str, *, users: bool, tls: bool, anyone: bool = False, plain: bool = False) -> None:

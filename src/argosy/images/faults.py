@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
+from aiohttp import web
 
 from argosy.errors import ArgosyError
+from argosy.web.answers import answer
+from argosy.web.errors import HttpError, Malformed
 
 
 class Code(StrEnum):
@@ -55,7 +58,7 @@ STATUS = {
 """The status of each where the specification does not ask for another in the case at hand."""
 
 
-class Fault(ArgosyError):
+class Fault(HttpError):
     """One error that a client is told. `detail` is anything that is JSON; `headers` go with the answer: WWW-Authenticate, Retry-After, …"""
 
     def __init__(
@@ -68,17 +71,15 @@ class Fault(ArgosyError):
         status: int = 0,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(message, status=status or STATUS[code], remedy=remedy, headers=headers)
         self.code = code
-        self.status = status or STATUS[code]
         self.detail = detail
-        self.headers = dict(headers or {})
 
 
 class Faults(Fault):
     """Several at once (a manifest whose blobs are missing): the status and headers are the first one's."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault]) -> None:
         first = faults[0]
         super().__init__(first.code, first.message, remedy=first.remedy, detail=first.detail, status=first.status, headers=first.headers)
         self.faults = faults
@@ -100,16 +101,20 @@ class _Errors(msgspec.Struct):
     errors: list[_Error]
 
 
-def told(fault: Fault) -> bytes:
-    """The body of the answer, JSON."""
-    each = fault.faults if isinstance(fault, Faults) else [fault]
-    return msgspec.json.encode(_Errors([_Error(one.code, str(one), one.detail) for one in each]))
+def failed(error: ArgosyError) -> web.Response:
+    """The answer to an error, as the specification has it. What is not the client's doing keeps its status: 503 (come back), 507 (full)."""
+    each = error.faults if isinstance(error, Faults) else [error]
+    return answer(_Errors([_Error(_code(one), str(one), one.detail if isinstance(one, Fault) else None) for one in each]), error.status)
 
 
-def of(error: ArgosyError) -> Fault:
-    """The same error as a client is told it. What is not the client's doing keeps its status: 503 (come back) and 507 (full)."""
+_CODES = {400: Code.UNSUPPORTED, 403: Code.DENIED, 404: Code.NAME_UNKNOWN, 413: Code.SIZE_INVALID, 503: Code.UNAVAILABLE}
+
+
+def _code(error: ArgosyError) -> Code:
     if isinstance(error, Fault):
-        return error
-    code = {400: Code.UNSUPPORTED, 403: Code.DENIED, 404: Code.NAME_UNKNOWN, 413: Code.SIZE_INVALID, 503: Code.UNAVAILABLE}
-    headers = {"Retry-After": "1"} if error.status == 503 else {}
-    return Fault(code.get(error.status, Code.UNKNOWN), error.message, remedy=error.remedy, status=error.status, headers=headers)
+        return error.code
+    if isinstance(error, Malformed):
+        return Code.SIZE_INVALID
+    if isinstance(error, HttpError) and error.status < 500:  # of a request that meets no route
+        return Code.UNSUPPORTED
+    return _CODES.get(error.status, Code.UNKNOWN)

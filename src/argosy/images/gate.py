@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -19,17 +20,17 @@ from aiohttp.typedefs import Middleware
 from argosy.errors import InvalidInput, TooLarge
 from argosy.images.access import Need, Rules, basic_challenge, bearer_challenge, needs, parse_scopes
 from argosy.images.faults import Code, Fault
-from argosy.images.http import TARGET
 from argosy.images.passwords import Passwords
+from argosy.images.target import TARGET
 from argosy.images.tokens import SHORT_SECONDS, BadToken, Claims, Tokens
 from argosy.reconcile import Clock
-from argosy.web.admission import client_of
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from argosy.web.admission import READING, client_of
+from argosy.web.bodies import whole
+from argosy.web.errors import Handler
+from argosy.web.server import Route
 
 TOKEN_PATH = "/token"
 LARGEST_FORM = 64 * 1024
-READING = ("GET", "HEAD")
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -75,11 +76,10 @@ class Gate:
 
         return enter
 
-    def add_to(self, app: web.Application) -> None:
+    def routes(self) -> list[Route]:
         """The token endpoint, where there are users."""
-        if self._passwords is not None:
-            app.router.add_get(TOKEN_PATH, self._get_token)
-            app.router.add_post(TOKEN_PATH, self._post_token)
+        handlers = {"GET": self._get_token, "HEAD": self._get_token, "POST": self._post_token} if self._passwords is not None else {}
+        return [Route(method, TOKEN_PATH, handler) for method, handler in handlers.items()]
 
     async def _admit(self, request: web.Request) -> None:
         target = request[TARGET]
@@ -155,10 +155,7 @@ class Gate:
 
     async def _post_token(self, request: web.Request) -> web.Response:
         """OAuth 2 with grant_type=password."""
-        if (request.content_length or 0) > LARGEST_FORM:
-            raise TooLarge(f"the form has {request.content_length} bytes; at most {LARGEST_FORM} are taken")
-        form = await request.clone(client_max_size=LARGEST_FORM).post()
-        text = {name: value for name, value in form.items() if isinstance(value, str)}
+        text = dict(parse_qsl((await whole(request, LARGEST_FORM)).decode(errors="replace"), keep_blank_values=True))
         if text.get("grant_type") != "password":
             return web.json_response({"error": "unsupported_grant_type"}, status=400)
         user = text.get("username", "")

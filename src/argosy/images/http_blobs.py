@@ -10,13 +10,15 @@ from aiohttp import web
 from argosy.errors import StoreUnavailable
 from argosy.images import names
 from argosy.images.blobs import Blob
-from argosy.images.bodies import LIMITS, forward, part_of, pieces, send
 from argosy.images.faults import Code, Fault
 from argosy.images.filler import Filler
 from argosy.images.names import Digest
 from argosy.images.registry import Registry
+from argosy.images.sending import part_of, send
 from argosy.images.target import TARGET
 from argosy.images.uploads import Upload, out_of_order
+from argosy.web.answers import stream
+from argosy.web.bodies import pieces
 
 OCTETS = "application/octet-stream"
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d{1,18}|\*))?")
@@ -57,7 +59,7 @@ class BlobDoor:
         if blob is None and self._filler is not None and "Range" not in request.headers:
             flow = await self._filler.flow(target.repository, digest)
             if flow is not None and not isinstance(flow, Blob):
-                return await forward(request, flow, _headers(digest))
+                return await stream(request, flow.pieces(), headers=_headers(digest), size=flow.size)
             blob = flow
         if blob is None:
             blob = await self._find(target.repository, digest, pushing=False, content=True)
@@ -77,22 +79,18 @@ class BlobDoor:
     async def _sent(
         self, request: web.Request, blob: Blob, status: int, headers: dict[str, str], start: int, end: int
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=status, headers=headers)
-        response.content_length = end - start
         blobs, storage = self._registry.blobs, self._registry.storage
         with contextlib.suppress(FileNotFoundError):
-            await send(request, response, blobs, storage, blob, start, end)
-            return response
+            return await send(request, blobs, storage, blob, start, end, status=status, headers=headers)
         blobs.forget(blob.digest)  # removed and pushed again since its record was remembered
         blob = await self._find(request[TARGET].repository, blob.digest, pushing=False, content=False)
         try:
-            await send(request, response, blobs, storage, blob, start, end)
+            return await send(request, blobs, storage, blob, start, end, status=status, headers=headers)
         except FileNotFoundError:
             raise StoreUnavailable(
                 f"the data of {blob.digest} is not in the image store any more",
                 remedy="restore it, or remove the blob's record and push again",
             ) from None
-        return response
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]
@@ -111,7 +109,7 @@ class BlobDoor:
                 return _created(target.repository, digest)
         elif "digest" in request.query:
             digest = names.digest(request.query["digest"])
-            content = pieces(request, request.app[LIMITS])
+            content = pieces(request)
             await self._registry.uploads.put(target.repository, digest, content, size=request.content_length)
             return _created(target.repository, digest)
         upload = await self._registry.uploads.begin(target.repository, algorithm)
@@ -128,7 +126,7 @@ class BlobDoor:
     async def append(self, request: web.Request) -> web.StreamResponse:
         upload = await self._upload(request)
         size = _announced(request, upload)
-        content = pieces(request, request.app[LIMITS])
+        content = pieces(request)
         return _accepted(await self._registry.uploads.append(upload, content, size=size), 202)
 
     async def finish(self, request: web.Request) -> web.StreamResponse:
@@ -140,7 +138,7 @@ class BlobDoor:
             return _created(target.repository, digest)
         upload = await self._upload(request)
         size = _announced(request, upload)
-        content = pieces(request, request.app[LIMITS]) if request.body_exists else None
+        content = pieces(request) if request.body_exists else None
         await self._registry.uploads.finish(upload, digest, content, size=size)
         return _created(target.repository, digest)
 

@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 import msgspec
 from aiohttp import web
 
-from argosy.errors import StoreUnavailable
+from argosy.errors import StoreUnavailable, TooLarge
 from argosy.images import accepting, documents, names
-from argosy.images.bodies import LIMITS, stream, whole
 from argosy.images.documents import Descriptor
 from argosy.images.faults import Code, Fault
 from argosy.images.filler import Filler, Page
@@ -22,6 +21,8 @@ from argosy.images.names import Digest
 from argosy.images.registry import Registry
 from argosy.images.summary import Image
 from argosy.images.target import TARGET
+from argosy.web.answers import stream
+from argosy.web.bodies import whole
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,10 @@ class ManifestDoor:
                 raise Fault(Code.UNSUPPORTED, "?tag= goes with a push by digest", remedy="name the digest in the path", status=400)
             tags = [reference]
             digest = names.digest(request.query["digest"]) if "digest" in request.query else None
-        content = await whole(request, documents.LARGEST, request.app[LIMITS])
+        try:
+            content = await whole(request, documents.LARGEST)
+        except TooLarge:
+            raise Fault(Code.MANIFEST_INVALID, f"a manifest has at most {documents.LARGEST} bytes", status=413) from None
         pushed = await self._registry.manifests.put(target.repository, content, _media_type(request), digest=digest, tags=tags)
         response = web.Response(status=201, headers={"Docker-Content-Digest": str(pushed.digest)})
         response.headers["Location"] = f"/v2/{target.repository}/manifests/{pushed.digest}"
@@ -175,7 +179,7 @@ class ManifestDoor:
         if not await self._registry.repositories.exists(name):
             raise Fault(Code.NAME_UNKNOWN, f"there is no repository {name}", detail={"name": name})
         list_ = self._listing.untagged if request.query.get("untagged") == "true" else self._listing.tagged
-        return await stream(request, _lines(list_(name)), {"Content-Type": "application/x-ndjson"})
+        return await stream(request, _lines(list_(name)), headers={"Content-Type": "application/x-ndjson"})
 
     async def referrers(self, request: web.Request) -> web.StreamResponse:
         target = request[TARGET]

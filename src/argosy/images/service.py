@@ -12,26 +12,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
-from aiohttp import web
 
 from argosy.config import ImagesSection, TlsSection
 from argosy.errors import ArgosyError, Conflict, InvalidInput
-from argosy.images.access import ALL_TO_ANYONE, ALL_TO_USERS, ANONYMOUS, Rules, check_listen, is_loopback, parse_rules
+from argosy.images.access import ALL_TO_ANYONE, ALL_TO_USERS, ANONYMOUS, Rules, check_listen, parse_rules
 from argosy.images.collector import Collector
 from argosy.images.gate import Gate
-from argosy.images.http import application
+from argosy.images.http import registry_api
 from argosy.images.mirror import Mirror
 from argosy.images.opening import open_storage
 from argosy.images.passwords import Passwords
 from argosy.images.registry import Registry
-from argosy.images.server import runner
 from argosy.images.storage import Storage
 from argosy.images.tokens import Tokens, load_key, make_key
 from argosy.images.upstream import Upstream
 from argosy.reconcile import Backoff, Clock
+from argosy.web.addresses import is_loopback, join_address, split_address
 from argosy.web.admission import Admission, reading
-from argosy.web.connections import BACKLOG
-from argosy.web.listeners import split_address, tcp_listener
+from argosy.web.server import Listener, Server, Tcp
 from argosy.web.users import Users, group_id
 
 log = logging.getLogger(__name__)
@@ -51,8 +49,7 @@ class Door(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{join_address(self.host, self.port)}"
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -102,28 +99,14 @@ async def serving(
             upstream = await stack.enter_async_context(Upstream(section.mirror, clock, user=user, password=password))
             mirror = await stack.enter_async_context(Mirror(registry, upstream))
             said += (f"what is not here comes from {upstream.url}",)
-        app = application(
-            registry, middlewares=[admission.middleware, gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd
+        api = registry_api(
+            registry, routes=gate.routes(), middlewares=[gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd
         )
-        gate.add_to(app)
-        opened = await _open(stack, app, planned, contexts)
-        yield Serving(opened, storage, (f"serving {storage.url} on {', '.join(door.url for door in opened)}", *said))
-
-
-async def _open(
-    stack: AsyncExitStack, app: web.Application, planned: tuple[Door, ...], contexts: dict[bool, ssl.SSLContext | None]
-) -> tuple[Door, ...]:
-    listeners = []
-    for door in planned:
-        listeners.append(tcp_listener(door.host, door.port))
-        stack.callback(listeners[-1].close)
-    served = runner(app)
-    stack.push_async_callback(served.cleanup)
-    await served.setup()
-    for door, made in zip(planned, listeners, strict=True):
-        await web.SockSite(served, made, ssl_context=contexts[door.tls], backlog=BACKLOG).start()
-    ports = [made.getsockname()[1] for made in listeners]
-    return tuple(msgspec.structs.replace(door, port=port) for door, port in zip(planned, ports, strict=True))
+        listeners = [Listener("images", Tcp(door.host, door.port, contexts[door.tls]), admission, api) for door in planned]
+        opened = await stack.enter_async_context(Server(listeners, clock).serving())
+        ports = [split_address(address)[1] for address in opened["images"]]
+        served = tuple(msgspec.structs.replace(door, port=port) for door, port in zip(planned, ports, strict=True))
+        yield Serving(served, storage, (f"serving {storage.url} on {', '.join(door.url for door in served)}", *said))
 
 
 def doors(section: ImagesSection, tls: TlsSection) -> tuple[Door, ...]:

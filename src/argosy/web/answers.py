@@ -1,178 +1,139 @@
-"""What all listeners do with a request before and after their own work: how much may be sent, how errors are told, what is counted.
-Who may ask is decided by `argosy.web.admission`. JSON is taken only when it is called JSON, which makes a browser ask first.
-"""
+"""Answers: JSON in one piece, and streams: events, logs, files, of which each piece is sent as it comes."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
-from argosy import __version__
-from argosy.errors import ArgosyError, InvalidInput, TooLarge
-from argosy.web.admission import Admission
-
-log = logging.getLogger(__name__)
+from argosy.errors import ArgosyError
+from argosy.web.limits import LIMITS
 
 T = TypeVar("T")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-LARGEST_BODY = 8 * 1024 * 1024
-"""Bytes of a request's body, for a batch of units."""
-
-RETRY_AFTER = "1"
-"""Seconds, for clients that ask while the store is away."""
 
 _encoder = msgspec.json.Encoder()
 
+FIRST_SECONDS = 0.5
+"""How long the head of a stream of lines is held back to see whether it fails at once."""
 
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong: the HTTP status again, which input broke which rule, and what to do next."""
-
-    code: int
-    message: str
-    remedy: str = ""
+LINES = {"Content-Type": "application/x-ndjson", "X-Content-Type-Options": "nosniff"}
 
 
-class Failure(msgspec.Struct, frozen=True):
-    """The body of every answer that is not a success."""
-
-    error: Fault
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Seconds: that a client may take to send a request's body, and between two signs of life in a stream that has nothing to say."""
-
-    body: float = 30.0
-    beat: float = 10.0
-
-
-PATIENT = Limits()
-LIMITS = web.AppKey("limits", Limits)
-
-
-def answer(value: object, status: int = 200) -> web.Response:
+def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """JSON, UTF-8."""
-    return web.Response(body=_encoder.encode(value), status=status, content_type="application/json")
+    return web.Response(body=_encoder.encode(value), status=status, headers=headers, content_type="application/json")
 
 
-def failure(status: int, message: str, remedy: str = "") -> web.Response:
-    response = answer(Failure(Fault(status, message, remedy)), status)
-    if status == 503:
-        response.headers["Retry-After"] = RETRY_AFTER
+async def stream_lines(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
+    """Newline-delimited JSON: a line an item, and an empty one now and then (`Limits.beat`) so that both ends see that the other lives.
+    What fails within half a second is an ordinary answer; later, `broken` makes the last line of it."""
+
+    async def lines() -> AsyncGenerator[bytes, None]:
+        async with aclosing(items):
+            async for item in items:
+                yield _line(item)
+
+    return await stream(request, lines(), headers=LINES, hold=FIRST_SECONDS, beat=b"\n", broken=lambda error: _line(broken(error)))
+
+
+def _line(item: object) -> bytes:
+    return _encoder.encode(item) + b"\n"
+
+
+async def stream(
+    request: web.Request,
+    pieces: AsyncGenerator[bytes, None],
+    *,
+    headers: Mapping[str, str],
+    status: int = 200,
+    size: int | None = None,
+    hold: float | None = 0.0,
+    beat: bytes = b"",
+    broken: Callable[[ArgosyError], bytes] | None = None,
+) -> web.StreamResponse:
+    """Sends each piece as it comes, and closes the generator.
+
+    `size` in bytes, if it is known. `hold`: the seconds that the head waits for the first piece (None: until it is there); what fails
+    before the head is sent is raised, and so becomes an ordinary answer. `beat` is sent whenever nothing has come for `Limits.beat`.
+    `broken` words what fails later; without it the connection is cut, so that nobody takes a part for the whole. A client that takes
+    nothing for `Limits.silence` is cut off too.
+    """
+    limits = request.app[LIMITS]
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = size
+    async with aclosing(pieces):
+        coming = _Coming(pieces)
+        try:
+            await coming.wait(hold)
+            await response.prepare(request)
+            try:
+                while True:
+                    arrived = await coming.wait(limits.beat if beat else None, broken)
+                    piece = coming.take() if arrived else beat
+                    if piece is None:
+                        break
+                    if piece:
+                        async with asyncio.timeout(limits.silence):
+                            await response.write(piece)
+                await response.write_eof()
+            except (OSError, TimeoutError, ArgosyError) as error:
+                raise cut_off(request) from error
+        finally:
+            await coming.close()
     return response
 
 
-Failed = Callable[[int, str, str], web.Response]
-"""The answer to a failure, given its status, message and remedy."""
+def cut_off(request: web.Request) -> ConnectionResetError:
+    """Hang up in the middle of an answer; returns what is to be raised."""
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError("the answer could not be sent whole")
 
 
-async def body(request: web.Request, limit: int = LARGEST_BODY) -> bytes:
-    """The request's body. Raises TooLarge above `limit` bytes and InvalidInput for a client that does not get it sent."""
-    if (request.content_length or 0) > limit:
-        raise TooLarge(f"the body has {request.content_length} bytes; at most {limit} are taken")
-    taken = bytearray()
-    patience = request.app[LIMITS].body
-    try:
-        async with asyncio.timeout(patience):
-            async for piece in request.content.iter_any():
-                taken += piece
-                if len(taken) > limit:
-                    raise TooLarge(f"the body has more than {limit} bytes")
-    except TimeoutError:
-        raise Slow(f"the body did not arrive within {patience:g} s") from None
-    return bytes(taken)
+class _Coming:
+    """The next piece of a generator, waited for with a limit and without losing it."""
 
+    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
+        self._pieces = pieces
+        self._task: asyncio.Task[bytes | None] | None = None
+        self._here = False
+        self._piece: bytes | None = None
 
-class Slow(InvalidInput):
-    """408: a client that takes too long to say what it wants."""
-
-    status = 408
-
-
-class WrongType(InvalidInput):
-    """415: a body that is not called JSON."""
-
-    status = 415
-
-
-async def body_as(request: web.Request, kind: type[T], limit: int = LARGEST_BODY) -> T:
-    """The body as JSON of that shape. Raises WrongType, TooLarge and InvalidInput that names the field."""
-    if request.content_type != "application/json":
-        raise WrongType("the body must be JSON", remedy="send Content-Type: application/json")
-    content = await body(request, limit)
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the body is not valid: {error}", remedy="see /argosy/v1/openapi.json for its shape") from error
-
-
-def query_as(request: web.Request, kind: type[T]) -> T:
-    """The query string as that struct: each field at most once unless it is a list. Raises InvalidInput that names the parameter."""
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
-    given: dict[str, object] = {}
-    for name in request.query:
-        if name == "alt":
-            continue
-        if name not in fields:
-            raise InvalidInput(f"there is no parameter {name!r} here", remedy=f"there are: {', '.join(fields) or 'none'}")
-        values = request.query.getall(name)
-        if getattr(fields[name], "__origin__", None) is list:
-            given[name] = values
-        elif len(values) == 1:
-            given[name] = values[0]
-        else:
-            raise InvalidInput(f"parameter {name!r} is given {len(values)} times", remedy="give it once")
-    try:
-        return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"a parameter is not valid: {error}") from error
-
-
-async def signed(request: web.Request, response: web.StreamResponse) -> None:
-    """Says who answers, and not what it is made of."""
-    response.headers["Server"] = f"argosy/{__version__}"
-
-
-def guarded(door: str, counted: Callable[[str, int], None], admission: Admission, failed: Failed = failure) -> Middleware:
-    """The outermost middleware of a listener: asks `admission`, tells every error as `failed` words it, without a traceback, counts."""
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def wait(self, seconds: float | None, broken: Callable[[ArgosyError], bytes] | None = None) -> bool:
+        """True if the piece, or the end, is there within so many seconds (None: however long it takes). Raises what the generator raises;
+        an ArgosyError is worded by `broken`, if given, and is then the last piece."""
+        if self._here:
+            return True
         try:
-            await admission.check(request)
-            response = await handler(request)
-        except web.HTTPException as error:
-            response = failed(error.status, _said(error), "")
-            if isinstance(error, web.HTTPMethodNotAllowed):
-                response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+            if seconds is None and self._task is None:
+                self._piece = await anext(self._pieces, None)
+            else:
+                self._task = self._task or asyncio.create_task(self._next())
+                await asyncio.wait({self._task}, timeout=seconds)
+                if not self._task.done():
+                    return False
+                done, self._task = self._task, None
+                self._piece = done.result()
         except ArgosyError as error:
-            response = failed(error.status, error.message, error.remedy)
-            if error.status >= 500:  # the store away is known already, and asked about all the time
-                log.log(logging.DEBUG if error.status == 503 else logging.WARNING, "%s %s: %s", request.method, request.path, error)
-        except web.RequestPayloadError as error:
-            log.debug("%s %s: its body is no HTTP (%s)", request.method, request.path, type(error).__name__)
-            response = failed(400, "the body is malformed HTTP", "")
-            response.force_close()
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
-            response = failed(500, "this is a defect in argosy; its log says more", "")
-        counted(door, response.status)
-        return response
+            if broken is None:
+                raise
+            self._piece = broken(error)
+        self._here = True
+        return True
 
-    return guard
+    async def _next(self) -> bytes | None:
+        return await anext(self._pieces, None)
 
+    def take(self) -> bytes | None:
+        """The piece that is there; None at the end."""
+        self._here = False
+        return self._piece
 
-def _said(error: web.HTTPException) -> str:
-    if isinstance(error, web.HTTPNotFound):
-        return "there is nothing at this path"
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"{error.method} is not possible here"
-    return error.reason
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
+from argosy.web.limits import Limits
 from argosy.web.peers import Peer, peer_of
 
 log = logging.getLogger(__name__)
@@ -64,17 +64,20 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Serves an application over such connections."""
+    """Serves an application over such connections. `cancels`: a handler is cancelled when its client hangs up."""
 
-    def __init__(self, app: web.Application, *, shutdown_timeout: float, max_line_size: int, **options: Any) -> None:
+    def __init__(self, app: web.Application, limits: Limits, *, cancels: bool) -> None:
         super().__init__(
             app,
             access_log=None,
-            shutdown_timeout=shutdown_timeout,
-            max_line_size=max_line_size,
+            auto_decompress=False,
+            handler_cancellation=cancels,
+            shutdown_timeout=limits.closing,
+            max_line_size=limits.line,
+            max_field_size=limits.field,
+            read_bufsize=limits.buffer,
             lingering_time=LINGER_SECONDS,
             keepalive_timeout=IDLE_SECONDS,
-            **options,
         )
 
     async def _make_server(self) -> Server:

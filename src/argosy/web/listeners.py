@@ -10,7 +10,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from argosy.errors import InvalidInput, Unsuitable
+from argosy.errors import Unsuitable
 
 log = logging.getLogger(__name__)
 
@@ -19,23 +19,9 @@ LONGEST_SOCKET_PATH = 107
 """Linux's limit."""
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """HOST:PORT, [IPV6]:PORT. Raises InvalidInput."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise InvalidInput(f"{address!r} is no address to listen on", remedy="write HOST:PORT, such as 127.0.0.1:8700")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def shown(listener: socket.socket) -> str:
-    """HOST:PORT of a socket that listens."""
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def tcp_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """`shared`: other processes listen on the same port, and the kernel spreads connections over them. Raises Unsuitable for an address
-    that is taken or not this machine's."""
+    """A socket that is bound to the address. `shared`: other processes listen on the same port, and the kernel spreads connections over
+    them. Raises Unsuitable for an address that is taken or not this machine's."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
@@ -106,7 +92,7 @@ def _remove_stale(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def unlink_own(path: str, inode: int) -> None:
+def unlink_own(path: Path, inode: int) -> None:
     """Removes the socket at `path` if it is still the one that was made."""
     try:
         if os.stat(path).st_ino == inode:

@@ -1,7 +1,7 @@
-"""The door for other machines: TLS, and nobody enters without a certificate of the cluster's authority.
+"""Accepting connections over TLS, mutual or not.
 
-Connections are accepted here rather than by the event loop's own TLS server, which keeps silent about those that it turns away: each one
-is a line in the log with its address and the reason.
+They are accepted here rather than by the event loop's own TLS server, which keeps silent about those that it turns away: each one is a line
+in the log with its address and the reason, a warning where the peer had to show a certificate of the cluster's authority.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from argosy.web.addresses import join_address
+
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0
@@ -20,12 +22,19 @@ BREATH = 0.1
 """Seconds to wait when a connection cannot be accepted (too many open files)."""
 
 
-class TlsDoor:
-    """Accepts on `listener` and hands each connection that shows a good certificate to a protocol made by `serve`."""
+class TlsAcceptor:
+    """Accepts on `listener` and hands each connection whose handshake succeeds to a protocol made by `serve`. `name` is the listener's, for
+    the log; `refused` is called for each connection that is turned away."""
 
     def __init__(
-        self, listener: socket.socket, context: ssl.SSLContext, serve: Callable[[], asyncio.Protocol], refused: Callable[[], None]
+        self,
+        name: str,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        serve: Callable[[], asyncio.Protocol],
+        refused: Callable[[], None],
     ) -> None:
+        self._name = name
         self._listener = listener
         self._context = context
         self._serve = serve
@@ -42,13 +51,13 @@ class TlsDoor:
                     connection, address = await loop.sock_accept(self._listener)
                 except OSError as error:
                     self._gate.release()
-                    log.warning("the door for other machines cannot accept: %s", error.strerror or error)
+                    log.warning("listener %s cannot accept: %s", self._name, error.strerror or error)
                     await asyncio.sleep(BREATH)
                     continue
                 except BaseException:
                     self._gate.release()
                     raise
-                handshakes.create_task(self._admit(connection, f"{address[0]}:{address[1]}"), name="tls-handshake")
+                handshakes.create_task(self._admit(connection, join_address(*address[:2])), name="tls-handshake")
 
     async def _admit(self, connection: socket.socket, address: str) -> None:
         try:
@@ -58,7 +67,8 @@ class TlsDoor:
         except (ssl.SSLError, OSError, TimeoutError) as error:
             connection.close()
             self._refused()
-            log.warning("refused %s at the door for other machines: %s", address, reason(error))
+            level = logging.WARNING if self._context.verify_mode is ssl.CERT_REQUIRED else logging.DEBUG
+            log.log(level, "refused %s at listener %s: %s", address, self._name, reason(error))
         except BaseException:
             connection.close()
             raise

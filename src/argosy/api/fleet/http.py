@@ -27,7 +27,10 @@ from argosy.unit.names import check_name, is_template
 from argosy.unit.parse import LARGEST_FILE, Option, serialize
 from argosy.unit.text import unit_text
 from argosy.unit.validate import validated
-from argosy.web import answers
+from argosy.web.answers import answer
+from argosy.web.bodies import whole
+from argosy.web.errors import Handler, HttpError
+from argosy.web.server import Route
 
 PREFIXES = ("/fleet/v1", "/v1-alpha")
 LARGEST_BODY = 8 * LARGEST_FILE
@@ -41,34 +44,27 @@ STALE_SECONDS = 2.0
 then waits to see it launched: it relies on fleetd, which hears of a stop only after a while."""
 
 
-class Fault(Exception):
-    """An answer that is an error, with fleet's text (it has none for many)."""
+class Fault(HttpError):
+    """A failure with fleet's text (it has none for many)."""
 
     def __init__(self, status: int, message: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
+        super().__init__(message, status=status)
 
 
 class Fleet:
-    """The handlers of one door."""
+    """The handlers of fleet's API."""
 
     def __init__(self, units: UnitService, machines: MachineService) -> None:
         self.units = units
         self.machines = machines
         self._stale: dict[str, float] = {}
 
-    def add_to(self, app: web.Application) -> None:
-        for prefix in PREFIXES:
-            app.router.add_route("*", prefix, self._serving(prefix))
-            app.router.add_route("*", prefix + "/{tail:(?s:.*)}", self._serving(prefix))
+    def routes(self) -> list[Route]:
+        return [Route("*", prefix + rest, self._serving(prefix)) for prefix in PREFIXES for rest in ("", "/{tail:(?s:.*)}")]
 
-    def _serving(self, prefix: str) -> answers.Handler:
+    def _serving(self, prefix: str) -> Handler:
         async def serve(request: web.Request) -> web.StreamResponse:
-            try:
-                return await self._dispatch(request, request.path.removeprefix(prefix))
-            except Fault as fault:
-                return answers.failure(fault.status, fault.message)
+            return await self._dispatch(request, request.path.removeprefix(prefix))
 
         return serve
 
@@ -86,16 +82,16 @@ class Fleet:
         return await handler(self, request, item)
 
     async def discovery(self, request: web.Request, item: str) -> web.StreamResponse:
-        return answers.answer(discovery())
+        return answer(discovery())
 
     async def list_machines(self, request: web.Request, item: str) -> web.StreamResponse:
         found = (await self.machines.all()).machines.values()
         machines, token = _page([shapes.Machine(machine.id, machine.address, machine.metadata) for machine in found], request)
-        return answers.answer(shapes.MachinePage(machines, token))
+        return answer(shapes.MachinePage(machines, token))
 
     async def patch_machines(self, request: web.Request, item: str) -> web.StreamResponse:
         try:
-            operations = msgspec.json.decode(await answers.body(request, LARGEST_BODY), type=list[shapes.MetadataOperation])
+            operations = msgspec.json.decode(await whole(request, LARGEST_BODY), type=list[shapes.MetadataOperation])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Fault(400, str(error)) from error
         known = (await self.machines.all()).machines
@@ -124,7 +120,7 @@ class Fleet:
             if (not machine or machine == state.machine) and state.hash
         ]
         states, token = _page(wanted, request)
-        return answers.answer(shapes.UnitStatePage(states, token))
+        return answer(shapes.UnitStatePage(states, token))
 
     async def get_state(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
@@ -132,12 +128,12 @@ class Fleet:
         states = [state for state in found.states.get(item, ()) if state.hash]
         if not states:
             raise Fault(404, "unit state does not exist")
-        return answers.answer(_state(min(states, key=lambda state: (state.machine not in placed, state.machine))))
+        return answer(_state(min(states, key=lambda state: (state.machine not in placed, state.machine))))
 
     async def list_units(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
         names, token = _page(sorted(found.units), request)
-        return answers.answer(shapes.UnitPage([_unit(found, name, single=False) for name in names], token))
+        return answer(shapes.UnitPage([_unit(found, name, single=False) for name in names], token))
 
     async def get_unit(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
@@ -146,7 +142,7 @@ class Fleet:
         unit = _unit(found, item, single=True)
         if self._stale.pop(item, 0.0) > self.units.clock.monotonic() and unit.current_state == Target.LOADED.value:
             unit = msgspec.structs.replace(unit, current_state=Target.LAUNCHED.value)
-        return answers.answer(unit)
+        return answer(unit)
 
     async def delete_unit(self, request: web.Request, item: str) -> web.StreamResponse:
         try:
@@ -212,7 +208,7 @@ async def _decoded(request: web.Request) -> shapes.Unit:
     if kinds[0].partition(";")[0].strip() != "application/json":
         raise Fault(415, "only acceptable Content-Type is application/json")
     try:
-        return msgspec.json.decode(await answers.body(request, LARGEST_BODY), type=shapes.Unit)
+        return msgspec.json.decode(await whole(request, LARGEST_BODY), type=shapes.Unit)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Fault(400, f"unable to decode body: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -16,7 +17,6 @@ from argosy.api.keys.shapes import (
     INVALID_FIELD,
     UNAUTHORIZED,
     Ask,
-    KeyEvent,
     KeyFault,
     NodeView,
     clean_path,
@@ -27,9 +27,13 @@ from argosy.api.keys.shapes import (
 from argosy.api.keys.space import Keyspace
 from argosy.api.keys.stats import Stats
 from argosy.api.keys.tree import Node
-from argosy.errors import StoreUnavailable, TooLarge
+from argosy.errors import ArgosyError, StoreUnavailable, TooLarge
 from argosy.state.keys import KV_MARK
-from argosy.web import answers
+from argosy.web.admission import READING
+from argosy.web.answers import answer, stream
+from argosy.web.bodies import whole
+from argosy.web.errors import failure
+from argosy.web.server import Route
 
 PREFIX = "/v2/keys"
 METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")
@@ -49,7 +53,7 @@ CLUSTER_ID = hashlib.sha256(b"argosy").hexdigest()[:16]
 
 
 class Keys:
-    """The handlers of the keys door."""
+    """The handlers of etcd's v2 API, as its members serve it."""
 
     def __init__(self, space: Keyspace, machine_id: str, machine_name: str) -> None:
         self.space = space
@@ -57,38 +61,41 @@ class Keys:
         self.name = machine_name or machine_id[:8]
         self.counted = Stats(space.now())
 
-    def add_to(self, app: web.Application) -> None:
-        app.router.add_route("*", PREFIX, self.serve)
-        app.router.add_route("*", PREFIX + "/{path:(?s:.*)}", self.serve)
-        app.router.add_get("/version", self.version)
-        app.router.add_get("/health", self.health)
-        app.router.add_get("/v2/members", self.members)
-        app.router.add_get("/v2/members/leader", self.leader)
-        app.router.add_get("/v2/machines", self.machines)
-        app.router.add_get("/v2/stats/self", self.stats)
-        app.router.add_get("/v2/stats/store", self.stats_store)
-        app.router.add_get("/v2/stats/leader", self.stats_leader)
-        app.router.add_get("/v2/auth/enable", self.auth)
+    def routes(self) -> list[Route]:
+        return [
+            Route("*", PREFIX, self.serve),
+            Route("*", PREFIX + "/{path:(?s:.*)}", self.serve),
+            *(
+                Route(method, path, handler)
+                for path, handler in (
+                    ("/version", self.version),
+                    ("/health", self.health),
+                    ("/v2/members", self.members),
+                    ("/v2/members/leader", self.leader),
+                    ("/v2/machines", self.machines),
+                    ("/v2/stats/self", self.stats),
+                    ("/v2/stats/store", self.stats_store),
+                    ("/v2/stats/leader", self.stats_leader),
+                    ("/v2/auth/enable", self.auth),
+                )
+                for method in READING
+            ),
+        ]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if request.method not in METHODS:
             return web.Response(status=405, text="Method Not Allowed\n", headers={"Allow": ",".join(METHODS)})
+        ask = await _asked(request)
+        await self._opened()
+        if ask.wait:
+            return await self._wait(request, ask)
         try:
-            ask = await _asked(request)
-            await self._opened()
-            if ask.wait:
-                return await self._wait(request, ask)
-            try:
-                response = await (self._get(ask) if ask.method in ("GET", "HEAD") else self._write(ask))
-            except KeyFault as fault:
-                self.counted.count(ask, fault)
-                raise
-            self.counted.count(ask)
-            return response
+            response = await (self._get(ask) if ask.method in READING else self._write(ask))
         except KeyFault as fault:
-            return self._refused(fault)
-        except StoreUnavailable as error:
-            return self._refused(KeyFault(INTERNAL, str(error), self.space.tree.revision, status=error.status))
+            self.counted.count(ask, fault)
+            raise
+        self.counted.count(ask)
+        return response
 
     async def _opened(self) -> None:
         if self.space.ready.is_set():
@@ -122,27 +129,22 @@ class Keys:
 
     async def _wait(self, request: web.Request, ask: Ask) -> web.StreamResponse:
         """The head of the answer goes out at once, each event as it comes."""
-        index = self.space.tree.revision
-        response = web.StreamResponse(headers=self._headers(index) | {"Content-Type": "application/json"})
+        headers = self._headers(self.space.tree.revision) | {"Content-Type": "application/json"}
+        return await stream(request, self._events(ask), headers=headers, hold=FIRST_SECONDS if self.space.is_older(ask) else 0.0)
+
+    async def _events(self, ask: Ask) -> AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + WATCH_SECONDS
         async with aclosing(self.space.wait(ask)) as events:
-            first = asyncio.ensure_future(anext(events, None))
-            try:
-                await asyncio.wait({first}, timeout=FIRST_SECONDS if self.space.is_older(ask) else 0.0)
-                if first.done():
-                    first.result()
-                await response.prepare(request)
-                async with asyncio.timeout(WATCH_SECONDS):
-                    event: KeyEvent | None = await first
-                    while event is not None:
-                        await response.write(_line(event.told(self.space.now())))
-                        event = await anext(events, None) if ask.stream else None
-            except TimeoutError:
-                pass
-            finally:
-                first.cancel()
-                await asyncio.gather(first, return_exceptions=True)
-        await response.write_eof()
-        return response
+            while True:
+                try:
+                    async with asyncio.timeout_at(end):
+                        event = await anext(events)
+                except (TimeoutError, StopAsyncIteration):
+                    return
+                yield _line(event.told(self.space.now()))
+                if not ask.stream:
+                    return
 
     def _headers(self, index: int) -> dict[str, str]:
         return {"X-Etcd-Cluster-Id": CLUSTER_ID, "X-Etcd-Index": str(index), "X-Raft-Index": str(index), "X-Raft-Term": "1"}
@@ -150,22 +152,22 @@ class Keys:
     def _answer(self, told: dict[str, Any], index: int, status: int = 200) -> web.Response:
         return web.Response(body=_line(told), status=status, content_type="application/json", headers=self._headers(index))
 
-    def _refused(self, fault: KeyFault) -> web.Response:
-        headers = {"X-Etcd-Cluster-Id": CLUSTER_ID, "X-Etcd-Index": str(fault.index)}
-        if fault.status == 503:
-            headers["Retry-After"] = answers.RETRY_AFTER
-        return web.Response(body=_line(fault.body()), status=fault.status, content_type="application/json", headers=headers)
-
-    def failed(self, status: int, message: str, remedy: str) -> web.Response:
-        """A failure outside the handlers. Who may not write is told so by the error of an etcd with authentication."""
-        if status == 403:
-            return self._refused(KeyFault(UNAUTHORIZED, f"{message}: {remedy}" if remedy else message, status=status))
-        return answers.failure(status, message, remedy)
+    def failed(self, error: ArgosyError) -> web.Response:
+        """In etcd's words. Who may not write is told so by the error of an etcd with authentication."""
+        if isinstance(error, StoreUnavailable):
+            error = KeyFault(INTERNAL, str(error), self.space.tree.revision, status=error.status)
+        elif error.status == 403 and not isinstance(error, KeyFault):
+            cause = f"{error.message}: {error.remedy}" if error.remedy else error.message
+            error = KeyFault(UNAUTHORIZED, cause, status=error.status)
+        if not isinstance(error, KeyFault):
+            return failure(error)
+        headers = {"X-Etcd-Cluster-Id": CLUSTER_ID, "X-Etcd-Index": str(error.index)}
+        return web.Response(body=_line(error.body()), status=error.status, content_type="application/json", headers=headers)
 
     # What clients ask beside keys
 
     async def version(self, request: web.Request) -> web.Response:
-        return answers.answer(VERSION)
+        return answer(VERSION)
 
     async def health(self, request: web.Request) -> web.Response:
         """As etcd says it: a store that is away, or so full that it refuses to write, is not healthy."""
@@ -181,28 +183,28 @@ class Keys:
         except TimeoutError:
             reason = f"the store does not answer within {HEALTH_SECONDS:g} s"
         told = {"health": "false", "reason": reason} if reason else {"health": "true"}
-        return answers.answer(told, 503 if reason else 200)
+        return answer(told, 503 if reason else 200)
 
     async def members(self, request: web.Request) -> web.Response:
-        return answers.answer({"members": [self._member(request)]})
+        return answer({"members": [self._member(request)]})
 
     async def leader(self, request: web.Request) -> web.Response:
-        return answers.answer(self._member(request))
+        return answer(self._member(request))
 
     async def machines(self, request: web.Request) -> web.Response:
         return web.Response(text=_reached_at(request))
 
     async def stats(self, request: web.Request) -> web.Response:
-        return answers.answer(self.counted.self_(self.name, self.member_id, self.space.now()))
+        return answer(self.counted.self_(self.name, self.member_id, self.space.now()))
 
     async def stats_store(self, request: web.Request) -> web.Response:
-        return answers.answer(self.counted.store(self.space.expired, self.space.watchers))
+        return answer(self.counted.store(self.space.expired, self.space.watchers))
 
     async def stats_leader(self, request: web.Request) -> web.Response:
-        return answers.answer({"leader": self.member_id, "followers": {}})
+        return answer({"leader": self.member_id, "followers": {}})
 
     async def auth(self, request: web.Request) -> web.Response:
-        return answers.answer({"enabled": False})
+        return answer({"enabled": False})
 
     def _member(self, request: web.Request) -> dict[str, Any]:
         """One member: this door, at the address by which its client reached it, so that clients stay with it."""
@@ -218,7 +220,7 @@ async def _asked(request: web.Request) -> Ask:
     body = b""
     if request.method in ("PUT", "POST"):
         try:
-            content = await answers.body(request, LARGEST_BODY)
+            content = await whole(request, LARGEST_BODY)
         except TooLarge as error:
             raise KeyFault(INVALID_FIELD, error.message, status=413) from error
         body = content if form_type else b""

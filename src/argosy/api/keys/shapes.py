@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from argosy.model import Entry
+from argosy.web.errors import HttpError
 
 LONGEST_KEY = 4096
 """Bytes of a key's path."""
@@ -58,15 +59,14 @@ TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 
-class KeyFault(Exception):
+class KeyFault(HttpError):
     """An error as etcd tells it. `index` is the store's, 0 for a request that was not understood. `status` overrides the code's own."""
 
     def __init__(self, code: int, cause: str = "", index: int = 0, status: int = 0) -> None:
-        super().__init__(f"{MESSAGES[code]} ({cause})")
+        super().__init__(f"{MESSAGES[code]} ({cause})", status=status or STATUSES.get(code, 400))
         self.code = code
         self.cause = cause
         self.index = index
-        self.status = status or STATUSES.get(code, 400)
 
     def body(self) -> dict[str, Any]:
         told: dict[str, Any] = {"errorCode": self.code, "message": MESSAGES[self.code]}

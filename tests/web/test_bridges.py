@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from argosy.api.bridges import IP_FREEBIND, Bridges, Device, check_device, look, places
 from argosy.errors import InvalidInput
+from argosy.web.bridges import IP_FREEBIND, BridgeListeners, Device, check_device, look, places
 from tests.conftest import FakeClock
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,7 +55,7 @@ def test_where_containers_are_heard(_why: str, devices: list[Device], address: s
 @pytest.mark.parametrize("name", ["", "a" * 16, "a b", "a/b", "..", ".", "eth0:1"])
 def test_what_is_no_devices_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"\[keys\] bridges"):
-        check_device(name)
+        check_device(name, "[keys] bridges")
 
 
 def test_a_device_that_is_not_there_is_none() -> None:
@@ -79,7 +79,7 @@ async def test_an_address_that_is_taken_harms_nobody_and_is_tried_again(clock: F
     found: list[Device] = [Device("lo", 1, "198.18.255.1")]
     with listening("198.18.255.1") as taken:
         port = taken.getsockname()[1]
-        bridges = Bridges(["lo"], "", port, runner, clock, told.append, look=lambda _: found[0] if found else None)
+        bridges = BridgeListeners("keys", ["lo"], "", port, runner, clock, told.append, look=lambda _: found[0] if found else None)
         task = asyncio.create_task(bridges.run())
         await clock.advance(10)
         assert caplog.text.count("cannot listen on 198.18.255.1") == 1
@@ -195,7 +195,7 @@ async def test_containers_reach_the_keys_and_the_network_does_not(network: Netwo
     await network.bridge()
     async with machine(network, tmp_path) as (process, port):
         for _ in range(2):
-            await line(process, "the keys door is open on")
+            await line(process, "keys API listening on")
         reached = {
             (role, address): await network.reach(role, address, port)
             for role in ("machine", "container", "neighbour")
@@ -217,9 +217,9 @@ async def test_a_bridge_that_comes_goes_and_comes_back_as_another_device(network
         assert await network.reach("machine", MACHINE, port) == "refused"
         for _ in range(2):
             await network.bridge()
-            await line(process, f"the keys door is open on docker0 at {MACHINE}")
+            await line(process, f"keys API listening on docker0 at {MACHINE}")
             assert await network.reach("container", MACHINE, port) == "yes"
             assert await network.reach("neighbour", MACHINE, port) == "refused"
             await network.unbridge()
-            await line(process, f"the keys door is closed on docker0 at {MACHINE}")
+            await line(process, f"keys API closed on docker0 at {MACHINE}")
             assert await network.reach("machine", "127.0.0.1", port) == "yes"

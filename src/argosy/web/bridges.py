@@ -1,4 +1,4 @@
-"""The keys door for containers: open to those on a named bridge, and to nobody else.
+"""Listeners for containers: open to those on a named bridge, and to nobody else.
 
 A container reaches its machine at the bridge's address or at the machine's own, which other machines reach too. Each listener here is
 therefore bound to its bridge (SO_BINDTODEVICE): the kernel hands it only what has come in there, whatever address was asked for. (What
@@ -22,12 +22,12 @@ from aiohttp import web
 
 from argosy.errors import InvalidInput, Unsuitable
 from argosy.reconcile import Backoff, Clock
-from argosy.web.listeners import shown
+from argosy.web.addresses import join_address
+from argosy.web.connections import BACKLOG
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
-BACKLOG = 256
 LONGEST_NAME = 15
 """Linux's limit for a device's name."""
 
@@ -51,10 +51,10 @@ class Place(msgspec.Struct, frozen=True, order=True):
     address: str
 
 
-def check_device(name: str) -> str:
-    """The name, or InvalidInput for one that no network device can have."""
+def check_device(name: str, setting: str) -> str:
+    """The name. Raises InvalidInput, which names the setting, for one that no network device can have."""
     if not 0 < len(name) <= LONGEST_NAME or name in (".", "..") or any(char in "/:" or char.isspace() for char in name):
-        raise InvalidInput(f"[keys] bridges has {name!r}", remedy="name a network device, such as docker0")
+        raise InvalidInput(f"{setting} has {name!r}", remedy="name a network device, such as docker0")
     return name
 
 
@@ -102,13 +102,14 @@ def listen(place: Place, port: int) -> socket.socket:
     return listener
 
 
-class Bridges:
-    """Keeps a listener open for each place while `run` runs, and serves there what `runner` serves. `names` are the bridges', `address` is
-    the machine's own, and on `listened` addresses the door is open anyway. `tell` is told all that is open, as HOST:PORT. Raises
-    InvalidInput for a name that is none."""
+class BridgeListeners:
+    """Keeps a listener open for each place while `run` runs, and serves there what `runner` serves. `api` names it in the log. `names` are
+    the bridges', `address` is the machine's own, and on `listened` addresses the API is served anyway. `tell` is told all that is open, as
+    HOST:PORT."""
 
     def __init__(
         self,
+        api: str,
         names: Sequence[str],
         address: str,
         port: int,
@@ -119,7 +120,8 @@ class Bridges:
         listened: Collection[str] = (),
         look: Callable[[str], Device | None] = look,
     ) -> None:
-        self._names = [check_device(name) for name in names]
+        self._api = api
+        self._names = names
         self._address = address
         self._port = port
         self._runner = runner
@@ -145,12 +147,12 @@ class Bridges:
         before = frozenset(self._open)
         for place in sorted(before - wanted):
             await self._open.pop(place).stop()
-            log.info("the keys door is closed on %s at %s: the bridge is gone or another", place.device, place.address)
+            log.info("%s API closed on %s at %s: the bridge is gone or another", self._api, place.device, place.address)
         missing = sorted(wanted - self._open.keys())
         if missing and (not self._refused.keys() >= set(missing) or self._clock.monotonic() >= self._again):
             await self._open_all(missing)
         if before != frozenset(self._open):
-            self._tell(sorted({f"{place.address}:{self._port}" for place in self._open}))
+            self._tell(sorted({join_address(place.address, self._port) for place in self._open}))
 
     async def _open_all(self, missing: Sequence[Place]) -> None:
         refused: dict[Place, str] = {}
@@ -160,7 +162,7 @@ class Bridges:
             except Unsuitable as error:
                 refused[place] = str(error)
                 if self._refused.get(place) != str(error):
-                    log.warning("containers do not reach the keys: %s; trying again", error)
+                    log.warning("containers do not reach the %s API: %s; trying again", self._api, error)
         self._refused = refused
         if refused:
             self._again = self._clock.monotonic() + self._backoff.next()
@@ -176,5 +178,5 @@ class Bridges:
             await site.stop()
             listener.close()
             raise Unsuitable(f"cannot listen on {place.address}:{self._port} for {place.device}: {error.strerror}") from error
-        log.info("the keys door is open on %s at %s", place.device, shown(listener))
+        log.info("%s API listening on %s at %s", self._api, place.device, join_address(place.address, self._port))
         return site
