@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from argosy.errors import StoreUnavailable
-from argosy.reconcile import Backoff, Wake, reconcile
+from argosy.reconcile import Backoff, Wake, reconcile, within
 from tests.conftest import FakeClock, settle
 
 
@@ -79,3 +81,35 @@ async def test_a_wait_with_a_timeout_is_woken_at_once_or_ends_with_it_and_needs_
     assert await wake.wait(clock, 10) is True, "what comes while nobody waits is kept"
     await settle()
     assert len(asyncio.all_tasks()) == before
+
+
+async def test_work_that_ends_in_time_has_a_result_and_work_that_does_not_is_cancelled(clock: FakeClock) -> None:
+    cancelled: list[str] = []
+
+    async def work(seconds: float) -> str:
+        try:
+            await clock.sleep(seconds)
+        except asyncio.CancelledError:
+            cancelled.append(f"{seconds:g}")
+            raise
+        return f"after {seconds:g} s"
+
+    inside, outside = (asyncio.create_task(within(clock, 5, work(seconds))) for seconds in (4, 6))
+    await clock.advance(10)
+    assert inside.result() == "after 4 s"
+    assert isinstance(outside.exception(), TimeoutError)
+    assert cancelled == ["6"]
+
+
+async def test_work_that_fails_raises_its_error_and_ends_with_whoever_waits_for_it(clock: FakeClock) -> None:
+    async def work(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(StoreUnavailable, match="away"):
+        await within(clock, 5, work(StoreUnavailable("away")))
+    hanging = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(within(clock, 5, hanging))
+    await settle()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert hanging.cancelled()

@@ -106,3 +106,15 @@ class DockerUnavailable(ArgosyError):
     """The Docker Engine was away. Unless it is said otherwise, what was asked may or may not have happened."""
 
     status = 503
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the errors in a group, however deep, in order; of what is no group, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the first ArgosyError in a group; the group if it holds none."""
+    return next((leaf for leaf in leaves(error) if isinstance(leaf, ArgosyError)), error)

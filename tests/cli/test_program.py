@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from argosy.cli.ca import ca
+from argosy.cli.failing import Failure
 from argosy.cli.lab import lab
-from argosy.cli.main import SECTIONS, VERBS
+from argosy.cli.main import SECTIONS, VERBS, printable_errors
+from argosy.errors import InvalidInput, NotFound
 from argosy.lab.install import program
 from tests.api.house import HELLO, M2
 from tests.cli.stage import ENVIRONMENT, Stage, invoke
@@ -263,3 +265,13 @@ def test_other_shells_have_scripts_too(shell: str) -> None:
     assert said.code == 0
     assert f"_ARGOSY_COMPLETE={shell}_complete" in said.out
     assert "%(" not in said.out
+
+
+def test_of_errors_that_come_together_each_is_told_once_and_the_first_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    group = ExceptionGroup("", [ExceptionGroup("", [NotFound("one")]), NotFound("one"), InvalidInput("two", remedy="do this")])
+    with pytest.raises(Failure) as caught, printable_errors():
+        raise group
+    assert caught.value.message == "one"
+    assert capsys.readouterr().err == "Error: two\n  do this\n"
+    with pytest.raises(ExceptionGroup), printable_errors():
+        raise ExceptionGroup("a defect is shown whole", [NotFound("one"), ValueError("defect")])

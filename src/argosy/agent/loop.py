@@ -39,7 +39,7 @@ from argosy.agent.plan import (
 )
 from argosy.agent.registration import Registration
 from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
-from argosy.errors import ArgosyError, Conflict, LeaseLost, RuntimeFailed, StoreUnavailable
+from argosy.errors import Conflict, LeaseLost, RuntimeFailed, StoreUnavailable, first_error
 from argosy.model import Facts, Machine, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
@@ -134,7 +134,7 @@ class Agent:
                 group.create_task(self._fence.run())
                 group.create_task(reconcile("updating the machine's facts", self._update_facts, Wake(), self._clock))
         except BaseExceptionGroup as errors:
-            raise _first_of(errors) from errors
+            raise first_error(errors) from errors
 
     # ---------------------------------------------------------------- the machine's place in the cluster
 
@@ -391,12 +391,3 @@ def _tell(actions: Sequence[Action]) -> None:
 def _another(before: Placement, after: Placement) -> bool:
     """Whether a placement asks for something else than before."""
     return (before.text, before.target, before.launch) != (after.text, after.target, after.launch)
-
-
-def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that a person must read, if there is one among them."""
-    for error in errors.exceptions:
-        found = _first_of(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, ArgosyError):
-            return found
-    return errors

@@ -7,9 +7,7 @@ import asyncio
 import click
 
 from argosy import daemon
-from argosy.cli.failing import complain
 from argosy.config import load, parse_metadata
-from argosy.errors import ArgosyError
 from argosy.lab.install import CONFIG, program, service_file
 from argosy.logs import log_to_stderr
 from argosy.terminal import content
@@ -53,22 +51,4 @@ def agent(
     }
     config = load(path, flags=flags)
     log_to_stderr(log_level)
-    try:
-        asyncio.run(daemon.run(config))
-    except BaseExceptionGroup as group:
-        told, other = group.split(ArgosyError)
-        if other is not None or told is None:
-            raise
-        first, *more = leaves(told)
-        for error in more:
-            complain(error)
-        raise first from group
-
-
-def leaves(group: BaseExceptionGroup[ArgosyError]) -> list[ArgosyError]:
-    """The errors of a group, each message once."""
-    found: dict[str, ArgosyError] = {}
-    for error in group.exceptions:
-        for leaf in leaves(error) if isinstance(error, BaseExceptionGroup) else [error]:
-            found.setdefault(str(leaf), leaf)
-    return list(found.values())
+    asyncio.run(daemon.run(config))

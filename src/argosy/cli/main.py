@@ -15,8 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from argosy import __version__
-from argosy.cli.failing import Failure
-from argosy.errors import ArgosyError
+from argosy.cli.failing import Failure, complain
+from argosy.errors import ArgosyError, leaves
 from argosy.terminal import content, echo_traceback, printable
 
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -102,21 +102,29 @@ class Verbs(click.Group):
         return verbs or click.Command.shell_complete(self, ctx, incomplete)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with _printable_errors():
+        with printable_errors():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        with _printable_errors():
+        with printable_errors():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _printable_errors() -> Iterator[None]:
+def printable_errors() -> Iterator[None]:
     """What click prints itself quotes the words of the command line, and a glob may have put any file's name there."""
     try:
         yield
     except ArgosyError as error:
         raise Failure(error) from error
+    except BaseExceptionGroup as group:
+        errors = {str(leaf): leaf for leaf in leaves(group) if isinstance(leaf, ArgosyError)}
+        if not errors or group.split(ArgosyError)[1] is not None:
+            raise
+        first, *others = errors.values()
+        for other in others:
+            complain(other)
+        raise Failure(first) from group
     except click.ClickException as error:
         vars(error)["message"] = printable(f"{error.message}{_hint(error)}")
         raise

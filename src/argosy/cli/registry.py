@@ -56,13 +56,7 @@ def registry(context: click.Context, /, **options: object) -> None:
     level = str(options.pop("log_level"))
     log_to_stderr(level)
     section = _section(options)
-    try:
-        asyncio.run(_serve(section))
-    except BaseExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from group
+    asyncio.run(_serve(section))
 
 
 def _section(options: dict[str, object]) -> ImagesSection:

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from argosy.config import Config, load
-from argosy.errors import ArgosyError
 from argosy.folders import default_dirs
 from argosy.logs import log_to_stderr
 from argosy.reconcile import SystemClock
@@ -68,17 +67,8 @@ def router(etcd: str, prefix: str, folder: Path | None, grace: float, path: str 
     doors, prefix = keys_doors(os.environ, etcd), check_prefix(prefix)
     settings_of(config.router)
     folder = (folder or _folder(config)).absolute()
-    try:
-        with alone_in(folder):
-            asyncio.run(_serve(config, doors, prefix, folder, grace))
-    except BaseExceptionGroup as group:
-        told, other = group.split(ArgosyError)
-        if other is not None or told is None:
-            raise
-        first: BaseException = told
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from group
+    with alone_in(folder):
+        asyncio.run(_serve(config, doors, prefix, folder, grace))
 
 
 def _end(number: int, frame: FrameType | None) -> None:

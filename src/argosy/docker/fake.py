@@ -41,7 +41,7 @@ from argosy.docker.fake_networks import FakeNetwork, find_network
 from argosy.docker.fake_programs import PROGRAMS, Process, Program, missing
 from argosy.docker.listen import Feed
 from argosy.errors import Conflict, DockerUnavailable, InvalidInput, NotFound, RuntimeFailed
-from argosy.reconcile import Clock
+from argosy.reconcile import Clock, within
 
 DEFAULT_GRACE = 10
 EVENT_FILTERS = {"type", "event", "container", "image", "label", "network", "volume"}
@@ -164,14 +164,8 @@ class FakeDocker:
             seconds = float("inf")
         container.stopped_by_hand = True
         self._host.signal(container, container.stop_signal)
-        ended = asyncio.create_task(self._host.ended(container, f"stop container {name}"))
-        patience = asyncio.create_task(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait([ended, patience], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (ended, patience):
-                task.cancel()
-            await asyncio.gather(ended, patience, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await within(self._clock, seconds, self._host.ended(container, f"stop container {name}"))
         await self._host.kill(container)
         self._host.tell("container", "stop", container.id, container.attributes())
 

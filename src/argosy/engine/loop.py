@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from argosy.engine.election import Election, Term
 from argosy.engine.reign import Reign
-from argosy.errors import Conflict, LeaseLost, StoreUnavailable
+from argosy.errors import Conflict, LeaseLost, StoreUnavailable, first_error
 from argosy.reconcile import Backoff, Clock
 from argosy.state.lease import Lease
 from argosy.store.base import Store
@@ -71,12 +71,4 @@ async def _serve(work: Awaitable[None], over: asyncio.Future[BaseException]) -> 
         await work
     except* (Conflict, LeaseLost, StoreUnavailable) as group:
         if not over.done():
-            over.set_result(_first(group))
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first of the errors that a group holds, however deep."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+            over.set_result(first_error(group))

@@ -13,7 +13,7 @@ import msgspec
 
 import argosy
 from argosy.config import Config, changed
-from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound
+from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, first_error
 from argosy.folders import make_own
 from argosy.lab import finding, front, host, members, ready, state, trust
 from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
@@ -355,9 +355,4 @@ async def _together(steps: Sequence[Awaitable[object]]) -> None:
             for step in steps:
                 group.create_task(wait(step))
     except* ArgosyError as errors:
-        raise _first(errors) from None
-
-
-def _first(group: BaseExceptionGroup[ArgosyError]) -> ArgosyError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+        raise first_error(errors) from None

@@ -20,7 +20,7 @@ import msgspec
 from argosy.config import RouterSection
 from argosy.errors import ArgosyError, InvalidInput, RuntimeFailed
 from argosy.model import Entry, RefusedRoute, RouterDetail, RouterReport
-from argosy.reconcile import Backoff, Clock, Wake
+from argosy.reconcile import Backoff, Clock, Wake, within
 from argosy.router import metrics
 from argosy.router.base import Proxy
 from argosy.router.exclusion import Exclusion
@@ -265,13 +265,11 @@ class Router:
 
     async def _first_listing(self) -> None:
         """With the store away, what was served before this machine started is better than nothing."""
-        waiter = asyncio.ensure_future(self._listed.wait())
-        timer = asyncio.ensure_future(self._clock.sleep(FIRST_LISTING))
-        await asyncio.wait((waiter, timer), return_when=asyncio.FIRST_COMPLETED)
-        timer.cancel()
-        if not self._listed.is_set():
+        try:
+            await within(self._clock, FIRST_LISTING, self._listed.wait())
+        except TimeoutError:
             await self._revive("the store is away")
-        await waiter
+            await self._listed.wait()
 
     async def _round(self) -> None:
         started = self._clock.monotonic()

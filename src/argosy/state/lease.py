@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
+from argosy import reconcile
 from argosy.errors import Conflict, InvalidInput, LeaseLost, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state.contact import Contact
@@ -250,14 +251,7 @@ class Lease:
 
 async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     """Return the work's result. Raises StoreUnavailable if it takes longer than `seconds`; the work is cancelled then."""
-    task = asyncio.ensure_future(work)
-    timer = asyncio.ensure_future(clock.sleep(seconds))
     try:
-        await asyncio.wait((task, timer), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise StoreUnavailable(f"the store did not answer within {seconds:g} s")
-        return task.result()
-    finally:
-        timer.cancel()
-        task.cancel()
-        await asyncio.gather(task, timer, return_exceptions=True)
+        return await reconcile.within(clock, seconds, work)
+    except TimeoutError as error:
+        raise StoreUnavailable(f"the store did not answer within {seconds:g} s") from error
