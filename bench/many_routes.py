@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 from tests.etcd_server import etcd_server
 
-from argosy.lab.install import program
+from argosy.install import program
 from argosy.reconcile import SystemClock
 from argosy.state import keys
 from argosy.store.base import Store

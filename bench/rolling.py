@@ -15,7 +15,7 @@ from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
 from typing import Any
 
-from argosy.lab.install import program
+from argosy.install import program
 from argosy.lab.lab import Lab
 from argosy.lab.load import Load
 from argosy.lab.state import LabRecord

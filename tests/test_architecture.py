@@ -16,7 +16,7 @@ FLOORS = {
     "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "folders": 1, "trust": 1,
     "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1,
     "model": 2, "config": 2,
-    "state": 3, "placement": 3, "compose": 3, "web": 3,
+    "state": 3, "placement": 3, "compose": 3, "web": 3, "install": 3,
     "engine": 4, "agent": 4, "catalog": 4, "router": 4, "network": 4, "volumes": 4, "swarm": 4, "images": 4, "api": 4,
     "daemon": 5, "cli": 5, "lab": 5,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from argosy.api.peers import Peers
 from argosy.api.shapes import LocalStatus
 from argosy.cli.main import cli
 from argosy.errors import NotFound, RuntimeFailed
-from argosy.lab.install import program
+from argosy.install import program
 from argosy.model import Machine, RouterDetail, Unit
 from argosy.state import keys
 from argosy.state.view import follow

@@ -19,7 +19,7 @@ import pytest_asyncio
 from argosy.cli import entering
 from argosy.cli.entering import Asked
 from argosy.errors import NotFound
-from argosy.lab.install import program
+from argosy.install import program
 from argosy.model import Machine, RouterReport
 from argosy.router.entry.plan import Wanted
 from argosy.router.entry.render import OWN_HEALTH
@@ -195,7 +195,7 @@ async def test_what_is_printed_names_the_machines_and_a_file_is_kept_up_to_date(
 
 TLS_COMMAND = (
     "entry --listen 0.0.0.0:80 --proxy-protocol --agent https://10.0.0.1:8700 --ca /a --cert /b"
-    ' --key "/50%%$$c" --folder /run/argosy/entry --check-interval 0.2 --grace 9'
+    " --key /50%%$$c --folder /run/argosy/entry --check-interval 0.2 --grace 9"
 )
 SERVICE = [
     ((), "entry --listen 0.0.0.0:80 --folder /run/argosy/entry --check-interval 0.2 --grace 10", "nothing but defaults"),

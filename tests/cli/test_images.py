@@ -16,7 +16,7 @@ from obstore.store import MemoryStore
 from argosy.images.http import registry_api
 from argosy.images.objects import Objects
 from argosy.images.registry import Registry
-from argosy.lab.install import program
+from argosy.install import program
 from tests.cli.stage import ENVIRONMENT, invoke
 from tests.images.house import client_of, client_of_api, storage_of
 

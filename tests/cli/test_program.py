@@ -18,7 +18,7 @@ from argosy.cli.failing import Failure
 from argosy.cli.lab import lab
 from argosy.cli.main import SECTIONS, VERBS, printable_errors
 from argosy.errors import InvalidInput, NotFound
-from argosy.lab.install import program
+from argosy.install import program
 from tests.api.house import HELLO, M2
 from tests.cli.stage import ENVIRONMENT, Stage, invoke
 

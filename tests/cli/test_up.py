@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from argosy.lab.install import program
+from argosy.install import program
 from tests.cli.stage import Said
 from tests.router.web import free_port, until
 

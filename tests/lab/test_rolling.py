@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from argosy.lab.install import program
+from argosy.install import program
 from argosy.lab.lab import Lab
 from argosy.lab.load import Load
 from argosy.reconcile import SystemClock

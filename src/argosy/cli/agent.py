@@ -8,7 +8,7 @@ import click
 
 from argosy import daemon
 from argosy.config import load, parse_metadata
-from argosy.lab.install import CONFIG, program, service_file
+from argosy.install import CONFIG, agent_service
 from argosy.logs import log_to_stderr
 from argosy.terminal import content
 
@@ -40,7 +40,7 @@ def agent(
     Example: argosy agent --config /etc/argosy/argosy.toml
     """
     if print_service:
-        content(service_file(program(), path or CONFIG))
+        content(agent_service(path or CONFIG))
         return
     flags = {
         "machine.name": name,

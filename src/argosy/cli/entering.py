@@ -217,40 +217,6 @@ def status(folder: Path) -> dict[str, Any]:
     return {"running": running, **known}
 
 
-def service_file(program: str, words: Sequence[str], grace: float) -> str:
-    """The text of argosy-entry.service. Stopping it lets requests finish; reloading it starts the program anew while nginx goes on."""
-    return f"""\
-[Unit]
-Description=Argosy: the entry in front of the cluster's machines
-Documentation=man:argosy(1)
-Wants=network-online.target
-After=network-online.target argosy.service
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart={" ".join(_systemd(word) for word in (program, "entry", *words))}
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=1
-TimeoutStopSec={grace + 15:.0f}
-KillMode=process
-LimitNOFILE=65536
-OOMScoreAdjust=-500
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-
-def _systemd(word: str) -> str:
-    """A word of ExecStart=, whatever is in it."""
-    if not word.isprintable():
-        raise InvalidInput(f"{word!r} cannot stand in a unit file", remedy="leave line breaks out")
-    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{plain}"' if plain != word or any(char in word for char in " ';") or not word else word
-
-
 def words_of(asked: Asked) -> list[str]:
     """The options that ask for the same again."""
     wanted = asked.wanted

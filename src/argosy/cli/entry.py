@@ -14,7 +14,7 @@ from argosy.cli.table import show
 from argosy.config import parse_metadata
 from argosy.errors import InvalidInput
 from argosy.folders import default_dirs
-from argosy.lab.install import program
+from argosy.install import load_balancer_service
 from argosy.logs import log_to_stderr
 from argosy.router.entry.plan import LISTEN, Wanted, check_wanted, parse_tcp
 from argosy.router.render import check_listen
@@ -81,7 +81,7 @@ def entry(
         _show(asked, as_json)
         return
     if print_service:
-        content(entering.service_file(program(), entering.words_of(asked), asked.grace))
+        content(load_balancer_service(entering.words_of(asked), asked.grace))
         return
     log_to_stderr(log_level, "%(levelname)s %(message)s")
     endpoint = click.get_current_context().find_root().params.get("endpoint")

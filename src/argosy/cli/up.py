@@ -16,7 +16,7 @@ from argosy.cli.progress import Progress
 from argosy.config import Config, load, parse_metadata
 from argosy.errors import ArgosyError, InvalidInput, Unsuitable
 from argosy.folders import default_dirs, make_own
-from argosy.lab.install import config_file, program
+from argosy.install import config_file, program
 from argosy.router.process import enabled
 from argosy.terminal import echo
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from argosy import install
 from argosy.config import (
     ApiSection,
     Config,
@@ -15,7 +16,7 @@ from argosy.config import (
     TlsSection,
     changed,
 )
-from argosy.lab import disk, install, members, network
+from argosy.lab import disk, members, network
 from argosy.lab.state import LabRecord, MachineRecord
 from argosy.lab.trust import pems
 
@@ -42,7 +43,7 @@ def machine_files(lab: LabRecord, name: str) -> tuple[dict[str, str | bytes], di
     """(files, secret files, links), by path below /."""
     machine = lab.machine(name)
     ca, cert, key = pems(lab, name)
-    services = {"argosy-lab-cgroups.service": WRITABLE_CGROUPS, install.SERVICE: install.service_file(install.program())}
+    services = {"argosy-lab-cgroups.service": WRITABLE_CGROUPS, install.SERVICE: install.agent_service()}
     enabled = {"argosy-lab-cgroups.service": "sysinit.target", install.SERVICE: "multi-user.target"}
     if name in lab.members:
         services["etcd.service"] = members.service_file(lab, machine)

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from argosy import install
 from argosy.errors import Conflict, InvalidInput, RuntimeFailed
-from argosy.lab import init, install
+from argosy.lab import init
 from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
 from argosy.reconcile import Clock

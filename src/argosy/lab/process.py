@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import install
 from argosy.config import (
     ApiSection,
     Config,
@@ -33,7 +34,7 @@ from argosy.config import (
     changed,
 )
 from argosy.errors import RuntimeFailed
-from argosy.lab import init, install, processes
+from argosy.lab import init, processes
 from argosy.lab.base import Command, Power, Process, host, to_the_end
 from argosy.lab.state import MARK, LabRecord, MachineRecord, load, names
 from argosy.lab.trust import pems, write_secret

@@ -1,16 +1,18 @@
-"""How Argosy is installed on a machine: the service's text and the configuration file. A real installation uses the same (see
-`argosy agent --print-service`); the lab only fills in its own values."""
+"""How Argosy is installed on a machine: its program, the texts of its systemd services, its configuration file. Operators print the
+services with `--print-service`; lab machines are installed from the same texts."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from argosy.config import Config
+from argosy.unit.quadlet.engine import command_line, literal
 
 CONFIG = "/etc/argosy/argosy.toml"
 SERVICE = "argosy.service"
@@ -21,26 +23,37 @@ def program() -> str:
     return str(Path(sys.executable).parent / "argosy")
 
 
-def service_file(program: str, config_path: str = CONFIG) -> str:
-    """The text of argosy.service. The agent says when it is ready; what it started (units by systemd, nginx) outlives it.
+def agent_service(config_path: str = CONFIG) -> str:
+    """Return the text of argosy.service. The agent says when it is ready; what it started (units by systemd, nginx) outlives it.
 
     It is not ordered after etcd or Docker: a member without a quorum, or a dockerd that hangs, must not keep a machine from joining.
     """
+    settings = {"Type": "notify", "TimeoutStartSec": "infinity", "TimeoutStopSec": "20"}
+    return _service("this machine's part of the cluster", "dbus.socket", ("agent", "--config", config_path), settings)
+
+
+def load_balancer_service(words: Sequence[str], grace: float) -> str:
+    """Return the text of argosy-entry.service, whose options are `words`. Stopping it lets requests finish for `grace` seconds; reloading
+    it starts the program anew while nginx goes on."""
+    settings = {"Type": "exec", "ExecReload": "/bin/kill -HUP $MAINPID", "TimeoutStopSec": f"{grace + 15:.0f}", "LimitNOFILE": "65536"}
+    return _service("the entry in front of the cluster's machines", SERVICE, ("entry", *words), settings)
+
+
+def _service(description: str, after: str, command: Sequence[str], settings: Mapping[str, str]) -> str:
+    words = command_line([literal(word) for word in (program(), *command)])
+    further = "".join(f"{name}={value}\n" for name, value in settings.items())
     return f"""\
 [Unit]
-Description=Argosy: this machine's part of the cluster
+Description=Argosy: {description}
 Documentation=man:argosy(1)
 Wants=network-online.target
-After=network-online.target dbus.socket
+After=network-online.target {after}
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
-ExecStart={program} agent --config {config_path}
-Restart=always
+ExecStart={words}
+{further}Restart=always
 RestartSec=1
-TimeoutStartSec=infinity
-TimeoutStopSec=20
 KillMode=process
 OOMScoreAdjust=-500
 

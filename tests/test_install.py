@@ -8,16 +8,15 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy import install
 from argosy.config import ApiSection, Config, ImagesSection, KeysSection, MachineSection, PathsSection, RuntimeSection, StoreSection, load
-from argosy.lab import install
 
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 def test_the_service_restarts_the_agent_for_ever_and_leaves_what_it_started_alone() -> None:
-    text = install.service_file("/opt/argosy/bin/argosy", "/etc/argosy/argosy.toml")
-    lines = text.splitlines()
-    assert "ExecStart=/opt/argosy/bin/argosy agent --config /etc/argosy/argosy.toml" in lines
+    lines = install.agent_service("/etc/argosy/50%.toml").splitlines()
+    assert f"ExecStart={install.program()} agent --config /etc/argosy/50%%.toml" in lines
     for line in ("Type=notify", "Restart=always", "StartLimitIntervalSec=0", "KillMode=process", "WantedBy=multi-user.target"):
         assert line in lines
 
