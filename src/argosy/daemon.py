@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -51,6 +52,9 @@ from argosy.trust import contexts
 log = logging.getLogger(__name__)
 
 DOOR_PORT = 8700
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter from the event loop: rendering thousands of routes must not hold up every answer."""
 
 Room = Callable[[], Coroutine[None, None, None]]
 
@@ -133,6 +137,7 @@ async def run(config: Config, clock: Clock | None = None) -> None:
         await asyncio.to_thread(make_own, folder, 0o755)
     if config.tls.key:
         await asyncio.to_thread(check_key, config.tls.key)
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -176,9 +176,7 @@ class Members:
             member = self.current
             left = deadline - self._clock.monotonic()
             try:
-                if not await member.connected(min(CONNECT, left)):
-                    again, why = True, await self._why_not(member)
-                elif why := await self.check(member):
+                if not (member.checked and member.ready) and (why := await self._unfit(member, left)):
                     again = True
                 else:
                     number, floor = self._history.number, self._history.revision
@@ -201,6 +199,12 @@ class Members:
                 raise StoreUnavailable(f"etcd ({', '.join(self._endpoints)}) does not answer; last, {member.endpoint}: {why}")
             if failed % len(self._endpoints) == 0:
                 await self._clock.sleep(ROUND_PAUSE)
+
+    async def _unfit(self, member: Member, left: float) -> str:
+        """Why this member cannot be asked within `left` seconds, or must not be; "" if it may. Raises AioRpcError."""
+        if not await member.connected(min(CONNECT, left)):
+            return await self._why_not(member) or "cannot be reached"
+        return await self.check(member)
 
     async def check(self, member: Member, *, anew: bool = False) -> str:
         """Why this member must not be asked, "" if it may: looks, once for each connection (or `anew`), whether it has the history that is

@@ -46,6 +46,9 @@ async def whole(request: web.Request, limit: int = LARGEST_BODY) -> bytes:
     """The body, of at most `limit` bytes. Raises TooLarge, Slow and Malformed."""
     if (request.content_length or 0) > limit:
         raise TooLarge(f"the body has {request.content_length} bytes; at most {limit} are taken")
+    content = request.content
+    if content.is_eof() and content.exception() is None and content.total_bytes <= limit:  # it has come with the head
+        return content.read_nowait()
     taken = bytearray()
     patience = request.app[LIMITS].body
     try:

@@ -174,9 +174,8 @@ def node_told(
 
 def timestamp(seconds: float) -> str:
     """RFC 3339, UTC, as Go writes times."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    text = datetime.datetime.fromtimestamp(seconds, datetime.UTC).replace(tzinfo=None).isoformat()
+    return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def clean_path(raw: str) -> str:
