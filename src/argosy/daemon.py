@@ -42,6 +42,7 @@ from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.router.process import enabled
 from argosy.router.report import Reporter
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.store.base import Store
 from argosy.store.etcd import EtcdStore
@@ -160,6 +161,7 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         runtime = await open_runtime(config, machine, clock)
         stack.push_async_callback(runtime.close)
         store = await stack.enter_async_context(open_store(config, clock))
+        cache = await stack.enter_async_context(Cache(store, clock))
         log.info("machine %s (%s) at %s, units under %s", machine.id, machine.name, machine.address, runtime.kind)
         tls = config.tls
         client = contexts.client(tls.ca, tls.cert, tls.key) if tls.ca else None
@@ -170,7 +172,7 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         agent = Agent(store, lease, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
         router = _router(config, store, machine, clock, lease) if enabled(config.router) else None
-        api = Api(store, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
+        api = Api(cache, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
         rooms: dict[str, Room] = {"lease": lease.run, "agent": agent.run, "api": api.run}
         if client is not None and machine.door:
             rooms["probes"] = Prober(store, machine.id, clock, lease, TlsDial(client)).run

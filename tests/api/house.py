@@ -21,6 +21,7 @@ from argosy.model import Machine, Placement, RouterDetail, RouterReport, Target,
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.served import digest, of_apps
 from argosy.state import desired, keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put, Store
 from argosy.store.sqlite import SqliteStore
@@ -69,8 +70,11 @@ class Reply:
 class House:
     """`ask` speaks to the socket, `ask_tcp` to plain HTTP, `ask_keys` to the keys door."""
 
-    def __init__(self, api: Api, store: Store, clock: Clock, session: aiohttp.ClientSession, tcp: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, api: Api, cache: Cache, store: Store, clock: Clock, session: aiohttp.ClientSession, tcp: aiohttp.ClientSession
+    ) -> None:
         self.api = api
+        self.cache = cache
         self.store = store
         self.clock = clock
         self.session = session
@@ -171,9 +175,11 @@ async def a_house(
     limits: Limits = PATIENT,
     router: RouterInspector | None = None,
     containers: Collection[int] = (),
+    fresh: float = 0.0,
     **flags: Any,
 ) -> AsyncIterator[House]:
-    """An api with its doors open, and a machine record for it. `containers`: process ids of those that may write keys."""
+    """An api with its doors open, and a machine record for it. `containers`: process ids of those that may write keys. `fresh`
+    as in Cache: with 0 each answer includes what the test has written to the store itself."""
 
     async def labelled() -> Collection[int]:
         return containers
@@ -184,11 +190,12 @@ async def a_house(
     assert kept is not None
     config = await asyncio.to_thread(lambda: config_for(folder, **flags))
     try:
-        api = Api(kept, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router, containers=labelled)
-        async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
-            house = House(api, kept, clock, session, tcp)
-            await house.machine(machine_id)
-            yield house
+        async with Cache(kept, clock, fresh=fresh) as cache:
+            api = Api(cache, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router, containers=labelled)
+            async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
+                house = House(api, cache, kept, clock, session, tcp)
+                await house.machine(machine_id)
+                yield house
     finally:
         if own_store is not None:
             await own_store.close()

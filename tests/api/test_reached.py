@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from argosy.api.overview import reached
+from argosy.api.queries import reached
 from argosy.model import Placement, Target, UnitState
 
 ROWS: list[tuple[str, Target, dict[str, Any], Target]] = [

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from argosy.api.server import door_address
 from argosy.errors import InvalidInput, StoreUnavailable, Unsuitable
 from argosy.reconcile import SystemClock
-from argosy.store.base import Batch, Condition, Listing, Put, Record, Write
+from argosy.store.base import Condition, Listing, Put, Record, Write
 from argosy.store.sqlite import SqliteStore
 from tests.api.house import HELLO, M1, a_house, config_for
 
@@ -170,31 +170,15 @@ async def test_the_api_runs_until_it_is_cancelled_and_can_be_started_again(tmp_p
         assert not house.api.opened.is_set()
 
 
-async def test_clients_that_hang_up_while_they_wait_leave_no_watch_behind(tmp_path: Path) -> None:
-    watching: set[int] = set()
-
-    class Counting(SqliteStore):
-        def watch(self, prefix: str, after: int, *, previous: bool = False) -> AsyncIterator[Sequence[Batch]]:
-            return self._counted(prefix, after, previous)
-
-        async def _counted(self, prefix: str, after: int, previous: bool) -> AsyncIterator[Sequence[Batch]]:
-            mark = object()
-            watching.add(id(mark))
-            try:
-                async for batches in super().watch(prefix, after, previous=previous):
-                    yield batches
-            finally:
-                watching.discard(id(mark))
-
-    async with Counting(":memory:", SystemClock()) as store, a_house(tmp_path, store=store) as house:
+async def test_clients_that_hang_up_while_they_wait_leave_nothing_behind(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
         await house.submit("a.service")
-        before = len(watching)
         index = (await house.own("GET", "/units")).json["index"]
         waiting = asyncio.create_task(house.own("GET", f"/units?index={index}&wait=300"))
-        await _until(lambda: len(watching) == before + 3)
+        await _until(lambda: house.cache.blocked == 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await _until(lambda: len(watching) == before)
+        await _until(lambda: house.cache.blocked == 0)
 
 
 async def _until(true: Callable[[], bool]) -> None:

@@ -61,7 +61,7 @@ async def equal(cache: Cache, store: Store, kind: Kind[Fruit]) -> None:
     for record in listing.records:
         name = record.key.removeprefix(kind.prefix)
         assert name not in table.values or encode(table.values[name]) == record.value
-    assert list(table.keys()) == sorted(table.values)
+    assert list(table.sorted_keys()) == sorted(table.values)
     for index, value_of in kind.indexes.items():
         groups: dict[str, dict[str, Fruit]] = {}
         for name, value in table.values.items():

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from argosy.api.overview import BRIEF_PREFIXES, MACHINE_PREFIXES, Machines, machine_views, read_machines
+from argosy.api.queries import MACHINE_KINDS, Machines, machine_views, read_machines
 from argosy.api.shapes import MachineView, Ordered
 from argosy.errors import InvalidInput, NotFound
 from argosy.model import Machine
-from argosy.reconcile import Clock
 from argosy.state import desired
-from argosy.store.base import Store
-from argosy.web import blocking
+from argosy.state.cache import Cache
+from argosy.state.kinds import PLACEMENTS, STATES
 
 
 class MachineService:
     """All methods may raise StoreUnavailable."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self.store = store
-        self.clock = clock
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
 
     async def views(self, index: int = 0, wait: float = 0.0, *, brief: bool = False) -> tuple[list[MachineView], int]:
         """Machines alive, by id; with `index` as soon as anything about them has changed since, or `wait` is over. `brief`: without counts
         of units, which do not matter then."""
         if index > 0 and wait > 0:
-            await blocking.beyond(self.store, BRIEF_PREFIXES if brief else MACHINE_PREFIXES, index, wait, self.clock)
-        return await machine_views(self.store, counted=not brief)
+            kinds = MACHINE_KINDS if brief else (*MACHINE_KINDS, PLACEMENTS, STATES)
+            await self.cache.wait(index, [kind.all() for kind in kinds], wait)
+        return await machine_views(self.cache, counted=not brief)
 
     async def find(self, called: str) -> Machine:
         """The machine alive that is called so: by its id, a prefix of it, or its name. Raises NotFound and InvalidInput."""
-        found = await read_machines(self.store)
+        found = await read_machines(self.cache)
         machine_id = resolve(called, found)
         if machine_id not in found.machines:
             raise NotFound(f"machine {called} is not alive", remedy="argosy list-machines shows those that are")
@@ -36,18 +35,19 @@ class MachineService:
 
     async def order(self, called: str, *, cordoned: bool, draining: bool) -> Ordered:
         """Changes the orders for a machine (also for one that is away, if it has orders already)."""
-        found = await read_machines(self.store)
+        found = await read_machines(self.cache)
         machine_id = resolve(called, found)
-        order = await desired.change_order(self.store, machine_id, cordoned=cordoned, draining=draining)
-        after = await read_machines(self.store)
-        return Ordered(machine_id, order.cordoned, order.draining, after.index)
+        order, revision = await desired.change_order(self.cache.store, machine_id, cordoned=cordoned, draining=draining)
+        await self.cache.seen(revision)
+        return Ordered(machine_id, order.cordoned, order.draining, revision)
 
     async def set_metadata(self, machine_id: str, key: str, value: str | None) -> None:
         """Lays a value over the machine's own metadata; None hides it."""
-        await desired.change_order(self.store, machine_id, metadata={key: value})
+        _, revision = await desired.change_order(self.cache.store, machine_id, metadata={key: value})
+        await self.cache.seen(revision)
 
     async def all(self) -> Machines:
-        return await read_machines(self.store)
+        return await read_machines(self.cache)
 
 
 def resolve(called: str, found: Machines) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client import Counter as Metric
 
-from argosy.api.overview import Machines, Units
+from argosy.api.queries import Machines, Units
 from argosy.model import RouterReport, Target
 
 
@@ -35,7 +36,7 @@ class Metrics:
     def store_away(self) -> None:
         self._store.set(0)
 
-    def seen(self, machine_id: str, units: Units, machines: Machines, routers: list[RouterReport]) -> None:
+    def seen(self, machine_id: str, units: Units, machines: Machines, routers: Iterable[RouterReport]) -> None:
         """Sets what is known of the cluster now."""
         self._store.set(1)
         self._leader.set(machines.leader == machine_id)
@@ -46,7 +47,7 @@ class Metrics:
         for (target, current), count in Counter((unit.target, units.current(name)) for name, unit in units.units.items()).items():
             self._units.labels(target.value, current.value).set(count)
         self._states.clear()
-        for active, count in Counter(state.active for states in units.states.values() for state in states).items():
+        for active, count in Counter(state.active for state in units.all_states).items():
             self._states.labels(active).set(count)
         self._routes.clear()
         self._bad.clear()

@@ -13,7 +13,7 @@ from argosy import __version__
 from argosy.api import openapi, shapes
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
-from argosy.api.overview import by_name, chosen
+from argosy.api.queries import MACHINE_KINDS, UNIT_KINDS, Units, machines_in
 from argosy.api.remote import Remote
 from argosy.api.routers import RouterService
 from argosy.api.routes import (
@@ -32,11 +32,11 @@ from argosy.api.routes import (
 from argosy.api.units import UnitService
 from argosy.api.why import why
 from argosy.errors import ArgosyError, Refused, StoreUnavailable
-from argosy.model import RouterReport
-from argosy.state import decided, keys
-from argosy.store.base import Store
+from argosy.state import decided
+from argosy.state.cache import Cache
+from argosy.state.kinds import ROUTERS
 from argosy.unit.names import check_name
-from argosy.web import blocking, server
+from argosy.web import server
 from argosy.web.admission import READING
 from argosy.web.answers import answer, stream_lines
 from argosy.web.bodies import body_as, query_as
@@ -72,7 +72,7 @@ class Own:
 
     def __init__(
         self,
-        store: Store,
+        cache: Cache,
         units: UnitService,
         machines: MachineService,
         routers: RouterService,
@@ -80,7 +80,7 @@ class Own:
         metrics: Metrics,
         machine_id: str,
     ) -> None:
-        self.store = store
+        self.cache = cache
         self.units = units
         self.machines = machines
         self.routers = routers
@@ -98,7 +98,7 @@ class Own:
     async def list_units(self, asked: Asked) -> web.StreamResponse:
         query: UnitsQuery = asked.query
         found = await self.units.read(query.name, query.index, query.wait)
-        names = chosen(found.units, query.name)
+        names = [name for name in sorted(set(query.name)) if name in found.units] if query.name else found.names()
         return answer(shapes.UnitList([found.view(name, text=query.text) for name in names], found.index))
 
     async def post_units(self, asked: Asked) -> web.StreamResponse:
@@ -117,19 +117,20 @@ class Own:
         return answer(shapes.Deleted(asked.name, await self.units.delete(asked.name, asked.query.revision)))
 
     async def why_unit(self, asked: Asked) -> web.StreamResponse:
-        return answer(await why(self.store, asked.name))
+        return answer(await why(self.cache, asked.name))
 
     async def unit_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query
         found = await self.units.known(asked.name)
-        machines = await self.remote.status(asked.name, found, query.lines)
-        return answer(shapes.StatusAnswer(found.view(asked.name, text=True), machines, found.index))
+        view, index = found.view(asked.name, text=True), found.index
+        machines = await self.remote.status(asked.name, found.machines_of(asked.name), query.lines)
+        return answer(shapes.StatusAnswer(view, machines, index))
 
     async def unit_journal(self, asked: Asked) -> web.StreamResponse:
         query: JournalQuery = asked.query
-        found = await self.units.known(asked.name)
+        where = (await self.units.known(asked.name)).machines_of(asked.name)
         machine = (await self.machines.find(query.machine)).id if query.machine else ""
-        return await stream_lines(asked.request, self.remote.journal(asked.name, found, machine, query.lines, query.follow), _broken_log)
+        return await stream_lines(asked.request, self.remote.journal(asked.name, where, machine, query.lines, query.follow), _broken_log)
 
     async def list_machines(self, asked: Asked) -> web.StreamResponse:
         query: MachinesQuery = asked.query
@@ -152,7 +153,7 @@ class Own:
     async def list_routes(self, asked: Asked) -> web.StreamResponse:
         query: RoutesQuery = asked.query
         if query.index > 0 and query.wait > 0:
-            await blocking.beyond(self.store, [keys.ROUTERS], query.index, query.wait, self.units.clock)
+            await self.cache.wait(query.index, [ROUTERS.all()], query.wait)
         return answer(await (self.routers.brief() if query.brief else self.routers.views(query.app)))
 
     async def local_routes(self, asked: Asked) -> web.StreamResponse:
@@ -165,7 +166,7 @@ class Own:
     async def health(self, asked: Asked) -> web.StreamResponse:
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                leader = await decided.leader(self.store)
+                leader = await decided.leader(self.cache.store)
         except (ArgosyError, TimeoutError) as error:
             said = str(error) or f"the store did not answer within {HEALTH_SECONDS:.0f} s"
             return answer(shapes.Health(False, self.machine_id, error=said), 503)
@@ -188,9 +189,8 @@ class Own:
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         try:
-            units, machines = await asyncio.gather(self.units.read(), self.machines.all())
-            routers = by_name(await self.store.list(keys.ROUTERS), keys.ROUTERS, RouterReport)
-            self.metrics.seen(self.machine_id, units, machines, list(routers.values()))
+            reading = await self.cache.read(*UNIT_KINDS, *MACHINE_KINDS, ROUTERS)
+            self.metrics.seen(self.machine_id, Units(reading), machines_in(reading), reading[ROUTERS].values.values())
         except StoreUnavailable:
             self.metrics.store_away()
         return web.Response(body=self.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})

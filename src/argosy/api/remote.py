@@ -9,19 +9,19 @@ from contextlib import aclosing
 
 from argosy.api import command as local
 from argosy.api.inspector import Inspector, mirrored
-from argosy.api.overview import Units, read_machines
 from argosy.api.peers import Peers
+from argosy.api.queries import read_machines
 from argosy.api.shapes import Command, Detail, LocalStatus, LogLine, Output, StatusOn
 from argosy.errors import ArgosyError, InvalidInput, NotFound, Refused, Unsuitable
 from argosy.model import Machine
-from argosy.store.base import Store
+from argosy.state.cache import Cache
 
 
 class Remote:
     """`inspector` is this machine's agent (None: this process runs none), `allow_exec` is [api] exec."""
 
-    def __init__(self, store: Store, machine_id: str, inspector: Inspector | None, peers: Peers, allow_exec: bool) -> None:
-        self.store = store
+    def __init__(self, cache: Cache, machine_id: str, inspector: Inspector | None, peers: Peers, allow_exec: bool) -> None:
+        self.cache = cache
         self.machine_id = machine_id
         self.inspector = inspector
         self.peers = peers
@@ -52,10 +52,10 @@ class Remote:
             async for piece in pieces:
                 yield piece
 
-    async def status(self, name: str, units: Units, lines: int) -> list[StatusOn]:
-        """The unit on each machine where it is placed or has a state. A machine that cannot be asked is told with its error."""
-        machines = (await read_machines(self.store)).machines
-        return list(await asyncio.gather(*(self._status_on(where, machines, name, lines) for where in places(units, name))))
+    async def status(self, name: str, where: Sequence[str], lines: int) -> list[StatusOn]:
+        """The unit on each of these machines. One that cannot be asked is told with its error."""
+        machines = (await read_machines(self.cache)).machines
+        return list(await asyncio.gather(*(self._status_on(machine, machines, name, lines) for machine in where)))
 
     async def _status_on(self, machine_id: str, machines: Mapping[str, Machine], name: str, lines: int) -> StatusOn:
         machine = machines.get(machine_id)
@@ -71,14 +71,14 @@ class Remote:
             return StatusOn(about.machine, about.name, about.address, error=str(error))
         return StatusOn(about.machine, about.name, about.address, found.detail, found.lines)
 
-    async def journal(self, name: str, units: Units, machine: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
+    async def journal(self, name: str, where: Sequence[str], machine: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
         """Lines from the one machine where the unit is; `machine` (an id) chooses among several. Raises NotFound for a unit that is
         nowhere, InvalidInput if several could be meant."""
-        where = self._one_place(name, places(units, name), machine)
-        if where == self.machine_id:
+        place = self._one_place(name, where, machine)
+        if place == self.machine_id:
             stream = self.logs_here(name, lines, follow)
         else:
-            stream = self.peers.logs(await self._alive(where), name, lines, follow)
+            stream = self.peers.logs(await self._alive(place), name, lines, follow)
         async with aclosing(stream) as found:
             async for line in found:
                 yield line
@@ -101,7 +101,7 @@ class Remote:
         return where[0]
 
     async def _alive(self, machine_id: str) -> Machine:
-        found = (await read_machines(self.store)).machines.get(machine_id)
+        found = (await read_machines(self.cache)).machines.get(machine_id)
         if found is None:
             raise NotFound(f"machine {machine_id} is not alive", remedy="argosy list-machines shows those that are")
         return found
@@ -110,9 +110,3 @@ class Remote:
         if self.inspector is None:
             raise Unsuitable(f"no agent runs units on machine {self.machine_id}", remedy="start argosy agent there")
         return self.inspector
-
-
-def places(units: Units, name: str) -> list[str]:
-    """Machines where the unit is placed or still has a state."""
-    placed = (placement.machine for placement in units.placements.get(name, ()))
-    return sorted({*placed, *(state.machine for state in units.states.get(name, ()))})

@@ -12,14 +12,15 @@ from collections.abc import Collection
 import msgspec
 
 from argosy.api.inspector import RouterInspector
-from argosy.api.overview import by_name, read_machines
 from argosy.api.peers import Peers
+from argosy.api.queries import MACHINE_KINDS, machines_in
 from argosy.api.shapes import RouteList, RouterView
 from argosy.errors import ArgosyError, InvalidInput, NotFound
-from argosy.model import Entry, Machine, RouterDetail, RouterReport
+from argosy.model import Machine, RouterDetail, RouterReport
 from argosy.state import keys
+from argosy.state.cache import Cache, Reading
+from argosy.state.kinds import ROUTERS, STANDALONE_ROUTERS, WEB
 from argosy.state.records import decode
-from argosy.store.base import Listing, Store
 
 AT_ONCE = 16
 """Machines that are asked at once."""
@@ -34,8 +35,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
 class RouterService:
     """`router` is this machine's own (None: there is none), `peers` asks other machines."""
 
-    def __init__(self, store: Store, machine_id: str, router: RouterInspector | None, peers: Peers) -> None:
-        self._store = store
+    def __init__(self, cache: Cache, machine_id: str, router: RouterInspector | None, peers: Peers) -> None:
+        self._cache = cache
         self._machine_id = machine_id
         self._router = router
         self._peers = peers
@@ -48,34 +49,33 @@ class RouterService:
 
     async def brief(self) -> RouteList:
         """Where machines' routers listen, and nothing else."""
-        listing = await self._store.list(keys.ROUTERS)
+        reading = await self._cache.read(ROUTERS)
         views = [
             RouterView(one.machine, listen=one.listen, tls_listen=one.tls_listen, proxy_protocol=one.proxy_protocol)
-            for one in _reports(listing)
+            for one in _reports(reading)
         ]
-        return RouteList(views, listing.revision)
+        return RouteList(views, reading.index)
 
     async def views(self, apps: Collection[str]) -> RouteList:
         """All routers with what they serve; with `apps` only what concerns these, and asking only one of several that serve the same."""
-        listing, standalone, machines = await asyncio.gather(
-            self._store.list(keys.ROUTERS), self._store.list(keys.STANDALONE_ROUTERS), read_machines(self._store)
-        )
+        reading = await self._cache.read(ROUTERS, *MACHINE_KINDS, STANDALONE_ROUTERS)
+        index, machines, standalone = reading.index, machines_in(reading), _standalone(reading)
         gate = asyncio.Semaphore(AT_ONCE)
         asking: dict[str, asyncio.Task[RouterView]] = {}
 
         def same(report: RouterReport) -> str:
             return report.digest if apps and report.digest else report.machine
 
-        reports = sorted(_reports(listing), key=lambda report: report.machine != self._machine_id)
+        reports = sorted(_reports(reading), key=lambda report: report.machine != self._machine_id)
         async with asyncio.TaskGroup() as group:
             for report in reports:
                 if same(report) not in asking:
                     machine = machines.machines.get(report.machine)
                     asking[same(report)] = group.create_task(self._asked(report, machine, apps, gate))
         views = [_like(report, asking[same(report)].result()) for report in reports]
-        alone = [msgspec.structs.replace(_view(one, RouterDetail()), omitted=one.routes) for one in _standalone(standalone)]
-        announced = _announced(await self._store.list(keys.WEB)) if alone and not apps else {}
-        return RouteList([*sorted(views, key=lambda view: view.machine), *alone], listing.revision, announced)
+        alone = [msgspec.structs.replace(_view(one, RouterDetail()), omitted=one.routes) for one in standalone]
+        announced = _announced(await self._cache.read(WEB)) if alone and not apps else {}
+        return RouteList([*sorted(views, key=lambda view: view.machine), *alone], index, announced)
 
     async def _asked(self, report: RouterReport, machine: Machine | None, apps: Collection[str], gate: asyncio.Semaphore) -> RouterView:
         try:
@@ -98,25 +98,31 @@ def _like(report: RouterReport, view: RouterView) -> RouterView:
     return view if view.machine == report.machine else msgspec.structs.replace(view, **msgspec.structs.asdict(report))
 
 
-def _reports(listing: Listing) -> list[RouterReport]:
-    return list(by_name(listing, keys.ROUTERS, RouterReport).values())
+def _reports(reading: Reading) -> list[RouterReport]:
+    reports = reading[ROUTERS]
+    return [reports.values[machine] for machine in reports.sorted_keys()]
 
 
-def _standalone(listing: Listing) -> list[RouterReport]:
+def _standalone(reading: Reading) -> list[RouterReport]:
     """What standalone routers report of themselves, as far as it is valid: users' keys hold anything."""
     found = []
-    for record in listing.records[:MOST_STANDALONE]:
-        name = record.key.removeprefix(keys.STANDALONE_ROUTERS)
-        if len(record.value) > LONGEST_REPORT or not _NAME.fullmatch(name):
+    entries = reading[STANDALONE_ROUTERS]
+    for name in entries.sorted_keys()[:MOST_STANDALONE]:
+        value = entries.values[name].value.encode()
+        if len(value) > LONGEST_REPORT or not _NAME.fullmatch(name):
             continue
         try:
-            report = decode(RouterReport, decode(Entry, record.value, record.key).value.encode(), record.key)
+            report = decode(RouterReport, value, keys.STANDALONE_ROUTERS + name)
         except InvalidInput:
             continue
         found.append(msgspec.structs.replace(report, machine=name, standalone=True, routes=max(0, report.routes)))
     return found
 
 
-def _announced(listing: Listing) -> dict[str, str]:
-    entries = by_name(listing, keys.WEB, Entry)
-    return {key: entry.value for key, entry in entries.items() if not entry.directory and not entry.binary and not key.startswith("_")}
+def _announced(reading: Reading) -> dict[str, str]:
+    entries = reading[WEB]
+    return {
+        key: entry.value
+        for key in entries.sorted_keys()
+        if (entry := entries.values[key]) and not entry.directory and not entry.binary and not key.startswith("_")
+    }

@@ -36,7 +36,7 @@ from argosy.api.writers import KeyWriters, labelled_containers
 from argosy.config import Config
 from argosy.errors import InvalidInput
 from argosy.reconcile import Clock
-from argosy.store.base import Store
+from argosy.state.cache import Cache
 from argosy.trust import contexts
 from argosy.web.addresses import loopback, named, split_address
 from argosy.web.admission import READING, Admission, reading
@@ -70,7 +70,7 @@ class Api:
 
     def __init__(
         self,
-        store: Store,
+        cache: Cache,
         config: Config,
         machine_id: str,
         inspector: Inspector | None,
@@ -90,14 +90,14 @@ class Api:
         self._tls = tls
         self._door = door
         self._limits = limits
-        self._store = store
+        self._cache = cache
         self._containers = containers
         self._machine_id = machine_id
-        self._units = UnitService(store, clock)
-        self._machines = MachineService(store, clock)
-        self._space = Keyspace(store, clock, config.keys)
-        self._routers = RouterService(store, machine_id, router, peers)
-        self._remote = Remote(store, machine_id, inspector, peers, config.api.exec)
+        self._units = UnitService(cache, clock)
+        self._machines = MachineService(cache)
+        self._space = Keyspace(cache.store, clock, config.keys)
+        self._routers = RouterService(cache, machine_id, router, peers)
+        self._remote = Remote(cache, machine_id, inspector, peers, config.api.exec)
         self._server: Server | None = None
         self.opened = asyncio.Event()
 
@@ -137,7 +137,7 @@ class Api:
             "keys",
             users=self._users(group_id(keys.group, "keys")),
             harmless=reading,
-            others=KeyWriters(self._store, self._machine_id, keys.writers, self._containers).may,
+            others=KeyWriters(self._cache, self._machine_id, keys.writers, self._containers).may,
             trusted=keys.trusted,
             hosts=keys.hosts,
             remedy=KEYS_REMEDY,
@@ -157,7 +157,7 @@ class Api:
 
     def _units_api(self) -> HttpApi:
         fleet = Fleet(self._units, self._machines)
-        own = Own(self._store, self._units, self._machines, self._routers, self._remote, self.metrics, self._machine_id)
+        own = Own(self._cache, self._units, self._machines, self._routers, self._remote, self.metrics, self._machine_id)
         return HttpApi([*fleet.routes(), *own.routes()], limits=self._limits, quiet=STORE_AWAY)
 
     def _keys_api(self) -> HttpApi:

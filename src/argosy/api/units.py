@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from argosy.api.overview import UNIT_PREFIXES, Units, read_units
 from argosy.api.plan import Change, change
+from argosy.api.queries import Units, read_units, unit_topics
 from argosy.api.shapes import BatchAnswer, NamedWish, Wish, Written
 from argosy.errors import ArgosyError, Conflict, NotFound, StoreUnavailable
 from argosy.model import Unit
 from argosy.reconcile import Clock
 from argosy.state import desired
+from argosy.state.cache import Cache
 from argosy.state.desired import ATTEMPTS, UNITS_AT_ONCE, Stored
 from argosy.state.records import encode
-from argosy.store.base import MAX_COMMIT, Store
+from argosy.store.base import MAX_COMMIT
 from argosy.unit.names import check_name, template_of
-from argosy.web import blocking
 from argosy.web.shapes import Fault
 
 COMMIT_BYTES = MAX_COMMIT // 2
@@ -28,18 +28,19 @@ NO_TEMPLATES: Mapping[str, Unit] = {}
 
 
 class UnitService:
-    """All methods may raise StoreUnavailable."""
+    """All methods may raise StoreUnavailable. What they have written is seen by whoever reads here afterwards."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self.store = store
+    def __init__(self, cache: Cache, clock: Clock) -> None:
+        self.cache = cache
+        self.store = cache.store
         self.clock = clock
 
     async def read(self, names: Sequence[str] = (), index: int = 0, wait: float = 0.0) -> Units:
         """All there is; with `index` as soon as something about the named units (all, if none is named) has changed since, or `wait` is
         over."""
         if index > 0 and wait > 0:
-            await blocking.beyond(self.store, UNIT_PREFIXES, index, wait, self.clock, _about(names))
-        return await read_units(self.store)
+            await self.cache.wait(index, unit_topics(names), wait)
+        return await read_units(self.cache)
 
     async def known(self, name: str, index: int = 0, wait: float = 0.0) -> Units:
         """The same, in which this unit is. Raises NotFound."""
@@ -55,7 +56,7 @@ class UnitService:
             if not planned.changed:
                 return _written(planned, planned.revision, planned.revision)
             try:
-                revision = await desired.write_unit(self.store, planned.unit, planned.revision)
+                revision = await self.write(planned.unit, planned.revision)
             except Conflict:
                 if wish.revision is not None or wish.replace:
                     raise Conflict(f"unit {name} was changed by somebody else at the same time", remedy="read it again") from None
@@ -67,9 +68,19 @@ class UnitService:
         """Many wishes in few commits. Each has its own result; one that fails holds up no other."""
         return await Batch(self, wishes).done()
 
+    async def write(self, unit: Unit, revision: int) -> int:
+        """Write the unit on the condition that it stands at `revision` (0: not at all). Return the revision of the write, when it is seen
+        here. Raises Conflict."""
+        written = await desired.write_unit(self.store, unit, revision)
+        await self.cache.seen(written)
+        return written
+
     async def delete(self, name: str, revision: int | None = None) -> int:
+        """Raises NotFound, and Conflict if the unit was not last written at `revision`."""
         check_name(name)
-        return await desired.delete_unit(self.store, name, revision)
+        deleted = await desired.delete_unit(self.store, name, revision)
+        await self.cache.seen(deleted)
+        return deleted
 
     async def planned(self, name: str, wish: Wish, templates: Mapping[str, Unit] = NO_TEMPLATES) -> Change:
         """What the wish makes of the unit as it stands now; `templates` are known already. Raises as `plan.change` does."""
@@ -148,6 +159,7 @@ class Batch:
         """Writes all or none; returns the places that have to be tried one by one because somebody was faster with one of them."""
         try:
             revision = await desired.write_units(self._service.store, [Stored(planned.unit, planned.revision) for _, planned in chunk])
+            await self._service.cache.seen(revision)
         except Conflict:
             return [place for place, _ in chunk]
         except ArgosyError as error:
@@ -162,13 +174,6 @@ class Batch:
             self._results[place] = await self._service.wish(wish.name, wish)
         except ArgosyError as error:
             self._results[place] = _failed(wish.name, error)
-
-
-def _about(names: Sequence[str]) -> Callable[[str], bool] | None:
-    if not names:
-        return None
-    wanted = frozenset(names)
-    return lambda key: key.rpartition("/")[2] in wanted
 
 
 def _chunks(plans: Sequence[tuple[int, Change]]) -> Iterator[list[tuple[int, Change]]]:

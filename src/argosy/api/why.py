@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from argosy.api.overview import Machines, Units, read_machines, read_units
+from argosy.api.queries import MACHINE_KINDS, UNIT_KINDS, Machines, Units, machines_in
 from argosy.api.shapes import WhyAnswer, WhyOn
 from argosy.placement import explain
 from argosy.placement.workloads import unit_workload
-from argosy.store.base import Store
+from argosy.state.cache import Cache
 
 
-async def why(store: Store, name: str) -> WhyAnswer:
-    """Raises NotFound."""
-    return answer(name, *await asyncio.gather(read_units(store), read_machines(store)))
+async def why(cache: Cache, name: str) -> WhyAnswer:
+    """Raises NotFound and StoreUnavailable."""
+    reading = await cache.read(*UNIT_KINDS, *MACHINE_KINDS)
+    return answer(name, Units(reading), machines_in(reading))
 
 
 def answer(name: str, units: Units, machines: Machines) -> WhyAnswer:
-    placements = {(placement.machine, placement.unit): placement for found in units.placements.values() for placement in found}
-    states = {(state.machine, state.unit): state for found in units.states.values() for state in found}
+    placements = {(placement.machine, placement.unit): placement for placement in units.all_placements}
+    states = {(state.machine, state.unit): state for state in units.all_states}
     workloads = {name: unit_workload(unit) for name, unit in units.units.items()}
     explained = explain.why(workloads, machines.machines, machines.orders, placements, states, name)
     rows = [
@@ -31,4 +30,4 @@ def answer(name: str, units: Units, machines: Machines) -> WhyAnswer:
         )
         for row in explained.rows
     ]
-    return WhyAnswer(name, explained.reason, rows, min(units.index, machines.index))
+    return WhyAnswer(name, explained.reason, rows, units.index)

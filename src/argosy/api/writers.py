@@ -21,11 +21,9 @@ from aiohttp import web
 
 from argosy.docker.client import DockerClient
 from argosy.errors import ArgosyError
-from argosy.model import Placement
 from argosy.sockdiag import ESTABLISHED, FIN_WAIT1, FIN_WAIT2
-from argosy.state import keys
-from argosy.state.records import decode
-from argosy.store.base import Store
+from argosy.state.cache import Cache
+from argosy.state.kinds import placements_on
 from argosy.unit.quadlet.names import KEYS_LABEL
 from argosy.unit.text import unit_text
 from argosy.web.admission import contains, networks
@@ -86,13 +84,13 @@ class KeyWriters:
 
     def __init__(
         self,
-        store: Store,
+        cache: Cache,
         machine_id: str,
         writers: Sequence[str] = (),
         containers: Callable[[], Awaitable[Collection[int]]] = labelled_containers,
     ) -> None:
-        self._store = store
-        self._machine_id = machine_id
+        self._cache = cache
+        self._placements = placements_on(machine_id)
         self._networks = networks(writers, "[keys] writers")
         self._users = Latest(self._unit_users)
         self._containers = Latest(containers)
@@ -111,8 +109,7 @@ class KeyWriters:
         return bool(pids) and await asyncio.to_thread(is_in_one_of, pids, (plain(far[0]), far[1]), (plain(near[0]), near[1]))
 
     async def _unit_users(self) -> frozenset[int]:
-        listing = await self._store.list(keys.placements_on(self._machine_id))
-        placed = [decode(Placement, record.value, record.key) for record in listing.records]
+        placed = (await self._cache.read(self._placements))[self._placements].values.values()
         names = {user for each in placed if (user := user_of(each.unit, each.text))}
         return await asyncio.to_thread(_uids, names)
 

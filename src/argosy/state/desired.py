@@ -81,8 +81,9 @@ async def change_order(
     cordoned: bool | None = None,
     draining: bool | None = None,
     metadata: dict[str, str | None] | None = None,
-) -> Order:
-    """Changes what is given and leaves the rest; `metadata` is merged in key by key (None hides the agent's own key)."""
+) -> tuple[Order, int]:
+    """Changes what is given and leaves the rest; `metadata` is merged in key by key (None hides the agent's own key). Returns the order as
+    it stands then, and the revision of the write."""
     key = keys.order(machine_id)
     for _ in range(ATTEMPTS):
         record = await store.get(key)
@@ -93,8 +94,8 @@ async def change_order(
             metadata={**order.metadata, **(metadata or {})},
         )
         try:
-            await store.commit([Condition(key, record.modified if record else 0)], [Put(key, encode(changed))])
+            revision = await store.commit([Condition(key, record.modified if record else 0)], [Put(key, encode(changed))])
         except Conflict:
             continue
-        return changed
+        return changed, revision
     raise Conflict(f"orders for machine {machine_id} are being changed by others all the time", key=key, remedy="try again")

@@ -100,8 +100,21 @@ class Stream:
             await self._follow()
             self._end(None)
         except Exception as error:
-            log.exception("following %s ends", self.prefix or "the store")
-            self._end(error)
+            self._fail(error)
+
+    async def _read(self, table: Table[Any]) -> None:
+        try:
+            await self._fill(table)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """A defect: whoever reads or follows is told; the next one begins with another stream."""
+        log.error("following %s ends", self.prefix or "the store", exc_info=error)
+        self._end(error)
+        for task in (*self._tasks, *self._loads.values()):
+            if task is not asyncio.current_task():
+                task.cancel()
 
     async def _follow(self) -> None:
         """Returns when the store is closed."""
@@ -160,7 +173,7 @@ class Stream:
             self._waiters.forget_revisions()
 
     def _load(self, table: Table[Any]) -> None:
-        self._loads[table.kind.prefix] = asyncio.create_task(self._fill(table), name=f"reading {table.kind.prefix}")
+        self._loads[table.kind.prefix] = asyncio.create_task(self._read(table), name=f"reading {table.kind.prefix}")
 
     async def _fill(self, table: Table[Any]) -> None:
         prefix = table.kind.prefix

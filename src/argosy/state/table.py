@@ -62,7 +62,7 @@ class Table(Generic[T]):
         """Return all records by an index's value, then by key."""
         return self._groups[index]
 
-    def keys(self) -> Sequence[str]:
+    def sorted_keys(self) -> Sequence[str]:
         """Return the keys of all records in order."""
         if self._sorted is None:
             self._sorted = sorted(self.values)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -17,7 +17,7 @@ from argosy.api.fleet import shapes
 from argosy.api.fleet.discovery import discovery
 from argosy.api.fleet.shapes import quoted
 from argosy.api.machines import MachineService
-from argosy.api.overview import Units
+from argosy.api.queries import Units
 from argosy.api.units import UnitService
 from argosy.errors import Conflict, InvalidUnit, NotFound
 from argosy.model import Target, Unit, UnitState
@@ -114,9 +114,7 @@ class Fleet:
         found = await self.units.read()
         wanted = [
             _state(state)
-            for unit, states in sorted(found.states.items())
-            if not name or name == unit
-            for state in sorted(states, key=lambda state: state.machine)
+            for state in (found.states(name) if name else found.states_in_order())
             if (not machine or machine == state.machine) and state.hash
         ]
         states, token = _page(wanted, request)
@@ -124,15 +122,15 @@ class Fleet:
 
     async def get_state(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
-        placed = {placement.machine for placement in found.placements.get(item, ())}
-        states = [state for state in found.states.get(item, ()) if state.hash]
+        placed = {placement.machine for placement in found.placements(item)}
+        states = [state for state in found.states(item) if state.hash]
         if not states:
             raise Fault(404, "unit state does not exist")
         return answer(_state(min(states, key=lambda state: (state.machine not in placed, state.machine))))
 
     async def list_units(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
-        names, token = _page(sorted(found.units), request)
+        names, token = _page(found.names(), request)
         return answer(shapes.UnitPage([_unit(found, name, single=False) for name in names], token))
 
     async def get_unit(self, request: web.Request, item: str) -> web.StreamResponse:
@@ -146,7 +144,7 @@ class Fleet:
 
     async def delete_unit(self, request: web.Request, item: str) -> web.StreamResponse:
         try:
-            await desired.delete_unit(self.units.store, item)
+            await self.units.delete(item)
         except NotFound:
             raise Fault(404, "unit does not exist") from None
         return web.Response(status=204)
@@ -165,7 +163,7 @@ class Fleet:
             if current is not None and unit == current.unit:
                 return web.Response(status=status)
             try:
-                await desired.write_unit(self.units.store, unit, current.revision if current else 0)
+                await self.units.write(unit, current.revision if current else 0)
             except Conflict:
                 continue
             if current is not None and current.unit.target is Target.LAUNCHED and unit.target is Target.LOADED:
@@ -194,7 +192,7 @@ _ITEMS: dict[str, tuple[dict[str, Method], str, int]] = {
 }
 
 
-def _page(entities: list[shapes.T], request: web.Request) -> tuple[list[shapes.T], str]:
+def _page(entities: Sequence[shapes.T], request: web.Request) -> tuple[list[shapes.T], str]:
     try:
         return shapes.page(entities, request.query.getall("nextPageToken", []))
     except ValueError as error:
@@ -254,7 +252,7 @@ def _unit(found: Units, name: str, *, single: bool) -> shapes.Unit:
     unit = found.units[name]
     known = unit_text(unit.text)
     everywhere = known.requirements(name).everywhere
-    placements = found.placements.get(name, ())
+    placements = found.placements(name)
     current = "" if single and everywhere else Target.INACTIVE.value if everywhere else found.current(name).value
     return shapes.Unit(
         name=name,

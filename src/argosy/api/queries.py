@@ -1,0 +1,179 @@
+"""What clients see of units and machines, joined from the process's view of the store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from argosy.api.shapes import MachineView, Place, UnitView
+from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.state.cache import Cache, Reading
+from argosy.state.kinds import LEADER, MACHINE, MACHINES, ORDERS, PLACEMENTS, STATES, UNIT, UNITS, Topic
+from argosy.unit.names import is_template
+from argosy.unit.text import unit_text
+from argosy.verdict import has_stopped
+
+T = TypeVar("T")
+
+UNIT_KINDS = (UNITS, PLACEMENTS, STATES)
+MACHINE_KINDS = (MACHINES, ORDERS, LEADER)
+
+
+class Units:
+    """Units with where they are and what they do there, all from revision `index`. It is valid until the event loop turns."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.index = reading.index
+        self.units: Mapping[str, Unit] = reading[UNITS].values
+        self.all_placements: Collection[Placement] = reading[PLACEMENTS].values.values()
+        self.all_states: Collection[UnitState] = reading[STATES].values.values()
+        self._reading = reading
+
+    def names(self) -> Sequence[str]:
+        """Return the names of all units in order."""
+        return self._reading[UNITS].sorted_keys()
+
+    def placements(self, name: str) -> Sequence[Placement]:
+        """Return a unit's placements in the order of their machines."""
+        return _ordered(self._reading[PLACEMENTS].where(UNIT, name))
+
+    def states(self, name: str) -> Sequence[UnitState]:
+        """Return a unit's states in the order of their machines."""
+        return _ordered(self._reading[STATES].where(UNIT, name))
+
+    def states_in_order(self) -> Iterator[UnitState]:
+        """Yield all states, by unit and machine."""
+        for name in sorted(self._reading[STATES].groups(UNIT)):
+            yield from self.states(name)
+
+    def machines_of(self, name: str) -> Sequence[str]:
+        """Return the machines where a unit is placed or still has a state, in order."""
+        return sorted({*(each.machine for each in self.placements(name)), *(each.machine for each in self.states(name))})
+
+    def current(self, name: str) -> Target:
+        """What the unit came to: the least of what it came to on each machine where it is placed, inactive if on none."""
+        states = {state.machine: state for state in self._reading[STATES].where(UNIT, name).values()}
+        reached_there = (
+            reached(placement, states[placement.machine]) if placement.machine in states else Target.INACTIVE
+            for placement in self._reading[PLACEMENTS].where(UNIT, name).values()
+        )
+        return min(reached_there, key=_ORDER.index, default=Target.INACTIVE)
+
+    def view(self, name: str, *, text: bool = False) -> UnitView:
+        unit = self.units[name]
+        known = unit_text(unit.text)
+        refusal = known.refusal(name)
+        return UnitView(
+            name=name,
+            target=unit.target,
+            current=self.current(name),
+            launch=unit.launch,
+            hash=known.hash,
+            description=known.description,
+            everywhere=known.requirements(name).everywhere,
+            template=is_template(name),
+            submitted=unit.submitted,
+            revision=self._reading[UNITS].modified[name],
+            text=unit.text if text else "",
+            error=refusal.message if refusal is not None else "",
+            places=[_place(placement) for placement in self.placements(name)],
+            states=list(self.states(name)),
+        )
+
+
+_ORDER = (Target.INACTIVE, Target.LOADED, Target.LAUNCHED)
+
+
+def reached(placement: Placement, state: UnitState) -> Target:
+    """What a placed unit came to: launched once its machine has started this launch of it (as fleet says it, even if it then failed), and
+    for as long as this launch still runs after it was told to stop. What systemd itself starts after that is only loaded, as in fleet."""
+    if placement.target is Target.LAUNCHED:
+        return Target.LAUNCHED if state.launch == placement.launch else Target.LOADED
+    return Target.LOADED if has_stopped(state) else Target.LAUNCHED
+
+
+class Machines(msgspec.Struct, frozen=True):
+    """Machines that are alive, in the order of their ids, with the operator's orders (also for machines that are not alive)."""
+
+    machines: Mapping[str, Machine]
+    orders: Mapping[str, Order]
+    leader: str
+    index: int
+
+
+async def read_units(cache: Cache) -> Units:
+    """Raises StoreUnavailable."""
+    return Units(await cache.read(*UNIT_KINDS))
+
+
+async def read_machines(cache: Cache) -> Machines:
+    """Raises StoreUnavailable."""
+    return machines_in(await cache.read(*MACHINE_KINDS))
+
+
+def unit_topics(names: Sequence[str]) -> list[Topic]:
+    """Return what must change for an answer about these units (all, if none is named) to change."""
+    if not names:
+        return [kind.all() for kind in UNIT_KINDS]
+    return [topic for name in names for topic in (UNITS.key(name), PLACEMENTS.where(UNIT, name), STATES.where(UNIT, name))]
+
+
+async def machine_views(cache: Cache, *, counted: bool = True) -> tuple[list[MachineView], int]:
+    """Machines alive, with counts of their units if they are `counted`, and the revision that this is from."""
+    reading = await cache.read(*MACHINE_KINDS, *((PLACEMENTS, STATES) if counted else ()))
+    found = machines_in(reading)
+    if not counted:
+        return [_machine_view(found, name, 0, {}) for name in found.machines], found.index
+    views = []
+    for name in found.machines:
+        active = Counter(state.active for state in reading[STATES].where(MACHINE, name).values())
+        views.append(_machine_view(found, name, len(reading[PLACEMENTS].where(MACHINE, name)), active))
+    return views, found.index
+
+
+def machines_in(reading: Reading) -> Machines:
+    """Return the machines alive as the operator sees them."""
+    machines, orders, leader = reading[MACHINES], reading[ORDERS].values, reading[LEADER].get("")
+    merged = {name: with_orders(machines.values[name], orders.get(name)) for name in machines.sorted_keys()}
+    return Machines(merged, orders, leader.machine if leader is not None else "", reading.index)
+
+
+def _ordered(group: Mapping[str, T]) -> Sequence[T]:
+    return [group[key] for key in sorted(group)] if len(group) > 1 else [*group.values()]
+
+
+def _machine_view(found: Machines, name: str, placed: int, active: Mapping[str, int]) -> MachineView:
+    machine = found.machines[name]
+    order = found.orders.get(name, Order())
+    return MachineView(
+        id=machine.id,
+        name=machine.name,
+        address=machine.address,
+        metadata=machine.metadata,
+        facts=machine.facts,
+        version=machine.version,
+        door=machine.door,
+        runtime=machine.runtime,
+        ttl=machine.ttl,
+        since=machine.since,
+        cordoned=order.cordoned,
+        draining=order.draining,
+        leader=found.leader == machine.id,
+        units=placed,
+        active=dict(active),
+        problems=machine.problems,
+    )
+
+
+def _place(placement: Placement) -> Place:
+    return Place(
+        machine=placement.machine,
+        target=placement.target,
+        launch=placement.launch,
+        reason=placement.reason,
+        placed=placement.placed,
+        finished=placement.finished,
+    )
