@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
-    "errors": 0, "files": 0, "locks": 0, "proc": 0, "notify": 0,
+    "errors": 0, "files": 0, "locks": 0, "proc": 0, "notify": 0, "launches": 0,
     "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "folders": 1, "trust": 1,
     "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1,
     "model": 2, "config": 2,
@@ -30,7 +30,7 @@ SIDEWAYS = {
 IMPURE = {"asyncio", "socket", "subprocess", "sqlite3", "time", "random", "os", "logging"}
 IMPURE_OWN = {"files", "locks", "proc", "notify"}
 PURE_ROOMS = {"unit", "placement", "compose"}
-PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict", "requirements"}
+PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict", "launches", "requirements"}
 MAX_FILE = 600
 MAX_FUNCTION = 60
 DRIVERS = {"store.sqlite", "store.etcd", "agent.systemd", "agent.supervisor", "router.nginx"}

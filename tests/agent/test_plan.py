@@ -23,11 +23,9 @@ from argosy.agent.plan import (
     Unload,
     Wait,
     anew,
-    at_rest,
     attempted,
     delay,
     fence,
-    has_failed,
     next_look,
     plan,
     refused,
@@ -36,6 +34,7 @@ from argosy.agent.plan import (
 from argosy.agent.runtime import Observed
 from argosy.model import Placement, Target, UnitState
 from argosy.unit.text import unit_text
+from argosy.verdict import at_rest, has_failed
 
 NOW = 1_700_000_000.0
 M = "0" * 32

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from argosy.cli.cluster import Reported
-from argosy.cli.outcome import Outcome, has_come_to_rest, legend, loaded, started, stopped, sub_state, unloaded, unplaced
-from argosy.verdict import ending
+from argosy.cli.cluster import Placed, Reported
+from argosy.cli.outcome import Outcome, legend, loaded, needs_launch, started, stopped, unloaded, unplaced
+from argosy.verdict import ending, sub_state
 
 M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
 M2 = {"id": "9" * 32, "address": "172.17.8.103", "name": "m2"}
@@ -23,7 +23,7 @@ def waiting(text: str) -> Outcome:
 
 def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     placed = {"machine": M1["id"], "target": "launched", "launch": 1, **(place or {})}
-    states = [{"machine": M1["id"], "launch": 1, **state}] if state is not None else []
+    states = [{"machine": M1["id"], "launch": 1, "load": "loaded", **state}] if state is not None else []
     return {"name": "a.service", "target": "launched", "launch": 1, "places": [placed], "states": states, **fields}
 
 
@@ -143,12 +143,12 @@ RESTS: list[tuple[str, dict[str, Any], bool]] = [
 
 @pytest.mark.parametrize(("sentence", "view", "expected"), RESTS, ids=[row[0] for row in RESTS])
 def test_what_a_start_starts_anew(sentence: str, view: dict[str, Any], expected: bool) -> None:
-    assert has_come_to_rest(view) is expected, sentence
+    assert needs_launch(view) is expected, sentence
 
 
 def test_a_global_unit_is_started_anew_only_if_it_runs_nowhere() -> None:
-    assert not has_come_to_rest(everywhere("active", "failed"))
-    assert has_come_to_rest(everywhere("failed", "failed"))
+    assert not needs_launch(everywhere("active", "failed"))
+    assert needs_launch(everywhere("failed", "failed"))
 
 
 def test_what_runs_by_another_text_has_not_started_yet() -> None:
@@ -286,7 +286,6 @@ def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
 @pytest.mark.parametrize(
     ("place", "state", "expected"),
     [
-        (None, None, "waiting"),
         ({}, None, "unknown"),
         ({"finished": True}, None, "finished"),
         ({"finished": True}, {"sub": "dead"}, "finished"),
@@ -296,4 +295,5 @@ def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
     ],
 )
 def test_lists_show_systemds_word_or_ours(place: dict[str, Any] | None, state: dict[str, Any] | None, expected: str) -> None:
-    assert sub_state(unit(), place, state) == expected
+    wanted = None if place is None else Placed(M1["id"], **place)
+    assert sub_state(wanted, None if state is None else Reported(M1["id"], **state)) == expected

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from argosy.errors import InvalidInput, InvalidUnit
 from argosy.unit.parse import LARGEST_FILE, Option, UnitFile, from_options, parse, serialize
-from argosy.unit.validate import validated
+from argosy.unit.validate import validate
 from tests.unit import files
 
 
@@ -77,7 +77,7 @@ def test_bare_assignments_are_warned_of_and_put_under_a_header_for_systemd() -> 
 
 @pytest.mark.parametrize(("name", "text"), files.FILES)
 def test_the_unit_files_that_people_run_are_accepted(name: str, text: str) -> None:
-    known = validated(name, text)
+    known = validate(name, text)
     assert known.text == text
     assert known.file.last("Service", "ExecStart")
 
@@ -100,12 +100,12 @@ def test_an_error_names_its_line(sentence: str, text: str, line: int, message: s
     assert problem.line == line
     assert message in problem.message
     with pytest.raises(InvalidUnit, match=r"a\.service: "):
-        validated("a.service", text)
+        validate("a.service", text)
 
 
 def test_all_errors_are_listed_at_once() -> None:
     with pytest.raises(InvalidUnit) as caught:
-        validated("a.service", "x\n[U]\ny\n" + "z\n" * 30)
+        validate("a.service", "x\n[U]\ny\n" + "z\n" * 30)
     assert "line 1: 'x'" in caught.value.message
     assert "line 3: 'y'" in caught.value.message
     assert "and 22 more" in caught.value.message
@@ -128,7 +128,7 @@ def test_what_is_no_text_is_refused(sentence: str, text: str | bytes, message: s
     assert message in caught.value.message
     if isinstance(text, str):
         with pytest.raises(InvalidInput, match=r"a\.service"):
-            validated("a.service", text)
+            validate("a.service", text)
 
 
 def test_the_largest_file_is_read() -> None:
@@ -139,8 +139,8 @@ def test_the_largest_file_is_read() -> None:
 
 def test_a_unit_that_would_abort_systemd_is_refused() -> None:
     with pytest.raises(InvalidUnit, match=r"line 2: %J in t-@\.service would abort systemd"):
-        validated("t-@.service", "[Service]\nExecStart=/bin/echo %J\n")
-    assert validated("t@.service", "[Service]\nExecStart=/bin/echo %J\n")
+        validate("t-@.service", "[Service]\nExecStart=/bin/echo %J\n")
+    assert validate("t@.service", "[Service]\nExecStart=/bin/echo %J\n")
 
 
 # What fleet 1.0 itself computes for these texts (unit.NewUnitFile, Hash).

@@ -19,7 +19,7 @@ from argosy.unit.quadlet.reading import kind_of, looks_like_one, references
 from argosy.unit.quadlet.service import translate
 from argosy.unit.service import service
 from argosy.unit.specifiers import Specifiers
-from argosy.unit.validate import validated
+from argosy.unit.validate import validate
 
 PODMAN = Engine("podman", "/usr/bin/podman", manager="systemd")
 DOCKER = Engine("docker", "/usr/bin/docker", manager="systemd")
@@ -570,13 +570,13 @@ def test_the_service_carries_the_hash_of_its_file_and_nobody_else_may() -> None:
     text = "# a comment\n[Container]\nImage=i\n"
     assert parse(translated(text, DOCKER)).hash == parse(translated(text, PODMAN)).hash == parse(text).hash
     with pytest.raises(InvalidUnit, match="X-Source"):
-        validated("a.service", f"[Service]\nExecStart=/bin/true\n[X-Source]\nHash={'0' * 40}\n")
+        validate("a.service", f"[Service]\nExecStart=/bin/true\n[X-Source]\nHash={'0' * 40}\n")
 
 
 def test_a_volume_may_say_nothing_at_all() -> None:
-    assert validated("data-volume.service", "[Volume]\n").kind == "Volume"
+    assert validate("data-volume.service", "[Volume]\n").kind == "Volume"
     with pytest.raises(InvalidUnit, match="no assignment"):
-        validated("web.service", "[Container]\n")
+        validate("web.service", "[Container]\n")
 
 
 def test_references_are_found_in_every_key() -> None:

@@ -13,7 +13,7 @@ from argosy.errors import InvalidUnit
 from argosy.unit.parse import parse
 from argosy.unit.quadlet.keys import KEYS, Ignored, Refused, Way
 from argosy.unit.quadlet.names import unit_name
-from argosy.unit.validate import validated
+from argosy.unit.validate import validate
 from argosy.unit.verify import verify
 
 PAGE = Path(__file__).parents[2] / "docs" / "quadlet.md"
@@ -79,9 +79,9 @@ def test_what_verify_calls_an_error_of_the_quadlet_part_is_not_taken(
         return  # told by the name of the file, or left to the machine
     if any(severity == "error" for _, severity, _ in expected):
         with pytest.raises(InvalidUnit, match=f"line {expected[0][0]}"):
-            validated(unit_name(file), text)
+            validate(unit_name(file), text)
     else:
-        assert validated(unit_name(file), text).text == text, sentence
+        assert validate(unit_name(file), text).text == text, sentence
 
 
 def told(way: Way) -> str:

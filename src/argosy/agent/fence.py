@@ -14,13 +14,14 @@ from itertools import groupby
 import msgspec
 
 from argosy.agent.foothold import Foothold, Notes
-from argosy.agent.plan import STOP_AT, Action, Kill, at_rest, fence
+from argosy.agent.plan import STOP_AT, Action, Kill, fence
 from argosy.agent.runtime import Observed, Runtime
 from argosy.errors import RuntimeFailed
 from argosy.model import Placement
 from argosy.reconcile import Clock, Wake
 from argosy.state.lease import Lease
 from argosy.unit.text import unit_text
+from argosy.verdict import at_rest
 
 log = logging.getLogger(__name__)
 

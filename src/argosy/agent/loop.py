@@ -29,9 +29,7 @@ from argosy.agent.plan import (
     Unload,
     Wait,
     anew,
-    at_rest,
     attempted,
-    has_failed,
     next_look,
     plan,
     refused,
@@ -47,6 +45,7 @@ from argosy.state.lease import Lease, within
 from argosy.state.records import encode
 from argosy.state.view import Changes, decoded, follow
 from argosy.store.base import Store
+from argosy.verdict import at_rest, has_failed
 
 log = logging.getLogger(__name__)
 

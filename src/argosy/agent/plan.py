@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Set
 import msgspec
 
 from argosy.agent.runtime import Observed
+from argosy.launches import NONE, is_due, is_over, wanted_launch
 from argosy.model import Placement, Target, UnitState
 from argosy.unit.text import UnitText, unit_text
-from argosy.verdict import REFUSED
+from argosy.verdict import REFUSED, at_rest, has_failed, is_active
 
 RETRY_LEAST = 1.0
 """Seconds from a first failure to the next attempt; doubled for each further one up to RETRY_MOST."""
@@ -69,16 +70,6 @@ ORDER = (Kill, Stop, Unload, Load, Start, Wait)
 """What is stopped makes room before anything is started; each kind is applied in one call."""
 
 
-def at_rest(seen: Observed | UnitState) -> bool:
-    """Nothing of it runs, and nothing of it is about to."""
-    return seen.active in ("inactive", "failed")
-
-
-def has_failed(seen: Observed | UnitState) -> bool:
-    """It is at rest because its latest start, or its latest run, went wrong."""
-    return seen.active == "failed" or (seen.active == "inactive" and seen.result != "success")
-
-
 def plan(
     placements: Mapping[str, Placement],
     observed: Mapping[str, Observed],
@@ -110,9 +101,8 @@ def _placed(
     """A stop is an event: it ends the launch, and what the engine starts after that (launch 0) is the engine's own affair."""
     name = placement.unit
     seen = observed.get(name)
-    launched = _launched(placement)
     changed = seen is None or seen.hash != text.hash
-    if seen is not None and seen.launch and placement.target is not Target.LAUNCHED and not (changed and at_rest(seen)):
+    if seen is not None and is_over(placement, seen.launch) and not (changed and at_rest(seen)):
         yield from _stop(seen, f"its target is {placement.target}", state, now)
     elif seen is None or changed:
         why = f"placed here: {placement.reason}" if seen is None else "its text has changed"
@@ -123,14 +113,14 @@ def _placed(
             yield Wait(name, state.retry_at, state.note)
         else:
             yield Load(name, placement.text, why)
-            if launched:
+            if wanted_launch(placement):
                 yield Start(name, placement.launch, why)
-    elif launched and seen.launch != placement.launch:
+    elif is_due(placement, seen.launch):
         if state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
         else:
             yield Start(name, placement.launch, f"launch {placement.launch} is asked for")
-    elif launched and at_rest(seen):
+    elif wanted_launch(placement) and at_rest(seen):
         yield from _ended(placement, text, seen, observed, state, now)
 
 
@@ -139,7 +129,7 @@ def _ended(
 ) -> Iterator[Action]:
     """A unit that was started in this launch and does not run any more."""
     bound = [observed[name] for name in text.requirements(seen.name).binds_to if name in observed]
-    if any(other.active != "active" for other in bound):
+    if not all(map(is_active, bound)):
         return  # it is started once they are active
     if has_failed(seen):
         if not text.retries or state is None or state.retry_at == 0:
@@ -248,18 +238,9 @@ def report(
 
 def _still_refused(placement: Placement | None, seen: Observed, before: UnitState) -> bool:
     """Whether what was refused has neither been done meanwhile nor become another wish."""
-    if before.result != REFUSED or before.launch != _asked(placement):
+    if before.result != REFUSED or before.launch != wanted_launch(placement):
         return False
     return placement is None or seen.launch != before.launch or seen.hash != unit_text(placement.text).hash
-
-
-def _asked(placement: Placement | None) -> int:
-    """The launch that a unit shall come to on this machine; 0: none."""
-    return placement.launch if placement is not None and _launched(placement) else 0
-
-
-def _launched(placement: Placement) -> bool:
-    return placement.target is Target.LAUNCHED and not placement.finished
 
 
 def _waits_for(
@@ -271,7 +252,7 @@ def _waits_for(
 ) -> str:
     """What a unit that does not run will be started with; "" if nothing that it is bound to is about to come, so that it has ended."""
     text = unit_text(placement.text)
-    if not _launched(placement) or seen.launch != placement.launch or has_failed(seen) or text.oneshot:
+    if not wanted_launch(placement) or is_due(placement, seen.launch) or has_failed(seen) or text.oneshot:
         return ""
     bound = [observed[name] for name in text.requirements(placement.unit).binds_to if name in observed]
     leaders = [other.name for other in bound if _comes(other, seen, placements.get(other.name), previous.get(other.name))]
@@ -281,9 +262,8 @@ def _waits_for(
 def _comes(other: Observed, seen: Observed, placement: Placement | None, state: UnitState | None) -> bool:
     """Whether a unit is on its way up, or has come up since `seen` was started."""
     if at_rest(other):
-        asked = _asked(placement)
-        return (asked != 0 and asked != other.launch) or (state is not None and state.retry_at > 0)
-    return other.active != "active" or other.started > seen.started
+        return (placement is not None and is_due(placement, other.launch)) or (state is not None and state.retry_at > 0)
+    return not is_active(other) or other.started > seen.started
 
 
 def _report_one(machine: str, placement: Placement | None, seen: Observed, before: UnitState | None, now: float) -> UnitState:
@@ -298,9 +278,9 @@ def _report_one(machine: str, placement: Placement | None, seen: Observed, befor
             note = ""
     elif not at_rest(seen):
         retry_at, note = 0.0, ""
-        if seen.active == "active" and now - seen.since >= STEADY:
+        if is_active(seen) and now - seen.since >= STEADY:
             failures = 0
-    elif placement is None or seen.launch == _asked(placement):
+    elif placement is None or seen.launch == wanted_launch(placement):
         failures, retry_at, note = 0, 0.0, ""
     return UnitState(
         unit=seen.name,
@@ -327,18 +307,18 @@ def _run_of(seen: Observed | UnitState) -> tuple[int, str, float]:
 
 def _starts_over(before: UnitState, seen: Observed) -> bool:
     """Whether this failure is a first one: of another launch, or after the unit had run well for a while."""
-    steady = before.active == "active" and seen.since - before.since >= STEADY
+    steady = is_active(before) and seen.since - before.since >= STEADY
     return before.launch != seen.launch or steady
 
 
 def _retries(placement: Placement) -> bool:
-    return _launched(placement) and unit_text(placement.text).retries
+    return wanted_launch(placement) != NONE and unit_text(placement.text).retries
 
 
 def refused(machine: str, name: str, placement: Placement | None, state: UnitState | None, reason: str, now: float) -> UnitState:
     """The state of a unit that the runtime would not load, start or stop. It carries the launch that was asked; it is counted and tried
     again like a failure."""
-    launch = _asked(placement)
+    launch = wanted_launch(placement)
     state = state or UnitState(name, machine, load="error")
     failures = state.failures + 1 if state.launch == launch else 1
     note = reason[:LONGEST_NOTE]
@@ -371,5 +351,5 @@ def _waits(state: UnitState, now: float) -> bool:
 def next_look(actions: tuple[Action, ...], states: Mapping[str, UnitState], now: float) -> float | None:
     """Seconds until time alone may change something; None: never."""
     times = [action.until for action in actions if isinstance(action, Wait)]
-    times += [state.since + STEADY for state in states.values() if state.failures and state.active == "active"]
+    times += [state.since + STEADY for state in states.values() if state.failures and is_active(state)]
     return max(0.05, min(min(times) - now, RETRY_MOST)) if times else None

@@ -30,6 +30,7 @@ from argosy.agent.unit_folder import UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
 from argosy.unit.parse import UnitFile
 from argosy.unit.text import unit_text
+from argosy.verdict import AT_REST
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class SystemdRuntime:
             files = _readable(units, refused)
             present = await self._present(bus, list(files))
             for name, (_, active) in present.items():
-                if name not in self._units and active not in ("inactive", "failed"):
+                if name not in self._units and active not in AT_REST:
                     refused[name] = f"this machine has a {name} of its own that is {active}; give the unit another name"
             files = {name: file for name, file in files.items() if name not in refused}
             changed = await asyncio.to_thread(self._write, files, refused)

@@ -9,6 +9,8 @@ import msgspec
 
 from argosy.agent.runtime import Observed
 from argosy.agent.systemd_bus import object_path
+from argosy.launches import NONE, joins
+from argosy.verdict import AT_REST
 
 FAILED_JOBS = frozenset({"dependency", "timeout", "assert", "unsupported", "invalid"})
 """Results of a start job after which the unit has not run, though systemd calls it merely inactive."""
@@ -120,7 +122,7 @@ class LoadedUnit:
 
     @property
     def at_rest(self) -> bool:
-        return self.state in ("inactive", "failed")
+        return self.state in AT_REST
 
     @property
     def started(self) -> float:
@@ -134,8 +136,8 @@ class LoadedUnit:
 
     def ask(self, launch: int, now: float) -> None:
         old = self.launch
-        up = self.state in ("active", "activating", "reloading") and self.pending != "stop"
-        keeps = up and old.launch in (0, launch) and not (old.outdated and old.outdated == self.invocation)
+        outdated = bool(old.outdated) and old.outdated == self.invocation
+        keeps = joins(self.state, old.launch, launch) and self.pending != "stop" and not outdated
         self.pending = "start" if self.at_rest or keeps else "restart"
         self.job = self.job_result = ""
         self._asked = True
@@ -153,7 +155,7 @@ class LoadedUnit:
             self.pending = "stop"
             self.job = ""
         before = self.launch.launch or (0 if self.launch.accepted else self.launch.before)
-        self.launch = msgspec.structs.replace(self.launch, launch=0, asked=now, before=before, accepted=not before, stopped=True)
+        self.launch = msgspec.structs.replace(self.launch, launch=NONE, asked=now, before=before, accepted=not before, stopped=True)
 
     def accepted(self) -> None:
         self.launch = msgspec.structs.replace(self.launch, accepted=True)
@@ -181,7 +183,7 @@ class LoadedUnit:
         if not launch.accepted and (launch.launch or launch.before):
             begun = self.started >= launch.asked
             if launch.stopped:  # what systemd's own restart has begun since shows that it was never told to stop
-                accepted = self.state in ("inactive", "failed", "deactivating") or (begun and not self._properties.get("NRestarts", 0))
+                accepted = self.at_rest or self.state == "deactivating" or (begun and not self._properties.get("NRestarts", 0))
             else:
                 accepted = begun or kind in START_JOBS
             if accepted:

@@ -1,7 +1,6 @@
 """From a wish to the unit that should be written: the rules of submitting, starting, stopping and replacing. Decides and touches nothing.
 
-Launches: a unit's counter grows by one when its target becomes launched from something else, and when a restart is asked for; wishing
-"launched" for a unit that is launched already changes nothing.
+Wishing "launched" for a unit that is launched already changes nothing (see `launches`).
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ import msgspec
 
 from argosy.api.shapes import Wish
 from argosy.errors import Conflict, InvalidInput, InvalidUnit, NotFound
+from argosy.launches import count_launch
 from argosy.model import Target, Unit
 from argosy.state.desired import Stored
 from argosy.unit.names import check_name, is_template, template_of
 from argosy.unit.text import unit_text
-from argosy.unit.validate import validated
+from argosy.unit.validate import validate
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -58,11 +58,11 @@ def _where(revision: int) -> str:
 
 def _created(name: str, wish: Wish, template: Unit | None, now: float) -> Unit:
     if wish.text is not None:
-        validated(name, wish.text)
+        validate(name, wish.text)
         return Unit(name, wish.text, submitted=now)
     parent = template_of(name)
     if template is not None:
-        validated(name, template.text)
+        validate(name, template.text)
         return Unit(name, template.text, submitted=now)
     if parent:
         raise NotFound(f"unit {name} does not exist, and neither does its template {parent}", remedy=f"submit {name} or {parent} first")
@@ -72,7 +72,7 @@ def _created(name: str, wish: Wish, template: Unit | None, now: float) -> Unit:
 def _retexted(unit: Unit, wish: Wish) -> tuple[Unit, str]:
     if wish.text is None or wish.text == unit.text:
         return unit, ""
-    validated(unit.name, wish.text)
+    validate(unit.name, wish.text)
     if not wish.replace:
         if unit_text(unit.text).hash == unit_text(wish.text).hash:
             return unit, ""
@@ -85,10 +85,9 @@ def _aimed(unit: Unit, target: Target, restart: bool) -> tuple[Unit, str]:
         raise InvalidUnit(f'cannot activate template "{unit.name}"', remedy=f"name an instance, such as {_example_instance(unit.name)}")
     if restart and target is not Target.LAUNCHED:
         raise InvalidInput(f"unit {unit.name}: restart is asked for and target {target.value} too", remedy="leave one of them out")
-    starts = target is Target.LAUNCHED and (restart or unit.target is not Target.LAUNCHED)
-    if target is unit.target and not starts:
+    aimed = msgspec.structs.replace(unit, target=target, launch=count_launch(unit.launch, unit.target, target, restart=restart))
+    if aimed == unit:
         return unit, ""
-    aimed = msgspec.structs.replace(unit, target=target, launch=unit.launch + 1 if starts else unit.launch)
     return aimed, "restart" if restart else f"target {target.value}"
 
 

@@ -14,7 +14,7 @@ from argosy.state.cache import Cache, Reading
 from argosy.state.kinds import LEADER, MACHINE, MACHINES, ORDERS, PLACEMENTS, STATES, UNIT, UNITS, Topic
 from argosy.unit.names import is_template
 from argosy.unit.text import unit_text
-from argosy.verdict import has_stopped
+from argosy.verdict import was_launched
 
 T = TypeVar("T")
 
@@ -88,11 +88,8 @@ _ORDER = (Target.INACTIVE, Target.LOADED, Target.LAUNCHED)
 
 
 def reached(placement: Placement, state: UnitState) -> Target:
-    """What a placed unit came to: launched once its machine has started this launch of it (as fleet says it, even if it then failed), and
-    for as long as this launch still runs after it was told to stop. What systemd itself starts after that is only loaded, as in fleet."""
-    if placement.target is Target.LAUNCHED:
-        return Target.LAUNCHED if state.launch == placement.launch else Target.LOADED
-    return Target.LOADED if has_stopped(state) else Target.LAUNCHED
+    """What a placed unit came to, as fleet says it."""
+    return Target.LAUNCHED if was_launched(placement, state) else Target.LOADED
 
 
 class Machines(msgspec.Struct, frozen=True):

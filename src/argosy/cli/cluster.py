@@ -32,6 +32,15 @@ class Reported(NamedTuple):
     invocation: str = ""
 
 
+class Placed(NamedTuple):
+    """A unit's place: model.Placement without its weight."""
+
+    machine: str
+    target: str = "inactive"
+    launch: int = 0
+    finished: bool = False
+
+
 NAMES_AT_ONCE = 200
 """Units that one question names: more are asked for as all there are."""
 
@@ -63,6 +72,16 @@ def machine_path(called: str, *rest: str) -> str:
 def places(unit: View) -> list[View]:
     found: list[View] = unit.get("places", [])
     return found
+
+
+def placed_on(unit: View, machine_id: str) -> Placed | None:
+    """What the unit shall come to on that machine, None if it is not placed there."""
+    return next((placed(place) for place in places(unit) if place["machine"] == machine_id), None)
+
+
+def placed(place: View) -> Placed:
+    """A place with what JSON leaves out of it."""
+    return Placed(**{name: place[name] for name in Placed._fields if name in place})
 
 
 def state_on(unit: View, machine_id: str) -> View | None:

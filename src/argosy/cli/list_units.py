@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 import click
 
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, places, state_on, units, where_seen
-from argosy.cli.outcome import legend, sub_state
+from argosy.cli.cluster import View, machines, placed_on, reported_on, state_on, units, where_seen
+from argosy.cli.outcome import legend
 from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show
 from argosy.terminal import echo_json
+from argosy.verdict import sub_state
 
 FIELDS = ("unit", "machine", "active", "sub", "load", "hash", "target", "since", "pid", "note")
 DEFAULT = ("unit", "machine", "active", "sub")
@@ -39,7 +40,6 @@ def list_units(client: Client, full: bool, no_legend: bool, fields: str | None, 
 
 def rows_of(unit: View, known: Mapping[str, View], full: bool) -> Iterator[dict[str, str]]:
     """A row for each machine; one for a unit that is wanted and nowhere."""
-    placed = {place["machine"]: place for place in places(unit)}
     wheres = list(where_seen(unit))
     if not wheres and unit["target"] == "inactive":
         return
@@ -50,7 +50,7 @@ def rows_of(unit: View, known: Mapping[str, View], full: bool) -> Iterator[dict[
             "unit": unit["name"],
             "load": shown.get("load", "not-found") if state else "-",
             "active": shown.get("active", "inactive"),
-            "sub": sub_state(unit, placed.get(machine_id), state),
+            "sub": sub_state(placed_on(unit, machine_id), reported_on(unit, machine_id)) if machine_id else "waiting",
             "machine": legend(known.get(machine_id), machine_id, full=full) if machine_id else "-",
             "hash": unit.get("hash", "") if full else unit.get("hash", "")[:7],
             "target": unit["target"],

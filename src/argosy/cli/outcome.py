@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from argosy.cli.cluster import Reported, View, places, reported_on, states
+from argosy.cli.cluster import Reported, View, placed, places, reported_on, states
 from argosy.cli.table import span
-from argosy.verdict import BROKEN_TEXT, REFUSALS, REFUSED, RUNNING, UNLOADABLE, Phase, ended, ending, has_stopped, judge
+from argosy.launches import is_overtaken
+from argosy.verdict import REFUSED, Phase, ended, ending, has_come_to_rest, is_given_up, may_run, phase, trouble
 
 Machines = Mapping[str, View]
 
@@ -34,7 +35,7 @@ def legend(machine: View | None, machine_id: str, *, full: bool = False) -> str:
 
 def started(unit: View, launch: int, machines: Machines) -> Outcome:
     """Has this launch come to run? A global unit has when it runs wherever it is placed."""
-    if unit["target"] != "launched" or unit.get("launch", 0) > launch:
+    if unit["target"] != "launched" or is_overtaken(unit.get("launch", 0), launch):
         return _overruled(unit)
     return _everywhere(unit, [_started_on(unit, place, launch, machines) for place in places(unit)])
 
@@ -42,13 +43,14 @@ def started(unit: View, launch: int, machines: Machines) -> Outcome:
 def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Outcome:
     name = unit["name"]
     where = legend(machines.get(place["machine"]), place["machine"])
-    if place.get("finished"):
-        return Outcome(True, True, f"Unit {name} finished on {where}")
     state = reported_on(unit, place["machine"])
-    phase = judge(state, launch, unit.get("hash", "")) if place.get("launch", 0) == launch else Phase.PENDING
-    if state is None or phase is Phase.PENDING:
+    wanted = placed(place)
+    found = phase(wanted, state, unit.get("hash", ""))
+    if found is Phase.FINISHED:
+        return Outcome(True, True, f"Unit {name} finished on {where}")
+    if state is None or found is Phase.PENDING or wanted.launch != launch:
         return Outcome(False, text=f"waiting for {where} to start it")
-    match phase:
+    match found:
         case Phase.RUNNING:
             return Outcome(True, True, f"Unit {name} launched on {where}")
         case Phase.REFUSED:
@@ -61,25 +63,18 @@ def _started_on(unit: View, place: View, launch: int, machines: Machines) -> Out
     return Outcome(False, text=f"{state.active} ({state.sub}) on {where}{note}")
 
 
-def has_come_to_rest(unit: View) -> bool:
-    """Whether nothing of a launched unit runs or is about to, though it is placed: it failed, was refused or ended. A finished job has done
-    what was asked."""
+def needs_launch(unit: View) -> bool:
+    """Whether a launched unit has come to rest wherever it is placed, so that starting it needs a new launch."""
     found = places(unit)
-    return unit["target"] == "launched" and bool(found) and all(_rests(unit, place) for place in found)
-
-
-def _rests(unit: View, place: View) -> bool:
-    state = reported_on(unit, place["machine"])
-    phase = judge(state, unit.get("launch", 0), unit.get("hash", ""))
-    if state is None or place.get("finished") or phase not in (Phase.FAILED, Phase.REFUSED, Phase.ENDED):
+    if unit["target"] != "launched" or not found:
         return False
-    return state.active in ("inactive", "failed") or state.sub == "auto-restart"
+    launch, digest = unit.get("launch", 0), unit.get("hash", "")
+    return all(has_come_to_rest(placed(place)._replace(launch=launch), reported_on(unit, place["machine"]), digest) for place in found)
 
 
 def _refused(what: str, state: Reported) -> Outcome:
-    """What a unit of the same command is still missing may come: the machine tries again before it is given up."""
     reason = state.note or state.load
-    if state.load not in BROKEN_TEXT and state.failures < REFUSALS:
+    if not is_given_up(state):
         return Outcome(False, text=f"{what}: {reason}; it is tried again")
     return Outcome(True, False, f"{what}: {reason}")
 
@@ -98,15 +93,16 @@ def loaded(unit: View, machines: Machines) -> Outcome:
 def _loaded_on(unit: View, place: View, machines: Machines) -> Outcome:
     where = legend(machines.get(place["machine"]), place["machine"])
     state = reported_on(unit, place["machine"])
-    if state is None or place["target"] != "loaded":
+    wanted = placed(place)
+    found = phase(wanted, state)
+    if state is None or found is Phase.PENDING or wanted.target != "loaded":
         return Outcome(False, text=f"waiting for {where} to load it")
-    if state.result == REFUSED and state.active in RUNNING:
-        return _refused(f"Unit {unit['name']} cannot be stopped on {where}", state)
-    if state.result == REFUSED or state.load in UNLOADABLE:
-        return _refused(f"Unit {unit['name']} cannot be loaded on {where}", state)
-    if not has_stopped(state):
+    if found is Phase.REFUSED:
+        what = "stopped" if state.result == REFUSED and may_run(state) else "loaded"
+        return _refused(f"Unit {unit['name']} cannot be {what} on {where}", state)
+    if found is Phase.STOPPING:
         return Outcome(False, text=f"{state.active} ({state.sub}) on {where}")
-    started = f"; it is {state.active} there, started by something other than argosy" if state.active in RUNNING else ""
+    started = f"; it is {state.active} there, started by something other than argosy" if may_run(state) else ""
     return Outcome(True, True, f"Unit {unit['name']} loaded on {where}{started}")
 
 
@@ -157,28 +153,9 @@ def _overruled(unit: View) -> Outcome:
     return Outcome(True, False, f"Unit {unit['name']} was told something else meanwhile: its target is {unit['target']}")
 
 
-def trouble(state: Reported, now: float) -> str:
-    """What is wrong with a unit on its machine, in words; "" if nothing is."""
-    again = f"; the next try is in {span(state.retry_at - now)}" if state.retry_at else ""
-    times = f" {state.failures} times in a row" if state.failures > 1 else ""
-    if state.result == REFUSED or state.load in UNLOADABLE:
-        return f"refused{times}: {state.note or state.load}{again}"
-    if state.failures or state.active == "failed":
-        return f"failed{times}: {ending(state)}{again}"
-    return state.note
-
-
-def sub_state(unit: View, place: View | None, state: View | None) -> str:
-    """The sub-state that lists show: systemd's, or ours where systemd has no word for it."""
-    if place is not None and place.get("finished"):
-        return "finished"
-    if state is None:
-        return "unknown" if place is not None else "waiting" if unit["target"] != "inactive" else "dead"
-    if state.get("result") == REFUSED:
-        return "refused"
-    if state.get("retry_at"):
-        return "failing"
-    return str(state.get("sub", "dead"))
+def describe_trouble(state: Reported, now: float) -> str:
+    """What is wrong with a unit on its machine and when that is tried again, in words; "" if nothing is."""
+    return trouble(state) + (f"; the next try is in {span(state.retry_at - now)}" if state.retry_at else "")
 
 
 def unplaced(name: str, why: Mapping[str, Any], machines: Machines) -> list[str]:

@@ -6,10 +6,10 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 
 from argosy.cli.cluster import Reported, View, reported_on
-from argosy.cli.outcome import legend, trouble
+from argosy.cli.outcome import describe_trouble, legend
 from argosy.cli.table import coloured, size, span
 from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
-from argosy.verdict import ENDINGS
+from argosy.verdict import ACTIVE, ENDINGS
 
 DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●", "deactivating": "●"}
 MOST_PROCESSES = 20
@@ -18,7 +18,7 @@ MOST_PROCESSES = 20
 def running(answer: View) -> bool:
     """Whether the unit runs on every machine where it is, and is somewhere."""
     details = [machine.get("detail") for machine in answer["machines"]]
-    return bool(details) and all(detail and detail["observed"].get("active") in ("active", "reloading") for detail in details)
+    return bool(details) and all(detail and detail["observed"].get("active") in ACTIVE for detail in details)
 
 
 def page(answer: View, machines: Mapping[str, View], now: float) -> list[Line]:
@@ -80,7 +80,7 @@ def _since(seen: View, now: float) -> str:
 
 
 def _trouble(seen: View, state: Reported | None, now: float) -> Iterator[str]:
-    words = trouble(state, now) if state is not None else ""
+    words = describe_trouble(state, now) if state is not None else ""
     if words:
         yield f"    Trouble: {words}"
     if seen.get("restarts"):

@@ -9,7 +9,7 @@ import click
 from argosy.cli.client import Client
 from argosy.cli.cluster import units
 from argosy.cli.files import given, with_needed
-from argosy.cli.outcome import has_come_to_rest, started
+from argosy.cli.outcome import needs_launch, started
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
 from argosy.cli.wishes import wishes_for
@@ -31,7 +31,7 @@ def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool,
     """
     wishes = wishes_for(client, "start", with_needed(given(words)), replace=replace, target="launched")
     known, _ = units(client, [wish["name"] for wish in wishes.wishes])
-    resting = {unit["name"] for unit in known if has_come_to_rest(unit)}
+    resting = {unit["name"] for unit in known if needs_launch(unit)}
     for wish in wishes.wishes:
         if wish["name"] in resting:
             wish["restart"] = True

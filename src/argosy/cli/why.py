@@ -10,7 +10,7 @@ import click
 from argosy.cli.client import Client
 from argosy.cli.cluster import View, machines, reported, states, unit_path, units
 from argosy.cli.names import named
-from argosy.cli.outcome import legend, trouble
+from argosy.cli.outcome import describe_trouble, legend
 from argosy.cli.session import asks, json_option, unit_argument
 from argosy.cli.table import show
 from argosy.terminal import echo, echo_json
@@ -32,7 +32,7 @@ def why(client: Client, word: str, as_json: bool) -> None:
         return
     found = machines(client)
     echo(f"{name}: {answer.get('reason', '')}")
-    for line in _troubles(units(client, [name])[0], found, time.time()):
+    for line in _troubless(units(client, [name])[0], found, time.time()):
         echo(line)
     rows = [_row(row, found) for row in answer.get("machines", [])]
     if rows:
@@ -45,12 +45,12 @@ def _row(row: View, found: Mapping[str, View]) -> list[str]:
     return [legend(found.get(row["machine"]), row["machine"]), row.get("name", ""), verdict, row.get("reason", "")]
 
 
-def _troubles(found: Sequence[View], known: Mapping[str, View], now: float) -> list[str]:
+def _troubless(found: Sequence[View], known: Mapping[str, View], now: float) -> list[str]:
     """What its machines say of it, where it does not go well."""
     lines = []
     for state in (state for unit in found for state in states(unit)):
         where = known.get(state["machine"], {}).get("name") or state["machine"][:8]
-        words = trouble(reported(state), now)
+        words = describe_trouble(reported(state), now)
         if words:
             lines.append(f"{where} says: {words}")
     return lines

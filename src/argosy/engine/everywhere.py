@@ -11,8 +11,8 @@ from argosy.model import Placement, Target, Workload
 from argosy.placement.filters.base import OTHERS
 from argosy.placement.jobs import Reading
 from argosy.placement.place import Refusal, expulsion, reason_for, refusal
-from argosy.placement.progress import arrived
 from argosy.placement.workloads import body_hash
+from argosy.verdict import has_arrived, is_active
 
 
 def decide_everywhere(world: World, workload: Workload, reading: Reading, machine: str, now: float) -> list[Action]:
@@ -74,13 +74,13 @@ def _its_turn(world: World, workload: Workload, reading: Reading, machine: str) 
 
 def _runs(world: World, name: str, machine: str) -> bool:
     state = world.state(name, machine)
-    return state is not None and state.active == "active"
+    return state is not None and is_active(state)
 
 
 def _ready(world: World, placement: Placement) -> bool:
     """Its agent reports it active with this text, in this launch."""
     state = world.state(placement.unit, placement.machine)
-    return placement.finished or (state is not None and arrived(placement, state) and state.hash == body_hash(placement))
+    return has_arrived(placement, state, body_hash(placement))
 
 
 def _wait(world: World, workload: Workload, refused: Refusal) -> None:

@@ -26,10 +26,9 @@ from argosy.model import Placement, Target, Workload
 from argosy.placement.filters.base import Depends
 from argosy.placement.jobs import Reading
 from argosy.placement.place import expulsion, pick, reason_for, waits_for
-from argosy.placement.progress import arrived, given_up
 from argosy.placement.spot import Spot
 from argosy.placement.workloads import KINDS
-from argosy.verdict import may_run
+from argosy.verdict import has_arrived, is_idle, may_run
 
 MOST_DECISIONS = 1000
 """Units looked at in one round of the engine: some tens of milliseconds, so that nothing else in the process waits long."""
@@ -147,7 +146,7 @@ def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Plac
 def _settle(world: World, workload: Workload, here: Mapping[str, Placement], places: Places) -> list[Action]:
     """One place is good: the others go, from a draining machine not before the copy in the good place is active."""
     home = min(places.good, key=_preference(world, workload, here))
-    there = arrived(updated(workload, here[home]), world.state(workload.name, home))
+    there = has_arrived(updated(workload, here[home]), world.state(workload.name, home))
     actions: list[Action] = []
     for machine in sorted(here):
         if machine == home:
@@ -179,7 +178,7 @@ def _drain(world: World, workload: Workload, reading: Reading, here: Mapping[str
     if reading.job.requirements.stop_on_disconnect and may_run(state):
         return [*others, leave]  # its next place is found when the agent has reported that it stopped
     new = _place(world, workload, reading, spot, reason, now)
-    if reading.job.requirements.stop_on_disconnect or given_up(old, state):
+    if reading.job.requirements.stop_on_disconnect or is_idle(old, state):
         return [*others, leave, new]
     return [*others, *halted(workload, old), new]
 
@@ -247,7 +246,7 @@ def _preference(world: World, workload: Workload, here: Mapping[str, Placement])
     """Of several places the one where it is active, then the oldest, then the lowest id."""
 
     def key(machine: str) -> tuple[bool, float, str]:
-        return (not arrived(here[machine], world.state(workload.name, machine)), here[machine].placed, machine)
+        return (not has_arrived(here[machine], world.state(workload.name, machine)), here[machine].placed, machine)
 
     return key
 

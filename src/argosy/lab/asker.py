@@ -7,10 +7,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+import msgspec
 
 from argosy.errors import ArgosyError, RuntimeFailed, StoreUnavailable
 from argosy.lab.state import LabRecord
+from argosy.model import UnitState
 from argosy.reconcile import Clock, SystemClock
+from argosy.verdict import Phase, judge
 
 View = Mapping[str, Any]
 PATIENCE = 60.0
@@ -93,11 +96,8 @@ def runs(unit: View | None) -> bool:
     """Whether a unit's newest launch runs wherever it is placed."""
     if not unit or not unit.get("places"):
         return False
-    states = {state["machine"]: state for state in unit.get("states", [])}
+    states = {state.machine: state for state in msgspec.convert(unit.get("states", []), list[UnitState])}
     return all(
-        (state := states.get(place["machine"])) is not None
-        and state.get("active") == "active"
-        and bool(state.get("pid"))
-        and state.get("launch") == unit.get("launch")
+        (state := states.get(place["machine"])) is not None and state.pid and judge(state, unit.get("launch", 0)) is Phase.RUNNING
         for place in unit["places"]
     )

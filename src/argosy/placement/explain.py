@@ -12,10 +12,9 @@ from argosy.placement.cluster import SHORT_ID, Cluster
 from argosy.placement.jobs import Reading
 from argosy.placement.place import Accepted, Refusal
 from argosy.placement.place import why as answers
-from argosy.placement.progress import arrived
 from argosy.placement.spot import traits_of
 from argosy.placement.workloads import read
-from argosy.verdict import may_run
+from argosy.verdict import has_arrived, may_run
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -116,7 +115,7 @@ def _placed(
         return f"on {short}, which is lost; it stays recorded there until another machine fits"
     if not spot.draining:
         state = states.get((placement.machine, placement.unit))
-        waiting = several and not arrived(placement, state)
+        waiting = several and not has_arrived(placement, state)
         return f"on {short}{because}{' (its agent has not reported it active yet)' if waiting else ''}"
     if several:
         return f"leaving {short}, which drains, as soon as the new copy is active"

@@ -11,7 +11,7 @@ from argosy.unit.text import UnitText, unit_text
 _SHOWN_PROBLEMS = 10
 
 
-def validated(name: str, text: str) -> UnitText:
+def validate(name: str, text: str) -> UnitText:
     """Return the text if it may be stored under this name. Raises InvalidUnit listing everything that is wrong, TooLarge for a text that is
     larger than a unit may be."""
     if len(text) > LARGEST_FILE or len(text.encode("utf-8", "replace")) > LARGEST_FILE:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 import msgspec
 
 from argosy.agent.supervise.states import AT_REST, Job, Sub, active
+from argosy.launches import STARTED
 
 WAITING = (Job.START, Job.STOP, Job.RESTART)
 BEGUN = (Job.STARTING, Job.STOPPING, Job.RESTOPPING)
@@ -112,8 +113,7 @@ def _dragged(graph: Graph, at: Standings, name: str, jobs: Mapping[str, Job]) ->
     """Those that are restarted because `name` is: only if they run."""
     if jobs[name] is Job.START and at(name).sub is not Sub.AUTO_RESTART:
         return {}
-    up = ("active", "activating", "reloading")
-    return {other: Job.RESTART for other in graph.dragged.get(name, ()) if other not in jobs and active(at(other).sub) in up}
+    return {other: Job.RESTART for other in graph.dragged.get(name, ()) if other not in jobs and active(at(other).sub) in STARTED}
 
 
 def stop(graph: Graph, at: Standings, names: Iterable[str]) -> dict[str, Job]:
@@ -188,7 +188,7 @@ def unbound(graph: Graph, at: Standings) -> dict[str, str]:
     found = {}
     for name, others in graph.bound.items():
         standing = at(name)
-        if standing.job is not Job.NONE or active(standing.sub) not in ("active", "activating", "reloading"):
+        if standing.job is not Job.NONE or active(standing.sub) not in STARTED:
             continue
         for other in others:
             if at(other).sub in AT_REST and at(other).job is Job.NONE:

@@ -40,6 +40,7 @@ from argosy.agent.supervise.states import (
 )
 from argosy.agent.supervise.unit import Text, Unit, understand
 from argosy.errors import InvalidUnit
+from argosy.launches import NONE
 from argosy.reconcile import Clock
 from argosy.unit.names import check_name
 
@@ -125,7 +126,7 @@ class Supervision:
         if unit.run.sub not in AT_REST and unit.running is None:
             unit.running = unit.text
         unit.text = text
-        self._become(unit, replace(unit.run, launch=0))
+        self._become(unit, replace(unit.run, launch=NONE))
         self._say_ignored(unit)
 
     def restore(self, name: str, saved: SavedUnit | None, run: Run) -> None:
@@ -202,7 +203,7 @@ class Supervision:
         for name in names:
             unit = self.units.get(name)
             if unit is not None:
-                self._become(unit, replace(unit.run, job=Job.STOP, launch=0))
+                self._become(unit, replace(unit.run, job=Job.STOP, launch=NONE))
                 self._events.append((unit, Kill()))
 
     def reload(self, names: Iterable[str]) -> dict[str, str]:
@@ -390,7 +391,7 @@ class Supervision:
         """Jobs for units; of those in `ended` the launch is over."""
         for name, job in assigned.items():
             run = self.units[name].run
-            self._become(self.units[name], replace(run, job=job, launch=0 if name in ended else run.launch))
+            self._become(self.units[name], replace(run, job=job, launch=NONE if name in ended else run.launch))
 
     def _advance(self) -> bool:
         """Begins the jobs that need not wait; False if there was none."""

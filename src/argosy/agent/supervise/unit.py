@@ -9,6 +9,7 @@ from argosy.agent.supervise.jobs import DOWNWARDS, NOTHING, Links
 from argosy.agent.supervise.saved import SavedUnit
 from argosy.agent.supervise.states import AT_REST, Job, Pid, Run, Sub, active
 from argosy.errors import InvalidUnit
+from argosy.launches import joins
 from argosy.unit.names import is_template
 from argosy.unit.parse import UnitFile
 from argosy.unit.service import ServiceSpec, service
@@ -86,8 +87,8 @@ class Unit:
     def belongs_to(self, launch: int) -> bool:
         """Whether what runs now becomes part of this launch, instead of being restarted for it."""
         run = self.run
-        up = active(run.sub) in ("active", "activating", "reloading") and run.sub is not Sub.AUTO_RESTART
-        return up and run.job in (Job.NONE, Job.STARTING) and run.launch in (0, launch) and self.running is None
+        settled = run.job in (Job.NONE, Job.STARTING) and run.sub is not Sub.AUTO_RESTART and self.running is None
+        return settled and joins(active(run.sub), run.launch, launch)
 
     @property
     def observed(self) -> Observed:

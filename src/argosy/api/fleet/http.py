@@ -20,13 +20,14 @@ from argosy.api.machines import MachineService
 from argosy.api.queries import Units
 from argosy.api.units import UnitService
 from argosy.errors import Conflict, InvalidUnit, NotFound
+from argosy.launches import count_launch
 from argosy.model import Target, Unit, UnitState
 from argosy.state import desired
 from argosy.state.desired import ATTEMPTS, Stored
 from argosy.unit.names import check_name, is_template
 from argosy.unit.parse import LARGEST_FILE, Option, serialize
 from argosy.unit.text import unit_text
-from argosy.unit.validate import validated
+from argosy.unit.validate import validate
 from argosy.web.answers import answer
 from argosy.web.bodies import whole
 from argosy.web.errors import Handler, HttpError
@@ -219,7 +220,7 @@ def _put(name: str, wanted: shapes.Unit, current: Stored | None, now: float) -> 
     text = serialize(options)
     if options and (current is None or unit_text(current.unit.text).hash != _hash(text)):
         try:
-            validated(name, text)
+            validate(name, text)
         except InvalidUnit as error:
             raise Fault(error.status, error.message.removeprefix(f"unit {name}: ")) from error
         before = current.unit if current else Unit(name, text, submitted=now)
@@ -238,8 +239,7 @@ def _aimed(unit: Unit, state: str) -> Unit:
         raise Fault(400, f"invalid value {quoted(state)} for JobState") from None
     if is_template(unit.name) and target is not Target.INACTIVE:
         raise Fault(400, f"cannot activate template {quoted(unit.name)}")
-    starts = target is Target.LAUNCHED and unit.target is not Target.LAUNCHED
-    return msgspec.structs.replace(unit, target=target, launch=unit.launch + starts)
+    return msgspec.structs.replace(unit, target=target, launch=count_launch(unit.launch, unit.target, target))
 
 
 def _hash(text: str) -> str:
