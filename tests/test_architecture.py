@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 FLOORS = {
     "errors": 0, "files": 0, "locks": 0, "proc": 0, "notify": 0, "launches": 0,
     "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "folders": 1, "trust": 1,
-    "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1,
+    "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1, "services": 1,
     "model": 2, "config": 2,
     "state": 3, "placement": 3, "compose": 3, "web": 3, "install": 3,
     "engine": 4, "agent": 4, "catalog": 4, "router": 4, "network": 4, "volumes": 4, "swarm": 4, "images": 4, "api": 4,
@@ -22,7 +22,7 @@ FLOORS = {
 }  # fmt: skip
 SIDEWAYS = {
     ("store", "reconcile"), ("docker", "reconcile"),
-    ("unit", "requirements"), ("logs", "terminal"),
+    ("unit", "requirements"), ("services", "reconcile"), ("logs", "terminal"),
     ("cli", "lab"), ("cli", "daemon"), ("lab", "daemon"), ("placement", "state"),
 }  # fmt: skip
 """The few arrows within one floor, and why: the tools that whole floors stand on (errors, the loop), and the verbs that call the house."""

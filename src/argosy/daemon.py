@@ -1,4 +1,4 @@
-"""The composition root: configuration → drivers → rooms → one TaskGroup. It decides nothing but which driver answers to `auto`."""
+"""The composition root: configuration → drivers → a table of services. It decides nothing but which driver answers to `auto`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from argosy import __version__
 from argosy.agent import facts
 from argosy.agent.containers import Containers
+from argosy.agent.fence import Fence
 from argosy.agent.foothold import FolderFoothold
 from argosy.agent.loop import Agent
 from argosy.agent.probes.dial import TlsDial
@@ -42,6 +43,7 @@ from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.router.process import enabled
 from argosy.router.report import Reporter
+from argosy.services import Service, Services
 from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.store.base import Store
@@ -56,8 +58,6 @@ DOOR_PORT = 8700
 
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter from the event loop: rendering thousands of routes must not hold up every answer."""
-
-Room = Callable[[], Coroutine[None, None, None]]
 
 
 def open_store(config: Config, clock: Clock) -> Store:
@@ -132,7 +132,8 @@ def door(config: Config, address: str) -> str:
 
 
 async def run(config: Config, clock: Clock | None = None) -> None:
-    """This machine's agent with all its rooms, until SIGTERM or SIGINT; units and nginx go on running after it."""
+    """Run this machine's services until SIGTERM or SIGINT; units and nginx go on running after that. Raises the error of a service that
+    only an operator can mend, in a group."""
     clock = clock or SystemClock()
     for folder in (config.state_dir, config.run_dir):
         await asyncio.to_thread(make_own, folder, 0o755)
@@ -144,18 +145,17 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        rooms = await stack.enter_async_context(furnished(config, clock))
+        services = await stack.enter_async_context(machine_services(config, clock))
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(room(), name=name) for name, room in rooms.items()]
+            running = group.create_task(services.run())
             await stopping.wait()
             log.info("stopping; units go on running")
-            for task in tasks:
-                task.cancel()
+            running.cancel()
 
 
 @asynccontextmanager
-async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Room]]:
-    """The rooms of a machine by name, over one store and one runtime, which are closed at the end."""
+async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Services]:
+    """The services of a machine, over one store and one runtime, which are closed at the end."""
     async with AsyncExitStack() as stack:
         machine = await asyncio.to_thread(describe, config)
         runtime = await open_runtime(config, machine, clock)
@@ -169,24 +169,32 @@ async def furnished(config: Config, clock: Clock) -> AsyncIterator[dict[str, Roo
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
         containers = Containers(config.runtime.containers, runtime.kind)
         lease = Lease(store, clock, config.machine.ttl)
-        agent = Agent(store, lease, runtime, machine, clock, FolderFoothold(config.run_dir), gather, containers)
+        fence = Fence(runtime, lease, clock, FolderFoothold(config.run_dir))
+        agent = Agent(store, lease, runtime, machine, clock, fence, gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
         router = _router(config, store, machine, clock, lease) if enabled(config.router) else None
         api = Api(cache, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
-        rooms: dict[str, Room] = {"lease": lease.run, "agent": agent.run, "api": api.run}
+        table = {
+            "lease": Service(lease.run),
+            "fence": Service(fence.run, needs=("lease",)),
+            "agent": Service(agent.run, needs=("lease", "fence"), has_started=lambda: agent.has_joined),
+            "api": Service(api.run, has_started=api.opened.is_set),
+            "ready": Service(lambda: _say_ready(api), needs=("api",)),
+        }
         if client is not None and machine.door:
-            rooms["probes"] = Prober(store, machine.id, clock, lease, TlsDial(client)).run
+            table["probes"] = Service(Prober(store, machine.id, clock, lease, TlsDial(client)).run, needs=("lease", "agent"))
         engine = Engine(store, machine.id, clock, lease)
         if config.engine.enabled:
-            rooms["engine"] = engine.run
-        rooms["upkeep"] = Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run
+            table["engine"] = Service(engine.run, needs=("lease", "agent"))
+        table["upkeep"] = Service(Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run)
         if router is not None:
-            rooms["router"] = router.run
+            table["router"] = Service(router.run, needs=("lease",))
         if config.images.enabled:  # loaded only here: its libraries are large
             images = importlib.import_module("argosy.images.service")
-            rooms["images"] = partial(images.run, config.images, config.tls, clock)
-        rooms["ready"] = lambda: _say_ready(api)
-        yield rooms
+            table["images"] = Service(partial(images.run, config.images, config.tls, clock), fatal=(InvalidInput,))
+        services = Services(table, clock, partial(_tell_of_service, agent))
+        api.metrics.registry.register(services)
+        yield services
 
 
 def _router(config: Config, store: Store, machine: Machine, clock: Clock, lease: Lease) -> Router:
@@ -200,15 +208,24 @@ def _tell_of_store(agent: Agent, words: str) -> None:
     agent.report_problem("store", Problem(words) if words else None)
 
 
+UNMANAGED = ("lease", "fence", "agent")
+"""Services without which a machine does not do what is placed on it."""
+
+
+def _tell_of_service(agent: Agent, name: str, words: str) -> None:
+    agent.report_problem(f"service {name}", Problem(words, blocking=name in UNMANAGED) if words else None)
+
+
 async def _say_ready(api: Api) -> None:
-    """systemd's READY=1, where systemd waits for it, once the doors are open."""
+    """Tell systemd that this process is ready, where systemd waits for it, once the API listens."""
     await api.opened.wait()
     notifier()("READY=1")
+    await asyncio.Event().wait()
 
 
 async def clear(config: Config) -> tuple[str, ...]:
     """What `argosy down` does once the agent has ended: stops and forgets every unit, the supervisor, nginx. Returns the units' names."""
-    if not config.run_dir.exists():
+    if not await asyncio.to_thread(config.run_dir.exists):
         return ()
     await Nginx(config.run_dir / "router", (config.router.nginx,)).stop()
     runtime = await open_runtime(config, await asyncio.to_thread(describe, config), SystemClock())

@@ -11,10 +11,11 @@ from typing import Self
 
 import msgspec
 
+from argosy.agent.fence import Fence
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
 from argosy.agent.runtime import Detail, LogLine, Observed
-from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable
+from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable, first_error
 from argosy.model import Machine, Placement, Target, UnitState
 from argosy.reconcile import Clock
 from argosy.state import keys, observed
@@ -307,8 +308,9 @@ class Stage:
         """Starts an agent and lets it come to rest."""
         record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1"), **machine)
         self.lease = Lease(self.store, clock or self.clock, TTL)
-        self.agent = Agent(self.store, self.lease, self.runtime, record, clock or self.clock, self.host)
-        self.agents.append(asyncio.create_task(run(self.agent, self.lease)))
+        fence = Fence(self.runtime, self.lease, clock or self.clock, self.host)
+        self.agent = Agent(self.store, self.lease, self.runtime, record, clock or self.clock, fence)
+        self.agents.append(asyncio.create_task(run(self.agent, fence, self.lease)))
         await settle(200)
         return self.agents[-1]
 
@@ -354,14 +356,14 @@ class Stage:
         return (await observed.machines(self.store.store)).get(M)
 
 
-async def run(agent: Agent, lease: Lease) -> None:
-    """An agent and its lease, which ends with it."""
-    keeping = asyncio.create_task(lease.run())
+async def run(agent: Agent, fence: Fence, lease: Lease) -> None:
+    """A machine's services as far as units are concerned. Raises the first error of one of them."""
     try:
-        await agent.run()
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            for service in (lease, fence, agent):
+                group.create_task(service.run())
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
 
 
 def placed(

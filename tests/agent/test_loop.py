@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from argosy.agent.fence import Fence
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
 from argosy.errors import NotFound, Refused
@@ -119,9 +120,10 @@ async def test_an_agent_elsewhere_with_the_same_id_is_refused_while_the_first_on
     await stage.begin(address="198.18.0.1")
     runtime = FakeRuntime(clock)
     lease = Lease(stage.store, clock, TTL)
-    copy = Agent(stage.store, lease, runtime, Machine(M, "198.18.0.2"), clock, Host())
+    fence = Fence(runtime, lease, clock, Host())
+    copy = Agent(stage.store, lease, runtime, Machine(M, "198.18.0.2"), clock, fence)
     clock.jump(0.5)  # two processes do not begin in the same microsecond
-    task = asyncio.create_task(run(copy, lease))
+    task = asyncio.create_task(run(copy, fence, lease))
     await settle(200)
     await stage.place(placed())
     await clock.advance(TTL)
@@ -669,8 +671,10 @@ async def test_facts_are_told_when_they_changed_notably(clock: FakeClock) -> Non
     async with SqliteStore(":memory:", clock) as inner:
         store = FlakyStore(inner)
         lease = Lease(store, clock, TTL)
-        agent = Agent(store, lease, FakeRuntime(clock), Machine(M), clock, Host(), gather)
-        task = asyncio.create_task(run(agent, lease))
+        runtime = FakeRuntime(clock)
+        fence = Fence(runtime, lease, clock, Host())
+        agent = Agent(store, lease, runtime, Machine(M), clock, fence, gather)
+        task = asyncio.create_task(run(agent, fence, lease))
         await settle(200)
         assert agent.machine.facts.cores == 4
         store.commits.clear()

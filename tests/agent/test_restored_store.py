@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from argosy.agent.fence import Fence
 from argosy.agent.loop import Agent
 from argosy.api.keys.shapes import INDEX_CLEARED, Ask, KeyFault, value_of
 from argosy.api.keys.space import Keyspace
@@ -40,7 +41,8 @@ class OneMachine:
         self.store = EtcdStore(cluster.endpoints, CLOCK)
         self.runtime = FakeRuntime(CLOCK)
         self.lease = Lease(self.store, CLOCK, TTL)
-        self.agent = Agent(self.store, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, Host())
+        self.fence = Fence(self.runtime, self.lease, CLOCK, Host())
+        self.agent = Agent(self.store, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, self.fence)
         self.space = Keyspace(self.store, CLOCK)
         self.reporter = Reporter(self.id, self.lease)
         self.routes: dict[str, str] = {}
@@ -48,7 +50,7 @@ class OneMachine:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             engine = Engine(self.store, self.id, CLOCK, self.lease)
-            for work in (self.lease.run, self.agent.run, self.space.run, self.follow, engine.run):
+            for work in (self.lease.run, self.fence.run, self.agent.run, self.space.run, self.follow, engine.run):
                 group.create_task(work())
 
     async def follow(self) -> None:

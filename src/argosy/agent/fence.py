@@ -1,6 +1,7 @@
 """Units that must not outlive the machine's lease (OnDisconnect=stop), and their end before it.
 
-The fence depends on nothing but the runtime and the clock: neither on placements nor on the agent's other loops.
+The fence is a service of its own and depends on nothing but the runtime and the clock: neither on placements nor on the agent, which may
+fail and be started again meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ silent."""
 
 
 class Fence:
-    """`exclusive` are the names of the units that must not outlive the lease."""
+    """`exclusive` are the names of the units that must not outlive the lease. The fence holds the host: one at a time runs there."""
 
     def __init__(self, runtime: Runtime, lease: Lease, clock: Clock, foothold: Foothold) -> None:
         self.exclusive: frozenset[str] = frozenset()
@@ -42,13 +43,15 @@ class Fence:
         self._foothold = foothold
         self._notes = Notes()
         self._sent = 0.0
+        self._holding = asyncio.Event()
         self._wake = Wake()
 
-    def begin(self, notes: Notes, since: float) -> None:
-        """Go on where the agent before has ended. `since` marks the machine's record."""
-        self.exclusive = frozenset(notes.exclusive)
-        self._notes = msgspec.structs.replace(notes, since=since)
-        self._sent = notes.sent if notes.exclusive else self._clock.monotonic()
+    async def begin(self, since: float) -> float:
+        """Wait until the fence runs. `since` marks the machine's record; returns that of the agent before."""
+        await self._holding.wait()
+        earlier = self._notes.since
+        self._notes = msgspec.structs.replace(self._notes, since=since)
+        return earlier
 
     @property
     def sent(self) -> float:
@@ -57,7 +60,7 @@ class Fence:
 
     def is_due(self) -> bool:
         """Whether units that must not outlive the lease may not run now."""
-        return not self._lease.id or self._silent() >= self._lease.ttl * STOP_AT
+        return not self._lease.id or not self._holding.is_set() or self._silent() >= self._lease.ttl * STOP_AT
 
     def is_clear(self, observed: Mapping[str, Observed] | None) -> bool:
         """Whether nothing is left that must not outlive the lease. `observed` None: nothing is known of what runs."""
@@ -90,10 +93,23 @@ class Fence:
             log.error("cannot leave notes for the next agent: %s", error.strerror or error)
 
     async def run(self) -> None:
-        """Stop what must not outlive the lease when the store has been silent for too long. Never returns."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._guard())
-            group.create_task(self._note_keep_alives())
+        """Hold the host, and stop what must not outlive the lease when the store has been silent for too long. Never returns. Raises
+        Refused while another agent holds the host, and Unsuitable."""
+        notes = await self._foothold.take()
+        try:
+            self.exclusive = frozenset(notes.exclusive)
+            self._notes = notes
+            self._sent = notes.sent if notes.exclusive else self._clock.monotonic()
+            self._holding.set()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._guard())
+                    group.create_task(self._note_keep_alives())
+            finally:
+                self._holding.clear()
+                await self._leave()
+        finally:
+            await self._foothold.let_go()
 
     async def _guard(self) -> None:
         ttl = self._lease.ttl
@@ -116,8 +132,8 @@ class Fence:
             if self.exclusive:
                 await self.note()
 
-    async def leave(self) -> None:
-        """When the agent stops, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""
+    async def _leave(self) -> None:
+        """When this ends, nobody is left to fence: units that must not outlive the lease are stopped now, all others run on."""
         if not self.exclusive:
             return
         end = self._clock.monotonic() + 2 * self._lease.ttl

@@ -19,7 +19,6 @@ import msgspec
 from argosy.agent.containers import Containers
 from argosy.agent.facts import notably_different
 from argosy.agent.fence import GUARDS, Fence
-from argosy.agent.foothold import Foothold
 from argosy.agent.plan import (
     Action,
     Kill,
@@ -37,7 +36,7 @@ from argosy.agent.plan import (
 )
 from argosy.agent.registration import Registration
 from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
-from argosy.errors import Conflict, LeaseLost, RuntimeFailed, StoreUnavailable, first_error
+from argosy.errors import Conflict, LeaseLost, RuntimeFailed, StoreUnavailable
 from argosy.model import Facts, Machine, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
@@ -66,7 +65,7 @@ class Agent:
         runtime: Runtime,
         machine: Machine,
         clock: Clock,
-        foothold: Foothold,
+        fence: Fence,
         facts: Callable[[], Awaitable[Facts]] | None = None,
         containers: Containers | None = None,
     ) -> None:
@@ -75,12 +74,11 @@ class Agent:
         self._ttl = lease.ttl
         self._runtime = runtime
         self._clock = clock
-        self._foothold = foothold
         self._gather = facts
         self._containers = containers or Containers("auto", runtime.kind)
         self._id = machine.id
         self._registration = Registration(store, lease, msgspec.structs.replace(machine, ttl=lease.ttl, runtime=runtime.kind), clock)
-        self._fence = Fence(runtime, lease, clock, foothold)
+        self._fence = fence
         self._placements: dict[str, Placement] | None = None
         self._unreadable: set[str] = set()
         self._modified: dict[str, int] = {}
@@ -91,6 +89,11 @@ class Agent:
         self._standing: set[str] | None = None
         self._wake = Wake()
         self._looked = Wake()
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether this process has registered the machine, be it under a lease that has ended since."""
+        return self._registration.joined
 
     @property
     def machine(self) -> Machine:
@@ -109,31 +112,18 @@ class Agent:
         return self._runtime.logs(name, lines, follow)
 
     async def run(self) -> None:
-        """Until it is cancelled. Raises Refused if another agent has this run folder or this machine id."""
-        notes = await self._foothold.take()
-        try:
-            since = self.machine.since or self._clock.now()
-            self._registration.update(msgspec.structs.replace(self.machine, since=since))
-            await self._update_facts()
-            self._fence.begin(notes, since)
-            try:
-                await self._run(notes.since)
-            finally:
-                await self._fence.leave()
-        finally:
-            await self._foothold.let_go()
-
-    async def _run(self, earlier: float) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._register(earlier))
-                group.create_task(self._follow())
-                group.create_task(self._watch())
-                group.create_task(reconcile("agent", self._round, self._wake, self._clock))
-                group.create_task(self._fence.run())
-                group.create_task(reconcile("updating the machine's facts", self._update_facts, Wake(), self._clock))
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from errors
+        """Until it is cancelled. Raises Refused (in a group) if another agent keeps this machine id alive."""
+        since = self.machine.since or self._clock.now()
+        self._registration.update(msgspec.structs.replace(self.machine, since=since))
+        earlier = await self._fence.begin(since)
+        await self._update_facts()
+        self._observed = None
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._register(earlier))
+            group.create_task(self._follow())
+            group.create_task(self._watch())
+            group.create_task(reconcile("agent", self._round, self._wake, self._clock))
+            group.create_task(reconcile("updating the machine's facts", self._update_facts, Wake(), self._clock))
 
     # ---------------------------------------------------------------- the machine's place in the cluster
 

@@ -18,10 +18,11 @@ LOOK_AGAIN = 0.25
 
 
 class Registration:
-    """`machine` is the record as it is published under the lease."""
+    """`machine` is the record as it is published under the lease. `joined`: this process has registered it at least once."""
 
     def __init__(self, store: Store, lease: Lease, machine: Machine, clock: Clock) -> None:
         self.machine = machine
+        self.joined = False
         self._store = store
         self._lease = lease
         self._clock = clock
@@ -70,6 +71,7 @@ class Registration:
         """Take a lease whose first record replaces the one at `revision`. Raises Conflict, LeaseLost and StoreUnavailable."""
         self._lease.publish(self._key, encode(self.machine))
         await self._lease.take([Condition(self._key, revision)])
+        self.joined = True
 
 
 def _machine(record: Record) -> Machine | None:
