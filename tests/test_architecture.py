@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from argosy.web.server import Listener
+
 SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
@@ -158,6 +160,48 @@ def test_output_goes_through_the_one_place_that_escapes_it(path: Path) -> None:
             assert not names & {"stdout", "stderr", "echo", "secho", "style"}, f"{here} line {node.lineno} prints around argosy.terminal"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             assert "\x1b" not in node.value, f"{here} line {node.lineno} writes a control sequence of its own"
+
+
+OPENS = {
+    "AppRunner", "ServerRunner", "SockSite", "TCPSite", "UnixSite", "NamedPipeSite", "Application", "run_app",
+    "start_server", "start_unix_server", "create_server", "create_unix_server", "connect_accepted_socket", "sock_accept", "accept",
+    "tcp_listener", "unix_listener", "HTTPServer", "ThreadingHTTPServer", "TCPServer", "UnixStreamServer",
+}  # fmt: skip
+OPENING = {"web.server", "web.listeners", "web.bridges", "web.connections", "web.tls"}
+"""The one place that opens listeners of HTTP APIs: what it opens has an Admission."""
+NO_HTTP = {
+    "agent.supervise.server": "a protocol of its own between one user's processes: it asks for the peer's uid",
+    "router.entry.ports": "looks whether an address can be had, and closes it again",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_listeners_are_opened_in_one_place_only(path: Path) -> None:
+    here = name(path)
+    if here in OPENING or here in NO_HTTP:
+        return
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func).rpartition(".")[2]
+            assert called not in OPENS, f"{here} line {node.lineno} listens around argosy.web.server: {called}()"
+    assert not imports(path) & {"http.server", "socketserver"}, f"{here} serves around argosy.web.server"
+
+
+def test_no_listener_is_served_without_an_admission() -> None:
+    """A Listener cannot be made without one, and its guard, which asks it, is the outermost middleware of the one application."""
+    assert Listener._fields[:3] == ("name", "at", "admission")
+    assert Listener._field_defaults == {}
+    made = [
+        (dotted, node)
+        for dotted in MODULES
+        for node in ast.walk(tree(MODULES[dotted]))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "web.Application"
+    ]
+    ((dotted, call),) = made
+    (middlewares,) = [option.value for option in call.keywords if option.arg == "middlewares"]
+    assert dotted == "web.server"
+    assert isinstance(middlewares, ast.List)
+    assert ast.unparse(middlewares.elts[0]).startswith("guard(listener.name, listener.admission,")
 
 
 def test_there_are_no_cycles() -> None:

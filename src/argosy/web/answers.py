@@ -30,7 +30,7 @@ def answer(value: object, status: int = 200, headers: Mapping[str, str] | None =
 
 async def stream_lines(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
     """Newline-delimited JSON: a line an item, and an empty one now and then (`Limits.beat`) so that both ends see that the other lives.
-    What fails within half a second is an ordinary answer; later, `broken` makes the last line of it."""
+    What fails before the first line, within half a second, is an ordinary failure; later, `broken` makes the last line of it."""
 
     async def lines() -> AsyncGenerator[bytes, None]:
         async with aclosing(items):
