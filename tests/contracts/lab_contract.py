@@ -18,8 +18,9 @@ import pytest
 
 from argosy.errors import RuntimeFailed
 from argosy.lab import cgroups, members, processes, trust
-from argosy.lab.base import Driver, Finished, Power, lines, run
+from argosy.lab.base import Driver, Power, lines, run
 from argosy.lab.state import LabRecord, MachineRecord, save
+from argosy.programs import Finished
 
 DEADLINE = 20.0
 

@@ -17,7 +17,8 @@ from typing import Any
 import bcrypt
 import pytest
 
-from argosy.lab.base import Command, Finished, run
+from argosy.lab.base import Command, run
+from argosy.programs import Finished
 
 USER, PASSWORD = "alice", "a wonderland"
 DEADLINE = 60.0

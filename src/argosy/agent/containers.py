@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from argosy import programs
 from argosy.errors import InvalidUnit, RuntimeFailed
 from argosy.unit.quadlet.engine import Engine
 from argosy.unit.quadlet.keys import EngineKind
@@ -117,18 +118,9 @@ def _calls_podman(program: str) -> bool:
 async def _output(command: Sequence[str]) -> str:
     """What a program says, "" if it fails."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-        )
+        done = await programs.run(command, limit=ANSWER_SECONDS)
+    except TimeoutError:
+        return ""
     except OSError as error:
         raise RuntimeFailed(f"cannot run {command[0]}: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        said = b""
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return said.decode(errors="replace") if process.returncode == 0 else ""
+    return done.stdout if done.code == 0 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from argosy.agent.runtime import LogLine
 from argosy.errors import RuntimeFailed
+from argosy.programs import running
 
 LONGEST_ENTRY = 16 * 2**20
 """Bytes of one entry in JSON; journald itself cuts lines at 48 KiB."""
@@ -20,32 +20,29 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 
 async def read_journal(selector: str, name: str, lines: int, follow: bool) -> AsyncGenerator[LogLine, None]:
     """`selector` is --unit (the system's) or --user-unit. Closing the iterator ends journalctl."""
-    command = ["journalctl", f"{selector}={name}", "--output=json", "--all", "--quiet", "--no-pager", f"--lines={max(0, lines)}"]
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *(["--follow"] if follow else []),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_ENTRY,
-        )
-    except OSError as error:
-        raise RuntimeFailed(f"journalctl cannot be run: {error}", remedy="install systemd's journalctl") from error
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
+    command = [
+        "journalctl",
+        f"{selector}={name}",
+        "--output=json",
+        "--all",
+        "--quiet",
+        "--no-pager",
+        f"--lines={max(0, lines)}",
+        *(["--follow"] if follow else []),
+    ]
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            process = await stack.enter_async_context(running(command, longest_line=LONGEST_ENTRY))
+        except OSError as error:
+            raise RuntimeFailed(f"journalctl cannot be run: {error}", remedy="install systemd's journalctl") from error
+        assert process.stdout is not None
+        assert process.stderr is not None
         async for entry in process.stdout:
             for line in log_lines(entry):
                 yield line
         complaint = (await process.stderr.read(4096)).decode(errors="replace").strip()
         if await process.wait() != 0:
             raise RuntimeFailed(f"journalctl failed for {name}: {complaint or process.returncode}")
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
 
 
 def log_lines(entry: bytes) -> list[LogLine]:

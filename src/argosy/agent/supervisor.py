@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from argosy import programs
 from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.agent.supervise import journal
 from argosy.agent.supervise.protocol import LONGEST_LINE, SOCKET, VERSION, Reply, Request
@@ -214,21 +215,13 @@ class SupervisorRuntime:
         async with self._reviving:
             kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
             try:
-                starter = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-P", "-m", "argosy.agent.supervise", str(self.folder)),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                    env=kept,
-                    start_new_session=True,
-                )
-                async with asyncio.timeout(START_SECONDS):
-                    _, said = await starter.communicate()
-            except (OSError, TimeoutError) as error:
-                raise RuntimeFailed(f"the supervisor of {self.folder} cannot be started: {error or 'it does not get ready'}") from error
-            if starter.returncode:
-                why = said.decode(errors="replace").strip().rpartition("\n")[2]
+                command = (sys.executable, "-P", "-m", "argosy.agent.supervise", str(self.folder))
+                done = await programs.run(command, limit=START_SECONDS, environ=kept)
+            except OSError as error:
+                why = str(error) or "it does not get ready"
+                raise RuntimeFailed(f"the supervisor of {self.folder} cannot be started: {why}") from error
+            if done.code:
+                why = done.stderr.strip().rpartition("\n")[2]
                 raise RuntimeFailed(f"the supervisor of {self.folder} cannot be started: {why}")
         await self._clock.sleep(OPEN_PAUSE)
 

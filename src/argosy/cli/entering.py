@@ -20,6 +20,7 @@ from prometheus_client import start_http_server
 from argosy import locks
 from argosy.cli.client import endpoints
 from argosy.errors import Conflict, InvalidInput, NotFound, Unsuitable
+from argosy.programs import search_path
 from argosy.reconcile import SystemClock
 from argosy.router import process
 from argosy.router.entry import metrics
@@ -113,7 +114,7 @@ async def publish(asked: Asked, kind: str, endpoint: str | None, output: Path, r
 
 
 def _checker(kind: str, output: Path) -> tuple[str, ...]:
-    if shutil.which(kind, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is None:
+    if shutil.which(kind, path=search_path()) is None:
         log.warning("%s is not installed here: what is written is not checked before it is swapped in", kind)
         return ()
     return ("haproxy", "-c", "-f") if kind == "haproxy" else ("nginx", "-t", "-q", "-e", "stderr", "-p", f"{output.parent}/", "-c")

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import ParamSpec, Protocol, TypeVar
 
 import msgspec
 
+from argosy import programs
 from argosy.errors import RuntimeFailed
 from argosy.lab.state import LabRecord
+from argosy.programs import Finished
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,14 +46,6 @@ class Command(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     environ: dict[str, str]
     folder: str = "/"
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """What a command said and how it ended: `code` is negative for a signal."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 class Driver(Protocol):
@@ -113,26 +106,25 @@ class Driver(Protocol):
 
 async def run(command: Command, stdin: bytes = b"", timeout: float | None = None) -> Finished:
     """Runs a command to its end. After `timeout` seconds, or when cancelled, it is killed with all it started (RuntimeFailed)."""
-    process = await _start(command, stdin=bool(stdin))
     try:
-        async with asyncio.timeout(timeout):
-            out, err = await process.communicate(stdin or None)
+        return await programs.run(command.argv, limit=timeout, environ=command.environ, folder=command.folder, stdin=stdin)
     except TimeoutError as error:
         raise RuntimeFailed(f"{' '.join(command.argv)} did not end within {timeout} s") from error
-    finally:
-        await _end(process)
-    return Finished(process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+    except OSError as error:
+        raise RuntimeFailed(f"cannot run {command.argv[0]}: {error.strerror}") from error
 
 
 async def lines(command: Command) -> AsyncGenerator[str, None]:
     """The lines that a command writes (both streams), as they come; closing the iterator ends the command."""
-    process = await _start(command, stdin=False, together=True)
-    assert process.stdout is not None
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            running = programs.running(command.argv, environ=command.environ, folder=command.folder, together=True)
+            process = await stack.enter_async_context(running)
+        except OSError as error:
+            raise RuntimeFailed(f"cannot run {command.argv[0]}: {error.strerror}") from error
+        assert process.stdout is not None
         async for line in process.stdout:
             yield line.decode(errors="replace").rstrip("\n")
-    finally:
-        await _end(process)
 
 
 async def host(*argv: str, stdin: str = "", environ: Mapping[str, str] | None = None) -> str:
@@ -151,25 +143,3 @@ async def to_the_end(work: Callable[P, T], *arguments: P.args, **named: P.kwargs
     except asyncio.CancelledError:
         await asyncio.wait([thread])
         raise
-
-
-async def _start(command: Command, *, stdin: bool, together: bool = False) -> asyncio.subprocess.Process:
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command.argv,
-            env=command.environ,
-            cwd=command.folder,
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT if together else asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise RuntimeFailed(f"cannot run {command.argv[0]}: {error.strerror}") from error
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())

@@ -13,13 +13,13 @@ from argosy.errors import Conflict, InvalidInput, RuntimeFailed
 from argosy.lab import init
 from argosy.lab.base import host
 from argosy.lab.state import MARK, LabRecord
+from argosy.programs import PATH
 from argosy.reconcile import Clock
 from argosy.router.entry.ports import said, why_taken
 from argosy.router.render import check_listen
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PLACE = "entry"
 """The entry's folder in the lab's: nginx's files, its log, status.json."""
 

@@ -16,11 +16,12 @@ from argosy.config import Config, changed
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, first_error
 from argosy.folders import make_own
 from argosy.lab import finding, front, host, members, ready, state, trust
-from argosy.lab.base import Command, Driver, Finished, Power, lines, run, to_the_end
+from argosy.lab.base import Command, Driver, Power, lines, run, to_the_end
 from argosy.lab.lock import held
 from argosy.lab.nspawn import NspawnDriver
 from argosy.lab.process import ProcessDriver
 from argosy.lab.state import LabRecord, MachineRecord
+from argosy.programs import Finished
 from argosy.reconcile import Clock, SystemClock
 
 DRIVERS: dict[str, Callable[[], Driver]] = {"nspawn": NspawnDriver, "process": ProcessDriver}

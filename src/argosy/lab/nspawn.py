@@ -29,6 +29,7 @@ from argosy.lab.base import Command, Power, Process, host, run, to_the_end
 from argosy.lab.etc import machine_files
 from argosy.lab.front import PLACE
 from argosy.lab.state import MARK, LabRecord
+from argosy.programs import PATH
 
 BOOT_DEADLINE = 60.0
 UNSEEN = 1.0
@@ -36,7 +37,6 @@ UNSEEN = 1.0
 UNMOUNT_PATIENCE = 1.0
 LOG_PATIENCE = 10.0
 NSPAWN_RUN = Path("/run/systemd/nspawn")
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 JOIN_AND_RUN = 'while [ "$1" != -- ]; do echo $$ >"$1" || exit 71; shift; done; shift; exec "$@"'
 """A shell that joins control groups (the files before --) and becomes the command after it."""

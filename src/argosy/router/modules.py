@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 from argosy.errors import Unsuitable
+from argosy.programs import search_path
 
 _PATH = re.compile(r"--modules-path=(\S+)")
 REMEDY = "install nginx and its stream module (Debian: nginx-light and libnginx-mod-stream)"
@@ -15,9 +15,8 @@ REMEDY = "install nginx and its stream module (Debian: nginx-light and libnginx-
 
 def stream_module(program: str = "nginx") -> str:
     """The file to load for TCP, "" where nginx has it built in. Raises Unsuitable where it has none."""
-    search = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
-        said = subprocess.run([program, "-V"], capture_output=True, timeout=15, env={"PATH": search}, check=True).stderr.decode()
+        said = subprocess.run([program, "-V"], capture_output=True, timeout=15, env={"PATH": search_path()}, check=True).stderr.decode()
     except (OSError, subprocess.SubprocessError) as error:
         raise Unsuitable(f"{program} does not say what it can: {error}", remedy=REMEDY) from error
     return module_of(said)

@@ -11,17 +11,15 @@ accepting → kept as nginx.conf.good. nginx keeps serving while it reloads; wha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
 import signal
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from argosy import files, proc
+from argosy import files, proc, programs
 from argosy.errors import RuntimeFailed, Unsuitable
 from argosy.router import process
 from argosy.router.hanging import Hanging, failed
@@ -260,26 +258,16 @@ class Nginx:
         return process.by_age([worker for worker, retiring in process.workers(self._pid).items() if retiring])
 
     async def _run(self, *arguments: str) -> tuple[int, str]:
-        environment = {"PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin", "LANG": "C"}
+        environment = {"PATH": programs.search_path(), "LANG": "C"}
         if "TZ" in os.environ:
             environment["TZ"] = os.environ["TZ"]
         try:
-            child = await asyncio.create_subprocess_exec(
-                *self._program, *arguments, cwd=self.folder, env=environment, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
-            )
-        except OSError as error:
-            raise Unsuitable(f"cannot run {self._program[-1]}: {error.strerror}", remedy="install nginx (Debian: nginx-light)") from error
-        try:
-            async with asyncio.timeout(self._patience):
-                _, said = await child.communicate()
+            done = await programs.run((*self._program, *arguments), limit=self._patience, environ=environment, folder=self.folder)
         except TimeoutError as error:
             raise RuntimeFailed(f"nginx {arguments[0]} has not ended after {self._patience:g} s") from error
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
-        return child.returncode or 0, said.decode(errors="replace")
+        except OSError as error:
+            raise Unsuitable(f"cannot run {self._program[-1]}: {error.strerror}", remedy="install nginx (Debian: nginx-light)") from error
+        return done.code, done.stderr
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:
         deadline = asyncio.get_running_loop().time() + seconds

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from argosy.config import RouterSection
 from argosy.proc import children, command_line, look, pids, processes, works_in
+from argosy.programs import search_path
 
 MASTER = "nginx: master process"
 WORKER = "nginx: worker process"
@@ -22,7 +23,7 @@ RETIRING = "is shutting down"
 def enabled(section: RouterSection) -> bool:
     """Whether this machine routes: yes, no, or wherever nginx is."""
     if section.enabled == "auto":
-        return shutil.which(section.nginx, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+        return shutil.which(section.nginx, path=search_path()) is not None
     return section.enabled == "yes"
 
 

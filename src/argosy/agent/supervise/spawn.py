@@ -17,11 +17,11 @@ import msgspec
 from argosy import proc
 from argosy.agent.supervise.family import MARK
 from argosy.agent.supervise.states import CommandList, Exit, Pid, Role, Run
+from argosy.programs import PATH
 from argosy.unit.command import Command, arguments
 from argosy.unit.environment import parse_environment_file
 from argosy.unit.service import EnvironmentFile, ServiceSpec
 
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LARGEST_ENVIRONMENT_FILE = 1024 * 1024
 CHDIR, EXEC, GROUP, USER = 200, 203, 216, 217
 """Exit codes of systemd for a child that did not get as far as its program."""
@@ -68,7 +68,7 @@ def spawn(place: Place, spec: ServiceSpec, run: Run, role: Role, name: CommandLi
     try:
         child = subprocess.Popen(
             words,
-            executable=_program(command.path, place.variables.get("PATH", SEARCH_PATH)),
+            executable=_program(command.path, place.variables.get("PATH", PATH)),
             env=variables,
             cwd=folder,
             user=user,
@@ -95,7 +95,7 @@ def spawn(place: Place, spec: ServiceSpec, run: Run, role: Role, name: CommandLi
 
 def environment(place: Place, spec: ServiceSpec, run: Run, name: CommandList, own: Mapping[str, str]) -> dict[str, str]:
     """The variables of a command, later ones winning: the supervisor's, what tells of the run, Environment=, EnvironmentFile=."""
-    variables = {"PATH": SEARCH_PATH, **own, **place.variables, "INVOCATION_ID": run.invocation}
+    variables = {"PATH": PATH, **own, **place.variables, "INVOCATION_ID": run.invocation}
     if spec.notify_access != "none":
         variables["NOTIFY_SOCKET"] = place.notify
     if run.main is not None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Mapping
 from pathlib import Path
 
+from argosy import programs
 from argosy.unit.values import time_span
 
 USUAL = 90.0
@@ -28,7 +27,11 @@ async def stop_time(environ: Mapping[str, str] = os.environ, cgroup: Path = Path
     unit, user = unit_of(await asyncio.to_thread(cgroup.read_text))
     if not unit:
         return USUAL
-    return limit(await _ask("systemctl", *(["--user"] if user else []), "show", "--property=TimeoutStopUSec", "--", unit))
+    command = ("systemctl", *(["--user"] if user else []), "show", "--property=TimeoutStopUSec", "--", unit)
+    try:
+        return limit((await programs.run(command, limit=PATIENCE)).stdout)
+    except OSError:  # a TimeoutError, too
+        return USUAL
 
 
 def unit_of(cgroups: str) -> tuple[str, bool]:
@@ -47,21 +50,3 @@ def limit(said: str) -> float:
         return min(LONGEST, time_span(text))
     except ValueError:
         return USUAL
-
-
-async def _ask(*command: str) -> str:
-    try:
-        child = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL)
-    except OSError:
-        return ""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            said, _ = await child.communicate()
-    except TimeoutError:
-        return ""
-    finally:
-        if child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
-    return said.decode(errors="replace")

@@ -7,16 +7,15 @@ import contextlib
 import logging
 import os
 import stat
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Sequence
 from pathlib import Path
 
+from argosy import programs
 from argosy.errors import RuntimeFailed
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-SEARCH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class ConfigFile:
@@ -68,21 +67,13 @@ class ConfigFile:
     async def _run(self, command: Sequence[str], what: str) -> None:
         if not command:
             return
-        environ = {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{SEARCH}"}
+        environ = {**os.environ, "PATH": programs.search_path()}
         try:
-            child = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=environ)
-        except OSError as error:
-            raise RuntimeFailed(f"cannot run {command[0]}: {error.strerror}", remedy="install it, or leave the check out") from error
-        try:
-            async with asyncio.timeout(PATIENCE):
-                said, _ = await child.communicate()
+            done = await programs.run(command, limit=PATIENCE, environ=environ, together=True)
         except TimeoutError as error:
             raise RuntimeFailed(f"{' '.join(command)} has not ended after {PATIENCE:g} s") from error
-        finally:
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.kill()
-                await child.wait()
-        if child.returncode:
-            text = " ".join(said.decode(errors="replace").split())[-1000:]
-            raise RuntimeFailed(f"{what}: {text or f'{command[0]} ended with status {child.returncode}'}")
+        except OSError as error:
+            raise RuntimeFailed(f"cannot run {command[0]}: {error.strerror}", remedy="install it, or leave the check out") from error
+        if done.code:
+            text = " ".join(done.stdout.split())[-1000:]
+            raise RuntimeFailed(f"{what}: {text or f'{command[0]} ended with status {done.code}'}")
