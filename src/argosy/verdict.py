@@ -100,6 +100,11 @@ def at_rest(seen: Seen) -> bool:
     return seen.active in AT_REST
 
 
+def is_stopping(seen: Seen) -> bool:
+    """It was told to stop, or ended, and is on its way down: a stop is asked for once, as it takes as long as the unit allows itself."""
+    return seen.active == "deactivating"
+
+
 def has_failed(seen: Seen) -> bool:
     """It is at rest because its latest start, or its latest run, went wrong."""
     return seen.active == "failed" or (seen.active == "inactive" and seen.result != "success")
@@ -186,7 +191,7 @@ def may_run(state: Seen | None) -> bool:
 
 def has_stopped(state: Report) -> bool:
     """Its latest launch has ended. What runs without a launch was started by its machine's systemd and is no reason to wait."""
-    return at_rest(state) or (state.launch == NONE and state.active != "deactivating")
+    return at_rest(state) or (state.launch == NONE and not is_stopping(state))
 
 
 def is_given_up(state: Report) -> bool:

@@ -14,7 +14,7 @@ from argosy.agent.runtime import Observed
 from argosy.launches import NONE, is_due, is_over, wanted_launch
 from argosy.model import Placement, Target, UnitState
 from argosy.unit.text import UnitText, unit_text
-from argosy.verdict import REFUSED, at_rest, has_failed, is_active
+from argosy.verdict import REFUSED, at_rest, has_failed, is_active, is_stopping
 
 RETRY_LEAST = 1.0
 """Seconds from a first failure to the next attempt; doubled for each further one up to RETRY_MOST."""
@@ -106,8 +106,8 @@ def _placed(
         yield from _stop(seen, f"its target is {placement.target}", state, now)
     elif seen is None or changed:
         why = f"placed here: {placement.reason}" if seen is None else "its text has changed"
-        if seen is not None and not at_rest(seen) and (placement.target is Target.LAUNCHED or seen.active == "deactivating"):
-            if seen.active != "deactivating":  # stopping takes as long as the unit allows itself; it is asked for once
+        if seen is not None and not at_rest(seen) and (placement.target is Target.LAUNCHED or is_stopping(seen)):
+            if not is_stopping(seen):
                 yield from _stop(seen, why, state, now)
         elif state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
@@ -150,7 +150,7 @@ def _ended(
 def _leave(seen: Observed, state: UnitState | None, now: float) -> Iterator[Action]:
     if at_rest(seen):
         yield Unload(seen.name, "not placed here")
-    elif seen.active != "deactivating":
+    elif not is_stopping(seen):
         yield from _stop(seen, "not placed here", state, now)
 
 
@@ -195,7 +195,7 @@ def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, 
             continue
         if silent >= ttl * KILL_AT:
             actions.append(Kill(name, reason))
-        elif seen.active != "deactivating":
+        elif not is_stopping(seen):
             actions.append(Stop(name, reason))
     return tuple(sorted(actions, key=lambda action: ORDER.index(type(action))))
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from argosy.cli.names import named
 from argosy.errors import InvalidInput, InvalidUnit
-from argosy.unit.dropins import Dropin, Merged, chosen, folders, merge
+from argosy.unit.dropins import Dropin, Merged, chosen, folders, merge, with_section
 from argosy.unit.names import template_of
 from argosy.unit.parse import UnitFile, readable
 from argosy.unit.quadlet.names import NOT_KNOWN, file_names, foreign_kind, is_file_name, referred, unit_name
-from argosy.unit.quadlet.reading import references, with_section
+from argosy.unit.quadlet.reading import references
 from argosy.unit.text import unit_text
 
 MOST_READ = 16 * 1024 * 1024

@@ -12,8 +12,10 @@ import msgspec
 
 from argosy.errors import InvalidUnit
 from argosy.unit.names import template_of
-from argosy.unit.parse import parse
+from argosy.unit.parse import MAY_BE_EMPTY
+from argosy.unit.quadlet.keys import SUFFIXES
 from argosy.unit.quadlet.names import is_file_name, unit_name
+from argosy.unit.text import unit_text
 
 
 class Dropin(msgspec.Struct, frozen=True):
@@ -74,7 +76,7 @@ def merge(path: str, text: str, dropins: Sequence[Dropin]) -> Merged:
     systemd ignores such lines, and here they would count to another file's section."""
     parts = [(1, path)]
     for dropin in dropins:
-        read = parse(dropin.text)
+        read = unit_text(dropin.text).file
         if read.bare:
             line = read.options[0].line
             raise InvalidUnit(f"{dropin.path}: line {line}: an assignment before any section header", remedy="begin it with [Service]")
@@ -85,3 +87,11 @@ def merge(path: str, text: str, dropins: Sequence[Dropin]) -> Merged:
         parts.append((len(begin) + 1, dropin.path))
         text = "\n".join([*begin, dropin.text.removeprefix("\ufeff")])
     return Merged(text, tuple(parts))
+
+
+def with_section(file_name: str, text: str) -> str:
+    """The text of a .volume or .network file with its section, which Podman lets it leave out; any other text as it is."""
+    section = SUFFIXES.get(file_name.rpartition(".")[2], "")
+    if section not in MAY_BE_EMPTY or section in unit_text(text).file.headers:
+        return text
+    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[{section}]\n"

@@ -183,11 +183,6 @@ def serialize(options: Iterable[Option]) -> str:
     return "\n".join(["".join(group) for group in sections.values()])
 
 
-def from_options(options: Iterable[Option]) -> UnitFile:
-    """The unit file that these options make, as fleet's API sends them."""
-    return parse(serialize(options))
-
-
 def readable(text: str | bytes) -> str:
     """The text, decoded. Raises InvalidUnit for what is no text or too large for a unit file."""
     if isinstance(text, bytes):

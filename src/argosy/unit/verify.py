@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from argosy.errors import InvalidUnit
 from argosy.unit.command import commands
 from argosy.unit.directives import HONOURED, KNOWN
+from argosy.unit.dropins import with_section
 from argosy.unit.names import check_name, instance_of, is_template, prefix_of, shortened, shown
 from argosy.unit.options import ARGOSY_KEYS, FLEET_KEYS, fleet_values, metadata_pair, requirements
 from argosy.unit.parse import Option, Problem, UnitFile, readable
@@ -20,7 +21,6 @@ from argosy.unit.quadlet.check import container_names_noted, file_name_problems
 from argosy.unit.quadlet.check import problems as quadlet_problems
 from argosy.unit.quadlet.keys import KEYS
 from argosy.unit.quadlet.names import KEYS_LABEL, NOT_KNOWN, foreign_kind, unit_name
-from argosy.unit.quadlet.reading import with_section
 from argosy.unit.service import beyond_supervisor, read_service
 from argosy.unit.shell import in_arguments, in_value
 from argosy.unit.specifiers import Specifiers

@@ -8,8 +8,8 @@ from __future__ import annotations
 from argosy.errors import InvalidUnit
 from argosy.unit.command import BadWord, Escapes, split_words
 from argosy.unit.names import shown
-from argosy.unit.parse import MAY_BE_EMPTY, WHITESPACE, Option, UnitFile, parse
-from argosy.unit.quadlet.keys import KEYS, SUFFIXES
+from argosy.unit.parse import WHITESPACE, Option, UnitFile
+from argosy.unit.quadlet.keys import KEYS
 from argosy.unit.quadlet.names import is_file_name, referred
 
 TRUE = ("1", "yes", "true", "on")
@@ -157,11 +157,3 @@ def references(file: UnitFile) -> tuple[str, ...]:
 def joined_containers(name: str, file: UnitFile) -> list[str]:
     """The units whose container's network the unit `name` joins (Network=NAME.container): it must run beside them."""
     return [referred(reference, name) for reference in references(file) if reference.endswith(".container")]
-
-
-def with_section(file_name: str, text: str) -> str:
-    """The text of a .volume or .network file with its section, which Podman lets it leave out; any other text as it is."""
-    section = SUFFIXES.get(file_name.rpartition(".")[2], "")
-    if section not in MAY_BE_EMPTY or section in parse(text).headers:
-        return text
-    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[{section}]\n"
