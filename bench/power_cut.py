@@ -36,6 +36,7 @@ from argosy.router.nginx import Nginx
 from argosy.router.process import open_files
 from argosy.router.render import Settings
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Put
 from argosy.store.sqlite import SqliteStore
@@ -71,7 +72,7 @@ async def member(folder: Path) -> None:
     async with await asyncio.start_server(app, "0.0.0.0", 3000), SqliteStore(":memory:", CLOCK) as store:
         puts = [Put(f"{keys.WEB}hello/{number}", encode(Key(f"{address(number)}:3000"))) for number in MEMBERS]
         await store.commit([], puts)
-        await Router(StoreFeed(store, CLOCK), "a" * 32, Nginx(folder), settings, CLOCK).run()
+        await Router(StoreFeed(Cache(store, CLOCK)), "a" * 32, Nginx(folder), settings, CLOCK).run()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from argosy.router.nginx import Nginx
 from argosy.router.process import open_files
 from argosy.router.render import Settings
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Put, Store
 from argosy.store.etcd import EtcdStore
@@ -79,7 +80,7 @@ async def through(open_store: Callable[[], Store], folder: Path) -> tuple[list[f
     settings = Settings(listen=(f"127.0.0.1:{router_port}",), domain="example", nofile=open_files())
     async with open_store() as client, open_store() as store, serving(folder / "app", backends([backend])):
         proxy = Nginx(folder / "router")
-        running = asyncio.create_task(Router(StoreFeed(store, CLOCK), "a" * 32, proxy, settings, CLOCK).run())
+        running = asyncio.create_task(Router(StoreFeed(Cache(store, CLOCK)), "a" * 32, proxy, settings, CLOCK).run())
         try:
             await until_answered(router_port, "nobody", 404)
             quiet = await measure("quiet", client, backend, router_port, QUIET)

@@ -18,6 +18,7 @@ from argosy.engine.loop import Engine
 from argosy.model import Machine, Target, Unit
 from argosy.reconcile import SystemClock
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Condition, Put, Store
@@ -99,7 +100,7 @@ async def run() -> dict[str, dict[str, Any]]:
                 name = f"{number:032x}"
                 await client.commit([], [Put(keys.machine(name), encode(Machine(name, metadata={"role": "web"})))])
             lease = Lease(store, clock, 5.0)
-            engine = Engine(store, "f" * 32, clock, lease)
+            engine = Engine(Cache(store, clock), "f" * 32, clock, lease)
             observer = Observer()
             tasks = [asyncio.create_task(lease.hold()), asyncio.create_task(engine.run())]
             tasks.append(asyncio.create_task(observer.watch(agents, (await agents.list(keys.PLACEMENTS)).revision)))

@@ -31,11 +31,12 @@ from argosy.folders import make_own
 from argosy.model import Target, Unit, UnitState
 from argosy.reconcile import SystemClock
 from argosy.services import OFTEN, Service, Services
-from argosy.state import keys, observed
+from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put
 from argosy.store.sqlite import SqliteStore
 from argosy.trust.authority import create_authority, issue
+from tests import stored
 from tests.cli.stage import invoke
 from tests.etcd_server import free_ports
 
@@ -98,7 +99,7 @@ class Machine:
             services.table[name] = msgspec.structs.replace(service, run=self.sabotage[name].run)
 
     async def unit(self) -> UnitState | None:
-        return (await observed.states(self.store, ID)).get((ID, UNIT))
+        return (await stored.states(self.store)).get((ID, UNIT))
 
     async def problems(self) -> str:
         """What `argosy list-machines` says is wrong."""

@@ -170,9 +170,9 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         containers = Containers(config.runtime.containers, runtime.kind)
         lease = Lease(store, clock, config.machine.ttl)
         fence = Fence(runtime, lease, clock, FolderFoothold(config.run_dir))
-        agent = Agent(store, lease, runtime, machine, clock, fence, gather, containers)
+        agent = Agent(cache, lease, runtime, machine, clock, fence, gather, containers)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
-        router = _router(config, store, machine, clock, lease) if enabled(config.router) else None
+        router = _router(config, cache, machine, clock, lease) if enabled(config.router) else None
         api = Api(cache, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)
         table = {
             "lease": Service(lease.run),
@@ -182,8 +182,8 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
             "ready": Service(lambda: _say_ready(api), needs=("api",)),
         }
         if client is not None and machine.door:
-            table["probes"] = Service(Prober(store, machine.id, clock, lease, TlsDial(client)).run, needs=("lease", "agent"))
-        engine = Engine(store, machine.id, clock, lease)
+            table["probes"] = Service(Prober(cache, machine.id, clock, lease, TlsDial(client)).run, needs=("lease", "agent"))
+        engine = Engine(cache, machine.id, clock, lease)
         if config.engine.enabled:
             table["engine"] = Service(engine.run, needs=("lease", "agent"))
         table["upkeep"] = Service(Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run)
@@ -197,11 +197,11 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         yield services
 
 
-def _router(config: Config, store: Store, machine: Machine, clock: Clock, lease: Lease) -> Router:
+def _router(config: Config, cache: Cache, machine: Machine, clock: Clock, lease: Lease) -> Router:
     place = config.run_dir / "router"
     reports = Reporter(machine.id, lease)
     proxy = Nginx(place, (config.router.nginx,))
-    return open_router(config.router, place, proxy, StoreFeed(store, clock), machine.id, clock, reports)
+    return open_router(config.router, place, proxy, StoreFeed(cache), machine.id, clock, reports)
 
 
 def _tell_of_store(agent: Agent, words: str) -> None:

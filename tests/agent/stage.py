@@ -18,12 +18,14 @@ from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable, first_error
 from argosy.model import Machine, Placement, Target, UnitState
 from argosy.reconcile import Clock
-from argosy.state import keys, observed
+from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
 from argosy.unit.text import unit_text
+from tests import stored
 from tests.conftest import FakeClock, settle
 
 M = "a" * 32
@@ -309,7 +311,7 @@ class Stage:
         record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1"), **machine)
         self.lease = Lease(self.store, clock or self.clock, TTL)
         fence = Fence(self.runtime, self.lease, clock or self.clock, self.host)
-        self.agent = Agent(self.store, self.lease, self.runtime, record, clock or self.clock, fence)
+        self.agent = Agent(Cache(self.store, clock or self.clock), self.lease, self.runtime, record, clock or self.clock, fence)
         self.agents.append(asyncio.create_task(run(self.agent, fence, self.lease)))
         await settle(200)
         return self.agents[-1]
@@ -350,10 +352,10 @@ class Stage:
 
     async def states(self) -> dict[str, UnitState]:
         """As they stand in the store."""
-        return {unit: state for (_, unit), state in (await observed.states(self.store.store, M)).items()}
+        return {unit: state for (_, unit), state in (await stored.states(self.store.store)).items()}
 
     async def machine(self) -> Machine | None:
-        return (await observed.machines(self.store.store)).get(M)
+        return (await stored.machines(self.store.store)).get(M)
 
 
 async def run(agent: Agent, fence: Fence, lease: Lease) -> None:

@@ -13,6 +13,7 @@ from argosy.agent.loop import Agent
 from argosy.errors import NotFound, Refused
 from argosy.model import Facts, Machine, Problem, Target
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put
@@ -121,7 +122,7 @@ async def test_an_agent_elsewhere_with_the_same_id_is_refused_while_the_first_on
     runtime = FakeRuntime(clock)
     lease = Lease(stage.store, clock, TTL)
     fence = Fence(runtime, lease, clock, Host())
-    copy = Agent(stage.store, lease, runtime, Machine(M, "198.18.0.2"), clock, fence)
+    copy = Agent(Cache(stage.store, clock), lease, runtime, Machine(M, "198.18.0.2"), clock, fence)
     clock.jump(0.5)  # two processes do not begin in the same microsecond
     task = asyncio.create_task(run(copy, fence, lease))
     await settle(200)
@@ -673,7 +674,7 @@ async def test_facts_are_told_when_they_changed_notably(clock: FakeClock) -> Non
         lease = Lease(store, clock, TTL)
         runtime = FakeRuntime(clock)
         fence = Fence(runtime, lease, clock, Host())
-        agent = Agent(store, lease, runtime, Machine(M), clock, fence, gather)
+        agent = Agent(Cache(store, clock), lease, runtime, Machine(M), clock, fence, gather)
         task = asyncio.create_task(run(agent, fence, lease))
         await settle(200)
         assert agent.machine.facts.cores == 4

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from argosy.agent.probes.loop import Link, Prober, Unanswered
 from argosy.model import Probes, ProbeTarget, Silence
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
@@ -91,7 +92,7 @@ async def prober(clock: FakeClock) -> AsyncIterator[Ground]:
     async with SqliteStore(":memory:", clock) as store:
         ground = Ground(store, clock)
         await ground.lease.take()
-        prober = Prober(ground.line, ME, clock, ground.lease, ground.wire)
+        prober = Prober(Cache(ground.line, clock), ME, clock, ground.lease, ground.wire)
         running = [asyncio.create_task(work()) for work in (ground.lease.run, prober.run)]
         await ground.assign(OTHER)
         try:

@@ -20,11 +20,13 @@ from argosy.model import Machine, RouterReport, Target, Unit
 from argosy.reconcile import SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.report import Reporter
-from argosy.state import decided, keys, observed
+from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put, Store
 from argosy.store.etcd import EtcdStore
+from tests import stored
 from tests.agent.stage import APP, FakeRuntime, Host
 from tests.etcd_server import Cluster, etcd_cluster, fast_folder
 
@@ -39,22 +41,23 @@ class OneMachine:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self.id = f"{number}" * 32
         self.store = EtcdStore(cluster.endpoints, CLOCK)
+        self.cache = Cache(self.store, CLOCK)
         self.runtime = FakeRuntime(CLOCK)
         self.lease = Lease(self.store, CLOCK, TTL)
         self.fence = Fence(self.runtime, self.lease, CLOCK, Host())
-        self.agent = Agent(self.store, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, self.fence)
+        self.agent = Agent(self.cache, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, self.fence)
         self.space = Keyspace(self.store, CLOCK)
         self.reporter = Reporter(self.id, self.lease)
         self.routes: dict[str, str] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            engine = Engine(self.store, self.id, CLOCK, self.lease)
+            engine = Engine(self.cache, self.id, CLOCK, self.lease)
             for work in (self.lease.run, self.fence.run, self.agent.run, self.space.run, self.follow, engine.run):
                 group.create_task(work())
 
     async def follow(self) -> None:
-        async for changes in StoreFeed(self.store, CLOCK).follow():
+        async for changes in StoreFeed(self.cache).follow():
             if changes.reset:
                 self.routes.clear()
             for name, entry in changes.items.items():
@@ -100,8 +103,8 @@ async def run(store: Store, machines: list[OneMachine], *names: str) -> None:
 
     async def whole() -> bool:
         running = {(machine.id, name) for machine in machines for name in machine.runtime.running()}
-        told = {place for place, state in (await observed.states(store)).items() if state.active == "active"}
-        return set(await decided.placements(store)) == running == told and sorted(name for _, name in running) == sorted(names)
+        told = {place for place, state in (await stored.states(store)).items() if state.active == "active"}
+        return set(await stored.placements(store)) == running == told and sorted(name for _, name in running) == sorted(names)
 
     await until(f"{names} run", whole)
 
@@ -122,7 +125,7 @@ async def test_a_restored_cluster_is_whole_again_within_one_lease(token: str) ->
             one.reporter.publish(RouterReport(one.id, error="told after the backup"))
 
             async def told() -> bool:
-                return one.id in await observed.routers(store)
+                return one.id in await stored.routers(store)
 
             await until("the router's report stands", told)
             index = two.space.tree.revision
@@ -140,7 +143,7 @@ async def test_a_restored_cluster_is_whole_again_within_one_lease(token: str) ->
             took = time.monotonic() - began
 
             async def known() -> bool:
-                return set(await observed.machines(store)) == {one.id, two.id}
+                return set(await stored.machines(store)) == {one.id, two.id}
 
             await until("both machines stand", known)
             for machine in (one, two):

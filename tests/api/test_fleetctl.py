@@ -14,10 +14,8 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
-from argosy.model import Unit
-from argosy.state import keys
-from argosy.state.view import follow
 from tests.api.house import HELLO, M2, House, a_house
+from tests.stored import follow_units
 
 PROGRAMS = [program for program in os.environ.get("FLEETCTL", "").split(":") if program]
 PATIENCE = 30.0
@@ -37,7 +35,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with a_house(tmp_path, machine_id=M2) as found:
 
         async def obey() -> None:
-            async for changes in follow(found.store, keys.UNITS, Unit, found.clock):
+            async for changes in follow_units(found.store, found.clock):
                 for name in changes.items:
                     await found.obey(name, M2)
 

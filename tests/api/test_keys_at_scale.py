@@ -17,6 +17,7 @@ from argosy.model import Entry
 from argosy.reconcile import SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import MAX_OPERATIONS, DeletePrefix, Put, Store
 from argosy.store.etcd import EtcdStore
@@ -75,7 +76,7 @@ async def test_a_recursive_delete_is_done_when_it_is_answered_and_routers_and_do
 ) -> None:
     await fill(store)
     async with EtcdStore(endpoints, SystemClock()) as elsewhere, door(elsewhere) as other:
-        routed = StoreFeed(elsewhere, SystemClock()).follow()
+        routed = StoreFeed(Cache(elsewhere, SystemClock())).follow()
         assert len((await anext(routed)).items) == COUNT
         events: list[KeyEvent] = []
 

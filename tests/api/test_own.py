@@ -14,6 +14,7 @@ from argosy.model import RouterReport
 from argosy.state import desired, keys
 from argosy.state.records import encode
 from argosy.store.base import Put
+from tests import stored
 from tests.api.house import GLOBAL, HELLO, M1, M2, OTHER, House, a_house
 
 
@@ -95,7 +96,7 @@ async def test_a_batch_writes_many_units_in_few_commits_and_each_fails_by_itself
     assert results[20]["error"]["code"] == 400
     assert sum(result.get("created", False) for result in results) == 118
     assert reply.json["index"] - before == 2  # 64 and 54 units
-    assert len(await desired.units(house.store)) == 119
+    assert len(await stored.units(house.store)) == 119
 
 
 async def test_a_batch_of_large_units_is_written_in_commits_that_fit(house: House) -> None:

@@ -18,10 +18,9 @@ from argosy.api.shapes import LocalStatus
 from argosy.cli.main import cli
 from argosy.errors import NotFound, RuntimeFailed
 from argosy.install import program
-from argosy.model import Machine, RouterDetail, Unit
-from argosy.state import keys
-from argosy.state.view import follow
+from argosy.model import Machine, RouterDetail
 from tests.api.house import M1, FakeRouter, House, a_house
+from tests.stored import follow_units
 
 PATIENCE = 20.0
 """Seconds that a command may take."""
@@ -120,7 +119,7 @@ class Stage:
         """Engine and agents do at once what is wanted of units, on these machines (M1 if none is named)."""
 
         async def obey() -> None:
-            async for changes in follow(self.house.store, keys.UNITS, Unit, self.house.clock):
+            async for changes in follow_units(self.house.store, self.house.clock):
                 for name in changes.items:
                     for machine in machines or (M1,):
                         await self.house.obey(name, machine)

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from argosy.model import Unit
-from argosy.state import desired, keys
-from argosy.state.view import follow
+from argosy.state import desired
 from tests.api.house import GLOBAL, HELLO, M1, M2, OTHER
 from tests.cli.stage import Stage
+from tests.stored import follow_units
 
 WHERE = "11111111.../10.0.0.1"
 THERE = "22222222.../10.0.0.2"
@@ -269,7 +268,7 @@ async def test_a_unit_that_does_not_run_is_started_anew_as_by_systemctl(stage: S
     await stage.house.observe("hello.service", sub="dead", **how)
     process = await stage.start("start", "hello")
     async with asyncio.timeout(20):
-        async for changes in follow(stage.house.store, keys.UNITS, Unit, stage.house.clock):
+        async for changes in follow_units(stage.house.store, stage.house.clock):
             if (unit := changes.items.get("hello.service")) is not None and unit.launch == 2:
                 break
         await stage.house.obey("hello.service")

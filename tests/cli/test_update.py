@@ -14,10 +14,10 @@ import pytest
 from argosy.model import RouterDetail, Unit, Upstream
 from argosy.state import desired, keys
 from argosy.state.records import encode
-from argosy.state.view import follow
 from argosy.store.base import Put
 from tests.api.house import M1
 from tests.cli.stage import Stage
+from tests.stored import follow_units
 
 OLD = "[Service]\nExecStart=/bin/old\n"
 NEW = "[Service]\nExecStart=/bin/new\n"
@@ -53,7 +53,7 @@ async def obedient(stage: Stage, fails: str = "/bin/false") -> AsyncIterator[lis
             await stage.house.observe(kick, M1, invocation=run)
 
     async def play() -> None:
-        async for changes in follow(stage.house.store, keys.UNITS, Unit, stage.house.clock):
+        async for changes in follow_units(stage.house.store, stage.house.clock):
             for name, unit in changes.items.items():
                 if unit is not None:
                     await obey(name, unit)
@@ -74,7 +74,7 @@ async def text(stage: Stage, name: str) -> str:
 
 
 async def until_text(stage: Stage, name: str, wanted: str) -> None:
-    async for changes in follow(stage.house.store, keys.UNITS, Unit, stage.house.clock):
+    async for changes in follow_units(stage.house.store, stage.house.clock):
         unit = changes.items.get(name)
         if unit is not None and unit.text == wanted:
             return

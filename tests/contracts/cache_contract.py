@@ -15,7 +15,7 @@ import pytest
 
 from argosy.reconcile import SystemClock
 from argosy.state.cache import Cache
-from argosy.state.kinds import CLUSTER, Kind
+from argosy.state.kinds import CLUSTER, RecordKind
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put, Store
 from tests.contracts.store_contract import eventually
@@ -39,9 +39,9 @@ class Garden:
     root: str = field(default_factory=lambda: f"/{uuid.uuid4().hex}")
 
     def __post_init__(self) -> None:
-        self.fruits = Kind(f"{self.root}/fruit/", Fruit, CLUSTER, {"colour": _colour})
-        self.trees = Kind(f"{self.root}/tree/", Fruit, CLUSTER)
-        self.alone = Kind(f"{self.root}/fruit/", Fruit, f"{self.root}/fruit/")
+        self.fruits = RecordKind(f"{self.root}/fruit/", Fruit, CLUSTER, {"colour": _colour})
+        self.trees = RecordKind(f"{self.root}/tree/", Fruit, CLUSTER)
+        self.alone = RecordKind(f"{self.root}/fruit/", Fruit, f"{self.root}/fruit/")
 
     async def put(self, store: Store, **fruits: Fruit | bytes | None) -> int:
         """Writes fruits; None deletes."""
@@ -52,7 +52,7 @@ class Garden:
         return Delete(key) if fruit is None else Put(key, fruit if isinstance(fruit, bytes) else encode(fruit))
 
 
-async def equal(cache: Cache, store: Store, kind: Kind[Fruit]) -> None:
+async def equal(cache: Cache, store: Store, kind: RecordKind[Fruit]) -> None:
     """The view, asked now, holds what a listing says."""
     table = (await cache.read(kind))[kind]
     listing = await store.list(kind.prefix)

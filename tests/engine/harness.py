@@ -13,12 +13,14 @@ import msgspec
 from argosy.engine.loop import Engine
 from argosy.errors import StoreUnavailable
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
-from argosy.state import decided, keys
+from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Batch, Condition, Delete, Listing, Put, Record, Room, Store, Write
 from argosy.store.sqlite import SqliteStore
 from argosy.unit.text import unit_text
+from tests import stored
 from tests.conftest import FakeClock, settle
 
 TTL = 5.0
@@ -135,7 +137,7 @@ class Harness:
     async def engine(self, name: str) -> Line:
         line = Line(self.store)
         lease = Lease(line, self.clock, TTL)
-        engine = Engine(line, name, self.clock, lease)
+        engine = Engine(Cache(line, self.clock), name, self.clock, lease)
         self.engines[name] = (engine, line, asyncio.create_task(run(engine, lease), name=f"engine {name}"))
         await settle()
         return line
@@ -193,7 +195,7 @@ class Harness:
         await self.store.commit([], [Put(keys.state(machine, name), encode(msgspec.structs.replace(state, **fields)))])
 
     async def placements(self) -> dict[tuple[str, str], Placement]:
-        return await decided.placements(self.store)
+        return await stored.placements(self.store)
 
     async def where(self, name: str) -> list[str]:
         return sorted(machine for machine, unit in await self.placements() if unit == name)

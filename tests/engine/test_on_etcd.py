@@ -11,11 +11,13 @@ from argosy.engine.loop import Engine
 from argosy.errors import ArgosyError, LeaseLost
 from argosy.model import Machine, Placement, Target, Unit
 from argosy.reconcile import SystemClock
-from argosy.state import decided, keys
+from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put, Store
 from argosy.store.etcd import EtcdStore
+from tests import stored
 from tests.engine.harness import PLAIN, run
 from tests.etcd_server import Cluster, etcd_cluster, fast_folder
 
@@ -49,7 +51,8 @@ class Lab:
         self.stores = [EtcdStore(cluster.endpoints, self.clock, cluster.tls) for _ in range(3)]
         self.store = self.stores[0]
         leases = {f"e{n}": Lease(store, self.clock, TTL) for n, store in enumerate(self.stores[1:])}
-        self.engines = {name: Engine(self.stores[1 + int(name[1:])], name, self.clock, lease) for name, lease in leases.items()}
+        views = {f"e{n}": Cache(store, self.clock) for n, store in enumerate(self.stores[1:])}
+        self.engines = {name: Engine(views[name], name, self.clock, lease) for name, lease in leases.items()}
         self.tasks = {machine: asyncio.create_task(agent(self.store, machine)) for machine in MACHINES}
         self.tasks |= {name: asyncio.create_task(run(engine, leases[name])) for name, engine in self.engines.items()}
 
@@ -98,7 +101,7 @@ async def submit(store: Store, names: list[str]) -> None:
 
 async def placed(store: Store) -> dict[tuple[str, str], Placement]:
     try:
-        return await decided.placements(store)
+        return await stored.placements(store)
     except ArgosyError:
         return {}
 

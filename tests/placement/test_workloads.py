@@ -18,7 +18,7 @@ def test_a_unit_is_a_workload_whose_body_is_its_text() -> None:
     kind = KINDS["unit"]
     unit = Unit("a.service", TEXT, Target.LAUNCHED, 3, 17.0)
     assert kind.workload(unit) == Workload("a.service", TEXT, Target.LAUNCHED, 3, "unit")
-    assert (kind.prefix, kind.record) == (keys.UNITS, Unit)
+    assert (kind.records.prefix, kind.records.type) == (keys.UNITS, Unit)
     assert read("unit", "a.service", TEXT).job.requirements == Requirements(everywhere=True)
     assert body_hash(Placement("a.service", "m1", TEXT, Target.LAUNCHED)) == unit_text(TEXT).hash
 

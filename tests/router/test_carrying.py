@@ -17,6 +17,7 @@ from argosy.router.loop import Router
 from argosy.router.render import HEALTH, SETTINGS, Settings, upstream_name
 from argosy.router.tuning import parse_tuning
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
 from argosy.store.sqlite import SqliteStore
@@ -334,7 +335,7 @@ async def test_a_mistake_of_an_app_s_or_of_the_router_s_own_is_not_laid_upon_an_
         settings = Settings(domain="example", include=(str(good),), listen=(listen,), nofile=1024)
         clock = SystemClock()
         async with SqliteStore(":memory:", clock) as store, nginx(tmp_path / "nginx") as proxy:
-            router = Router(StoreFeed(store, clock), "a" * 32, proxy, settings, clock)
+            router = Router(StoreFeed(Cache(store, clock)), "a" * 32, proxy, settings, clock)
             task = asyncio.create_task(router.run())
             await until(lambda: "Address already in use" in router.report.error, "the reason is told")
             assert router.served.complaints == ()

@@ -20,7 +20,8 @@ from argosy.router.alone import keys_feed
 from argosy.router.etcd2 import Etcd2Feed, Times, check_prefix
 from argosy.router.feed import Feed, JoinedFeed, StoreFeed
 from argosy.state import keys
-from argosy.state.view import Changes
+from argosy.state.cache import Cache
+from argosy.state.table import Changes
 from argosy.store.base import Batch, Listing
 from argosy.store.sqlite import SqliteStore
 from tests.api.house import a_house
@@ -85,7 +86,7 @@ class Inside(Keys):
     store: Away
 
     def feed(self) -> Feed:
-        return StoreFeed(self.store, CLOCK)
+        return StoreFeed(Cache(self.store, CLOCK))
 
     async def away(self) -> None:
         self.store.away = True

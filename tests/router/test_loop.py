@@ -24,6 +24,7 @@ from argosy.router.served import Served, brief, detail
 from argosy.router.tls.plan import Shelved
 from argosy.sockdiag import Target
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.state.records import decode, encode
 from argosy.store.base import Delete, Listing, Put, Record
@@ -69,7 +70,7 @@ class Stage:
         self.proxy = MemoryProxy(self.host)
         self.lease = Lease(self.store, self.clock, 5.0)
         reports = Reporter(ME, self.lease)
-        feed = StoreFeed(self.store, self.clock)
+        feed = StoreFeed(Cache(self.store, self.clock))
         self.router = Router(
             feed,
             ME,

@@ -21,6 +21,7 @@ from argosy.router.loop import Router
 from argosy.router.nginx import Nginx
 from argosy.router.render import HEALTH, HEALTH_HOST, Settings
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
 from argosy.store.sqlite import SqliteStore
@@ -71,7 +72,7 @@ async def house(folder: Path, settings: Settings | None = None) -> AsyncIterator
     chosen = settings or Settings(domain="example")
     chosen = msgspec.structs.replace(chosen, listen=(f"127.0.0.1:{port}",), nofile=1024, workers="2")
     async with SqliteStore(":memory:", clock) as store, nginx(folder / "nginx") as proxy:
-        router = Router(StoreFeed(store, clock), "a" * 32, proxy, chosen, clock)
+        router = Router(StoreFeed(Cache(store, clock)), "a" * 32, proxy, chosen, clock)
         task = asyncio.create_task(router.run())
         await until(lambda: bool(proxy.active), "nginx runs")
         try:

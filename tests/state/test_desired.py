@@ -14,6 +14,7 @@ from argosy.state import desired
 from argosy.state.desired import UNITS_AT_ONCE, Stored
 from argosy.store.base import Store
 from argosy.store.sqlite import SqliteStore
+from tests import stored
 from tests.conftest import FakeClock
 
 
@@ -35,11 +36,11 @@ async def test_a_unit_is_written_where_it_was_read_or_not_at_all(store: Store) -
 async def test_several_units_are_written_all_or_none(store: Store) -> None:
     many = [Stored(Unit(f"u{number}.service", "1"), 0) for number in range(UNITS_AT_ONCE)]
     revision = await desired.write_units(store, many)
-    assert len(await desired.units(store)) == UNITS_AT_ONCE
+    assert len(await stored.units(store)) == UNITS_AT_ONCE
     changed = [Stored(Unit("u0.service", "2"), revision), Stored(Unit("u1.service", "2"), revision - 1)]
     with pytest.raises(Conflict):
         await desired.write_units(store, changed)
-    assert {unit.text for unit in (await desired.units(store)).values()} == {"1"}
+    assert {unit.text for unit in (await stored.units(store)).values()} == {"1"}
 
 
 async def test_a_unit_is_deleted_at_the_revision_that_is_meant(store: Store) -> None:
@@ -60,4 +61,4 @@ async def test_orders_given_at_the_same_time_are_all_kept(store: Store) -> None:
         desired.change_order(store, "m1", metadata={"gone": None}),
     )
     metadata: dict[str, str | None] = {f"k{number}": str(number) for number in range(8)}
-    assert (await desired.orders(store))["m1"] == Order(True, True, metadata | {"gone": None})
+    assert (await stored.orders(store))["m1"] == Order(True, True, metadata | {"gone": None})

@@ -40,10 +40,11 @@ from argosy.errors import Conflict, LeaseLost, RuntimeFailed, StoreUnavailable
 from argosy.model import Facts, Machine, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
+from argosy.state.cache import Cache
+from argosy.state.kinds import placements_on
 from argosy.state.lease import Lease, within
-from argosy.state.records import encode
-from argosy.state.view import Changes, decoded, follow
-from argosy.store.base import Store
+from argosy.state.records import decoded, encode
+from argosy.state.table import Changes
 from argosy.verdict import at_rest, has_failed
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Agent:
 
     def __init__(
         self,
-        store: Store,
+        cache: Cache,
         lease: Lease,
         runtime: Runtime,
         machine: Machine,
@@ -69,7 +70,8 @@ class Agent:
         facts: Callable[[], Awaitable[Facts]] | None = None,
         containers: Containers | None = None,
     ) -> None:
-        self._store = store
+        self._cache = cache
+        self._store = cache.store
         self._lease = lease
         self._ttl = lease.ttl
         self._runtime = runtime
@@ -77,7 +79,7 @@ class Agent:
         self._gather = facts
         self._containers = containers or Containers("auto", runtime.kind)
         self._id = machine.id
-        self._registration = Registration(store, lease, msgspec.structs.replace(machine, ttl=lease.ttl, runtime=runtime.kind), clock)
+        self._registration = Registration(cache.store, lease, msgspec.structs.replace(machine, ttl=lease.ttl, runtime=runtime.kind), clock)
         self._fence = fence
         self._placements: dict[str, Placement] | None = None
         self._unreadable: set[str] = set()
@@ -160,7 +162,7 @@ class Agent:
     # ---------------------------------------------------------------- what is placed here
 
     async def _follow(self) -> None:
-        async for changes in follow(self._store, keys.placements_on(self._id), Placement, self._clock):
+        async for changes in self._cache.follow(placements_on(self._id)):
             self._take(changes)
 
     def _take(self, changes: Changes[Placement]) -> None:

@@ -32,9 +32,11 @@ from argosy.api.routes import (
 from argosy.api.units import UnitService
 from argosy.api.why import why
 from argosy.errors import ArgosyError, Refused, StoreUnavailable
-from argosy.state import decided
+from argosy.model import Leader
+from argosy.state import keys
 from argosy.state.cache import Cache
 from argosy.state.kinds import ROUTERS
+from argosy.state.records import decoded
 from argosy.unit.names import check_name
 from argosy.web import server
 from argosy.web.admission import READING
@@ -166,11 +168,12 @@ class Own:
     async def health(self, asked: Asked) -> web.StreamResponse:
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                leader = await decided.leader(self.cache.store)
+                record = await self.cache.store.get(keys.ENGINE_LEADER)
         except (ArgosyError, TimeoutError) as error:
             said = str(error) or f"the store did not answer within {HEALTH_SECONDS:.0f} s"
             return answer(shapes.Health(False, self.machine_id, error=said), 503)
-        return answer(shapes.Health(True, self.machine_id, leader.machine if leader else ""))
+        leader = decoded(Leader, record) if record is not None else None
+        return answer(shapes.Health(True, self.machine_id, leader.machine if leader is not None else ""))
 
     async def local_status(self, asked: Asked) -> web.StreamResponse:
         query: StatusQuery = asked.query

@@ -12,13 +12,14 @@ import msgspec
 
 from argosy.engine.loss.plan import Report, deposable
 from argosy.errors import Conflict, LeaseLost, StoreUnavailable
-from argosy.model import Leader, Silence
+from argosy.model import Leader
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state import keys
+from argosy.state.cache import Cache
+from argosy.state.kinds import LEADER_ALONE, SILENCES
 from argosy.state.lease import Lease, within
-from argosy.state.records import encode
-from argosy.state.view import decoded, follow
-from argosy.store.base import Condition, Delete, Record, Store
+from argosy.state.records import decoded, encode
+from argosy.store.base import Condition, Delete, Record
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ class Term(msgspec.Struct, frozen=True):
 class Election:
     """Wins, keeps and resigns leadership for one machine."""
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease) -> None:
-        self._store = store
+    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease) -> None:
+        self._cache = cache
+        self._store = cache.store
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
@@ -78,7 +80,7 @@ class Election:
             raise LeaseLost("the machine's lease has ended")
 
     async def _until_replaced(self, term: Term) -> None:
-        async for changes in follow(self._store, keys.ENGINE_LEADER, Leader, self._clock):
+        async for changes in self._cache.follow(LEADER_ALONE):
             if changes.modified.get("") != term.revision:
                 raise LeaseLost("somebody else has written or deleted the leader's key")
 
@@ -119,7 +121,7 @@ class Election:
 
     async def _watch_reports(self, vacant: Wake) -> None:
         """Keeps the observers' reports current and wakes the candidate when one changes."""
-        async for changes in follow(self._store, keys.SILENCES, Silence, self._clock):
+        async for changes in self._cache.follow(SILENCES):
             if changes.reset:
                 self._reports = {}
             for key in {*changes.items, *changes.modified}:
@@ -135,5 +137,5 @@ class Election:
 
     async def _watch_key(self, vacant: Wake) -> None:
         """Wakes the candidate whenever the leader's key changes."""
-        async for _ in follow(self._store, keys.ENGINE_LEADER, Leader, self._clock):
+        async for _ in self._cache.follow(LEADER_ALONE):
             vacant.set()

@@ -10,8 +10,8 @@ from argosy.engine.election import Election, Term
 from argosy.engine.reign import Reign
 from argosy.errors import Conflict, LeaseLost, StoreUnavailable, first_error
 from argosy.reconcile import Backoff, Clock
+from argosy.state.cache import Cache
 from argosy.state.lease import Lease
-from argosy.store.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -24,13 +24,13 @@ class Engine:
     (paused, cut off) changes nothing.
     """
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease) -> None:
+    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease) -> None:
         self.leading = False
-        self._store = store
+        self._cache = cache
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
-        self._election = Election(store, machine_id, clock, lease)
+        self._election = Election(cache, machine_id, clock, lease)
         self._backoff = Backoff()
 
     async def run(self) -> None:
@@ -47,7 +47,7 @@ class Engine:
         """Returns when the term is over."""
         log.info("engine: leading")
         self.leading = True
-        reign = Reign(self._store, term.revision, self._machine, self._clock, self._lease.contact, self._lease.ttl)
+        reign = Reign(self._cache, term.revision, self._machine, self._clock, self._lease.contact, self._lease.ttl)
         over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:

@@ -20,14 +20,16 @@ from argosy.engine.loss.watch import LossWatch
 from argosy.engine.plan import plan_round
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
-from argosy.model import Machine, Order, Placement, Probes, Silence, Target, UnitState
+from argosy.model import Placement, Probes, Target
 from argosy.placement.workloads import KINDS
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.contact import Contact
-from argosy.state.records import encode
-from argosy.state.view import Changes, decoded, follow
-from argosy.store.base import Condition, Delete, Put, Store, Write
+from argosy.state.kinds import MACHINES, ORDERS, PLACEMENTS, SILENCES, STATES, RecordKind
+from argosy.state.records import decoded, encode
+from argosy.state.table import Changes
+from argosy.store.base import Condition, Delete, Put, Write
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +42,10 @@ SHOWN = 20
 PAUSE_EVERY = 256
 """Records read into the picture before the rest of the process gets a turn."""
 
-DESIRED = {kind.prefix: kind for kind in KINDS.values()}
+DESIRED = {kind.records.prefix: kind for kind in KINDS.values()}
 """The kinds of workloads by the prefix of their desired records."""
 
-RECORDS: tuple[tuple[str, type[Any]], ...] = (
-    (keys.MACHINES, Machine),
-    (keys.ORDERS, Order),
-    *((kind.prefix, kind.record) for kind in DESIRED.values()),
-    (keys.PLACEMENTS, Placement),
-    (keys.STATES, UnitState),
-    (keys.SILENCES, Silence),
-)
+RECORDS: tuple[RecordKind[Any], ...] = (MACHINES, ORDERS, *(kind.records for kind in DESIRED.values()), PLACEMENTS, STATES, SILENCES)
 
 ASSIGNED_AT_ONCE = 100
 """Records of who probes whom in one commit."""
@@ -69,11 +64,12 @@ class Reign:
     returning store renewed to run out, once for agents to come back."""
 
     def __init__(
-        self, store: Store, revision: int, machine_id: str, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0
+        self, cache: Cache, revision: int, machine_id: str, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0
     ) -> None:
         self.world = World(patient=True)
         self.committed = 0
-        self._store = store
+        self._cache = cache
+        self._store = cache.store
         self._revision = revision
         self._clock = clock
         self._contact = contact
@@ -83,21 +79,21 @@ class Reign:
         self._wake = Wake()
         self._loss = LossWatch(machine_id)
         self._assign = Wake()
-        self._unseen = {prefix for prefix, _ in RECORDS}
+        self._unseen = {kind.prefix for kind in RECORDS}
         self._revisions: dict[tuple[str, str], int] = {}
         self._deleted: dict[tuple[str, str], int] = {}
 
     async def run(self) -> None:
         """Never returns; raises Conflict, LeaseLost or StoreUnavailable (in a group) when the term is over."""
         async with asyncio.TaskGroup() as group:
-            for prefix, kind in RECORDS:
-                group.create_task(self._follow(prefix, kind))
+            for kind in RECORDS:
+                group.create_task(self._follow(kind))
             group.create_task(self._rule())
             group.create_task(self._assign_probes())
 
-    async def _follow(self, prefix: str, kind: type[Any]) -> None:
-        async for changes in follow(self._store, prefix, kind, self._clock):
-            self._news.append(News(prefix, changes))
+    async def _follow(self, kind: RecordKind[Any]) -> None:
+        async for changes in self._cache.follow(kind):
+            self._news.append(News(kind.prefix, changes))
             self._wake.set()
         raise StoreUnavailable("the store was closed")
 

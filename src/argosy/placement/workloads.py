@@ -14,20 +14,19 @@ from argosy.model import Job, Placement, Unit, Workload
 from argosy.placement import jobs
 from argosy.placement.jobs import Reading
 from argosy.requirements import NOTHING
-from argosy.state import keys
+from argosy.state.kinds import UNITS, RecordKind
 from argosy.unit.text import unit_text
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """`prefix`: the store's keys of desired records, each the prefix and the workload's name; `record` is their type.
+    """`records` are the desired ones, by the workload's name.
 
     `workload` returns what a record wants. `read` returns what a body of this name says and never raises. `hash` returns the hash that
     agents report for a body.
     """
 
     name: str
-    prefix: str
-    record: type[Any]
+    records: RecordKind[Any]
     workload: Callable[[Any], Workload]
     read: Callable[[str, str], Reading]
     hash: Callable[[str], str]
@@ -37,7 +36,7 @@ def unit_workload(unit: Unit) -> Workload:
     return Workload(unit.name, unit.text, unit.target, unit.launch)
 
 
-KINDS = {kind.name: kind for kind in (Kind("unit", keys.UNITS, Unit, unit_workload, jobs.read, lambda text: unit_text(text).hash),)}
+KINDS = {kind.name: kind for kind in (Kind("unit", UNITS, unit_workload, jobs.read, lambda text: unit_text(text).hash),)}
 
 
 def read(kind: str, name: str, body: str) -> Reading:

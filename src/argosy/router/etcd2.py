@@ -21,7 +21,7 @@ from argosy.errors import HistoryGone, InvalidInput, StoreUnavailable
 from argosy.model import Entry
 from argosy.reconcile import Backoff, Clock
 from argosy.router.naming import printable
-from argosy.state.view import Changes
+from argosy.state.table import Changes
 
 log = logging.getLogger(__name__)
 

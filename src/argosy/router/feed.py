@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from argosy.model import Entry
-from argosy.reconcile import Clock
-from argosy.state import keys
-from argosy.state.view import Changes, follow
-from argosy.store.base import Store
+from argosy.state.cache import Cache
+from argosy.state.kinds import WEB
+from argosy.state.table import Changes
 
 
 class Feed(Protocol):
@@ -27,12 +26,11 @@ class Feed(Protocol):
 class StoreFeed:
     """The keys under /services/web/ of the cluster's own store."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
 
     def follow(self) -> AsyncIterator[Changes[Entry]]:
-        return follow(self._store, keys.WEB, Entry, self._clock)
+        return self._cache.follow(WEB)
 
 
 class JoinedFeed:

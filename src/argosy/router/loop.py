@@ -36,7 +36,7 @@ from argosy.router.sources import read_sources
 from argosy.router.tls.plan import Certificates, Shelved
 from argosy.router.tuning import parse_tuning
 from argosy.sockdiag import Target
-from argosy.state.view import Changes
+from argosy.state.table import Changes
 
 log = logging.getLogger(__name__)
 

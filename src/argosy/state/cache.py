@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from argosy.errors import StoreUnavailable
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
-from argosy.state.kinds import CLUSTER, Kind, Topic
+from argosy.state.kinds import CLUSTER, RecordKind, Topic
 from argosy.state.stream import Stream
 from argosy.state.table import Changes, Table
 from argosy.state.waiters import Waiters
@@ -42,7 +42,7 @@ class Reading:
         self._tables = {table.kind.prefix: table for table in tables}
         self.index = index
 
-    def __getitem__(self, kind: Kind[T]) -> Table[T]:
+    def __getitem__(self, kind: RecordKind[T]) -> Table[T]:
         return self._tables[kind.prefix]
 
 
@@ -67,7 +67,7 @@ class Cache:
         self._fresh = fresh
         self._waiters = Waiters(clock)
         self._streams: dict[str, Stream] = {}
-        self._followed: dict[str, _Followed] = {}
+        self._followed: dict[tuple[str, str], _Followed] = {}
         self._confirmed = -math.inf
         self._asked = 0
         self._answered = 0
@@ -78,14 +78,14 @@ class Cache:
     @property
     def followed(self) -> frozenset[str]:
         """The prefixes that are followed now."""
-        return frozenset(self._followed)
+        return frozenset(prefix for _, prefix in self._followed)
 
     @property
     def blocked(self) -> int:
         """How many wait for changes now."""
         return len(self._waiters)
 
-    async def read(self, *kinds: Kind[Any]) -> Reading:
+    async def read(self, *kinds: RecordKind[Any]) -> Reading:
         """Return the records of these kinds, as the store had them within the last `fresh` seconds, or later. Raises StoreUnavailable."""
         asked = self._asked
         with self._held(kinds) as held:
@@ -126,7 +126,7 @@ class Cache:
             return True
         return await self._waiters.reached(revision, seconds)
 
-    async def follow(self, kind: Kind[T]) -> AsyncGenerator[Changes[T], None]:
+    async def follow(self, kind: RecordKind[T]) -> AsyncGenerator[Changes[T], None]:
         """Yield everything there is of a kind (reset), then what changes, until the store is closed. While the store is away it yields
         nothing. What a slow reader has missed is merged, or told as a reset."""
         with self._held([kind]) as (followed,):
@@ -156,7 +156,7 @@ class Cache:
         await self.close()
 
     @contextmanager
-    def _held(self, kinds: Sequence[Kind[Any]]) -> Iterator[Sequence[_Followed]]:
+    def _held(self, kinds: Sequence[RecordKind[Any]]) -> Iterator[Sequence[_Followed]]:
         """The kinds are followed at least as long as the block lasts."""
         held = [self._follow(kind) for kind in kinds]
         for each in held:
@@ -170,14 +170,14 @@ class Cache:
                 if not each.users:
                     self._left.set()
 
-    def _follow(self, kind: Kind[T]) -> _Followed:
+    def _follow(self, kind: RecordKind[T]) -> _Followed:
         now = self._clock.monotonic()
-        followed = self._followed.get(kind.prefix)
+        followed = self._followed.get((kind.watch, kind.prefix))
         if followed is None or followed.stream.ended:
             stream = self._streams.get(kind.watch)
             if stream is None or stream.ended:
                 stream = self._streams[kind.watch] = Stream(self.store, self._clock, kind.watch, self._waiters)
-            followed = self._followed[kind.prefix] = _Followed(stream, stream.add(kind), now)
+            followed = self._followed[kind.watch, kind.prefix] = _Followed(stream, stream.add(kind), now)
             if self._releasing is None or self._releasing.done():
                 self._releasing = asyncio.create_task(self._release(), name="releasing records that nobody asks for")
             self._left.set()
@@ -212,10 +212,10 @@ class Cache:
         """Ends the following of what nobody has asked for, for as long as anything is followed."""
         while self._followed:
             now = self._clock.monotonic()
-            unused = [(prefix, each) for prefix, each in self._followed.items() if not each.users]
-            over = [(prefix, each) for prefix, each in unused if now - each.used >= self._idle]
-            for prefix, each in over:
-                del self._followed[prefix]
+            unused = [(key, each) for key, each in self._followed.items() if not each.users]
+            over = [(key, each) for key, each in unused if now - each.used >= self._idle]
+            for key, each in over:
+                del self._followed[key]
                 each.stream.drop(each.table)
             for stream in [stream for stream in self._streams.values() if not stream.tables]:
                 del self._streams[stream.prefix]

@@ -10,7 +10,6 @@ from argosy.errors import Conflict, NotFound
 from argosy.model import Order, Unit
 from argosy.state import keys
 from argosy.state.records import decode, encode
-from argosy.state.view import decoded
 from argosy.store.base import MAX_OPERATIONS, Condition, Delete, Put, Store
 
 ATTEMPTS = 16
@@ -25,12 +24,6 @@ class Stored(msgspec.Struct, frozen=True):
 
     unit: Unit
     revision: int
-
-
-async def units(store: Store) -> dict[str, Unit]:
-    listing = await store.list(keys.UNITS)
-    found = ((record.key[len(keys.UNITS) :], decoded(Unit, record)) for record in listing.records)
-    return {name: unit for name, unit in found if unit is not None}
 
 
 async def unit(store: Store, name: str) -> Stored | None:
@@ -66,12 +59,6 @@ async def delete_unit(store: Store, name: str, revision: int | None = None) -> i
         except Conflict:
             continue
     raise Conflict(f"unit {name} is being changed by others all the time", key=keys.unit(name), remedy="try again")
-
-
-async def orders(store: Store) -> dict[str, Order]:
-    listing = await store.list(keys.ORDERS)
-    found = ((record.key[len(keys.ORDERS) :], decoded(Order, record)) for record in listing.records)
-    return {name: order for name, order in found if order is not None}
 
 
 async def change_order(

@@ -81,7 +81,3 @@ def probes(machine_id: str) -> str:
 
 def silence(machine_id: str, observer: str) -> str:
     return f"{SILENCES}{machine_id}/{observer}"
-
-
-def silences_of(machine_id: str) -> str:
-    return f"{SILENCES}{machine_id}/"

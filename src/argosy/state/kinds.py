@@ -14,7 +14,7 @@ CLUSTER = ""
 """The watch of the whole store: what it brings is complete up to one revision, over all prefixes."""
 
 
-class Kind(Generic[T]):
+class RecordKind(Generic[T]):
     """Records of one type under one prefix. Each of `indexes` gives, for a key without the prefix and its record, the value to look it up
     by. `watch` is the prefix of the watch that brings them, which kinds with the same one share."""
 
@@ -43,7 +43,7 @@ KEY = "key"
 class Topic(NamedTuple):
     """What a client can wait for: changes of the records of a kind, of all or of those found under `value`."""
 
-    kind: Kind[Any]
+    kind: RecordKind[Any]
     by: str
     value: str
 
@@ -59,23 +59,25 @@ def _unit(key: str, record: object) -> str:
 UNIT, MACHINE = "unit", "machine"
 """Indexes of placements and states."""
 
-UNITS = Kind(keys.UNITS, Unit, CLUSTER)
-MACHINES = Kind(keys.MACHINES, Machine, CLUSTER)
-ORDERS = Kind(keys.ORDERS, Order, CLUSTER)
-PLACEMENTS = Kind(keys.PLACEMENTS, Placement, CLUSTER, {UNIT: _unit, MACHINE: _machine})
-STATES = Kind(keys.STATES, UnitState, CLUSTER, {UNIT: _unit, MACHINE: _machine})
-ROUTERS = Kind(keys.ROUTERS, RouterReport, CLUSTER)
-LEADER = Kind(keys.ENGINE_LEADER, Leader, CLUSTER)
-SILENCES = Kind(keys.SILENCES, Silence, keys.SILENCES)
-WEB = Kind(keys.WEB, Entry, keys.WEB)
-STANDALONE_ROUTERS = Kind(keys.STANDALONE_ROUTERS, Entry, keys.STANDALONE_ROUTERS)
+UNITS = RecordKind(keys.UNITS, Unit, CLUSTER)
+MACHINES = RecordKind(keys.MACHINES, Machine, CLUSTER)
+ORDERS = RecordKind(keys.ORDERS, Order, CLUSTER)
+PLACEMENTS = RecordKind(keys.PLACEMENTS, Placement, CLUSTER, {UNIT: _unit, MACHINE: _machine})
+STATES = RecordKind(keys.STATES, UnitState, CLUSTER, {UNIT: _unit, MACHINE: _machine})
+ROUTERS = RecordKind(keys.ROUTERS, RouterReport, CLUSTER)
+LEADER = RecordKind(keys.ENGINE_LEADER, Leader, CLUSTER)
+SILENCES = RecordKind(keys.SILENCES, Silence, keys.SILENCES)
+LEADER_ALONE = RecordKind(keys.ENGINE_LEADER, Leader, keys.ENGINE_LEADER)
+"""For engines that stand for election: they follow nothing else of the cluster."""
+WEB = RecordKind(keys.WEB, Entry, keys.WEB)
+STANDALONE_ROUTERS = RecordKind(keys.STANDALONE_ROUTERS, Entry, keys.STANDALONE_ROUTERS)
 
 
-def placements_on(machine_id: str) -> Kind[Placement]:
+def placements_on(machine_id: str) -> RecordKind[Placement]:
     """The placements of one machine, by unit: all that its agent follows of the cluster."""
-    return Kind(keys.placements_on(machine_id), Placement, keys.placements_on(machine_id))
+    return RecordKind(keys.placements_on(machine_id), Placement, keys.placements_on(machine_id))
 
 
-def probes_of(machine_id: str) -> Kind[Probes]:
+def probes_of(machine_id: str) -> RecordKind[Probes]:
     """The record, under the key "", that names the machines which this one probes."""
-    return Kind(keys.probes(machine_id), Probes, keys.probes(machine_id))
+    return RecordKind(keys.probes(machine_id), Probes, keys.probes(machine_id))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from argosy.errors import HistoryGone, StoreUnavailable
 from argosy.reconcile import Backoff, Clock, Wake
 from argosy.state import keys
-from argosy.state.kinds import Kind
+from argosy.state.kinds import RecordKind
 from argosy.state.records import decoded
 from argosy.state.table import Table
 from argosy.state.waiters import Waiters
@@ -45,7 +45,7 @@ class Stream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._start()
 
-    def add(self, kind: Kind[T]) -> Table[T]:
+    def add(self, kind: RecordKind[T]) -> Table[T]:
         """Begin to follow records of a kind."""
         table = self.tables[kind.prefix] = Table(kind, self._waiters)
         if self.position:

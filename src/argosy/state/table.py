@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from argosy.state.kinds import KEY, Kind, Topic
+from argosy.state.kinds import KEY, RecordKind, Topic
 from argosy.state.records import decoded
 from argosy.state.waiters import Waiters
 from argosy.store.base import Event, Record
@@ -37,7 +37,7 @@ class Table(Generic[T]):
     """`values` by key (without the prefix), `modified` the revision of each key that stands, also of those that cannot be decoded. Once it
     is `loaded`, it holds all there is up to `revision`. Values may be kept; the mappings change whenever the event loop turns."""
 
-    def __init__(self, kind: Kind[T], waiters: Waiters) -> None:
+    def __init__(self, kind: RecordKind[T], waiters: Waiters) -> None:
         self.kind = kind
         self.values: dict[str, T] = {}
         self.modified: dict[str, int] = {}

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from argosy.reconcile import Clock, Wake
-from argosy.state.kinds import Kind, Topic
+from argosy.state.kinds import RecordKind, Topic
 
 TICKS = 10
 """Ends of waits in a second: those that end within the same tenth share a timer."""
@@ -59,7 +59,7 @@ class Waiters:
         for future in self._topics.get(topic, ()):
             _finish(future, True)
 
-    def wake_kind(self, kind: Kind[Any]) -> None:
+    def wake_kind(self, kind: RecordKind[Any]) -> None:
         """Wake everybody who waits for records of the kind: what they know may be all wrong."""
         for topic in self._topics:
             if topic.kind is kind:

@@ -20,6 +20,7 @@ from argosy.router.loop import Router, settings_of
 from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Put
 from argosy.store.sqlite import SqliteStore
@@ -54,7 +55,7 @@ async def routing(place: Path, proxy: Nginx, app: str) -> AsyncIterator[Router]:
     )
     async with SqliteStore(":memory:", CLOCK) as store:
         await store.commit([], [Put(f"{keys.WEB}hello/1", encode(Key(app)))])
-        router = open_router(section, place / "router", proxy, StoreFeed(store, CLOCK), "1" * 32, CLOCK)
+        router = open_router(section, place / "router", proxy, StoreFeed(Cache(store, CLOCK)), "1" * 32, CLOCK)
         task = asyncio.create_task(router.run())
         try:
             await until(lambda: bool(router.served.upstreams and router.report.tls_listen), "the app is served")

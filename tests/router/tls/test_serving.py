@@ -26,6 +26,7 @@ from argosy.router.loop import Router, settings_of
 from argosy.router.nginx import Nginx
 from argosy.router.opening import open_router
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import Put
 from argosy.store.sqlite import SqliteStore
@@ -113,7 +114,7 @@ async def site(place: Path, *, domain: str = "example.org", redirect: bool = Fal
         hsts=hsts,
     )
     async with SqliteStore(":memory:", clock) as store, nginx(place / "nginx") as proxy:
-        router = open_router(section, place / "nginx", proxy, StoreFeed(store, clock), "a" * 32, clock)
+        router = open_router(section, place / "nginx", proxy, StoreFeed(Cache(store, clock)), "a" * 32, clock)
         task = asyncio.create_task(router.run())
         await until(lambda: bool(proxy.active) or task.done(), "nginx runs")
         try:

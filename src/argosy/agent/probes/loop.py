@@ -13,13 +13,13 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from argosy.model import Probes, ProbeTarget, Silence
+from argosy.model import ProbeTarget, Silence
 from argosy.reconcile import Backoff, Clock
 from argosy.state import keys
+from argosy.state.cache import Cache
+from argosy.state.kinds import SILENCES, probes_of
 from argosy.state.lease import Lease
 from argosy.state.records import encode
-from argosy.state.view import follow
-from argosy.store.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Dial(Protocol):
 class Prober:
     """Reports silent machines, and objects to reports of this one, under this machine's lease."""
 
-    def __init__(self, store: Store, machine_id: str, clock: Clock, lease: Lease, dial: Dial) -> None:
-        self._store = store
+    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease, dial: Dial) -> None:
+        self._cache = cache
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
@@ -73,7 +73,7 @@ class Prober:
 
     async def _follow_targets(self, group: asyncio.TaskGroup) -> None:
         probing: dict[ProbeTarget, asyncio.Task[None]] = {}
-        async for changes in follow(self._store, keys.probes(self._machine), Probes, self._clock):
+        async for changes in self._cache.follow(probes_of(self._machine)):
             record = changes.items.get("")
             targets = set(record.targets) if record is not None else set()
             for target in probing.keys() - targets:
@@ -126,13 +126,16 @@ class Prober:
         own = keys.silence(self._machine, self._machine)
         reports: dict[str, int] = {}
         objected = 0
-        async for changes in follow(self._store, keys.silences_of(self._machine), Silence, self._clock):
+        async for changes in self._cache.follow(SILENCES):
             stood = bool(reports)
             if changes.reset:
                 reports, objected = {}, 0  # a store that was restored counts its revisions anew
-            for observer in {*changes.items, *changes.modified} - {self._machine}:
-                if observer in changes.modified:
-                    reports[observer] = changes.modified[observer]
+            for key in {*changes.items, *changes.modified}:
+                machine, _, observer = key.partition("/")
+                if machine != self._machine or observer == self._machine:
+                    continue
+                if key in changes.modified:
+                    reports[observer] = changes.modified[key]
                 else:
                     reports.pop(observer, None)
             newest = max(reports.values(), default=0)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 
-from argosy.errors import StoreUnavailable
+from argosy.errors import HistoryGone, StoreUnavailable
 from argosy.reconcile import SystemClock
+from argosy.state.cache import Cache
+from argosy.state.kinds import RecordKind
 from argosy.state.records import encode
-from argosy.state.view import Changes, follow
+from argosy.state.table import Changes
 from argosy.store.base import Batch, Delete, Put, Store
 from argosy.store.sqlite import SqliteStore
 from tests.conftest import FakeClock, settle
@@ -24,6 +26,7 @@ class Fruit(msgspec.Struct, frozen=True):
     colour: str
 
 
+FRUITS = RecordKind("/fruit/", Fruit, "/fruit/")
 RED, GREEN = Fruit("red"), Fruit("green")
 
 
@@ -45,7 +48,7 @@ async def put(store: Store, **fruits: Fruit | bytes | None) -> int:
 
 
 def following(store: Store, clock: Any) -> AsyncGenerator[Changes[Fruit], None]:
-    return cast(AsyncGenerator[Changes[Fruit], None], follow(store, "/fruit/", Fruit, clock))
+    return Cache(store, clock, idle=0.0).follow(FRUITS)
 
 
 async def following_one(changes: AsyncIterator[Changes[Fruit]]) -> Changes[Fruit]:
@@ -110,7 +113,7 @@ async def test_a_broken_record_is_named_in_the_log_and_harms_no_other(
 
 
 class Forgetful(SqliteStore):
-    """Between a listing and the watch after it, so much happens that the history is gone."""
+    """What happens first after somebody has begun to watch is forgotten before it is told."""
 
     forgets = 1
 
@@ -118,10 +121,11 @@ class Forgetful(SqliteStore):
         return self._watch(prefix, after, previous)
 
     async def _watch(self, prefix: str, after: int, previous: bool) -> AsyncIterator[Sequence[Batch]]:
-        if self.forgets:
-            self.forgets -= 1
-            await self.compact(await put(self, plum=RED))
         async for batches in super().watch(prefix, after, previous=previous):
+            if self.forgets:
+                self.forgets -= 1
+                await self.compact(batches[-1].revision)
+                raise HistoryGone("forgotten")
             yield batches
 
 
@@ -130,6 +134,8 @@ async def test_when_history_is_gone_everything_comes_again_as_a_reset(clock: Fak
         await put(store, apple=RED)
         changes = following(store, clock)
         assert (await anext(changes)).items == {"apple": RED}
+        await settle()
+        await put(store, plum=RED)
         again = await anext(changes)
         assert again.reset
         assert again.items == {"apple": RED, "plum": RED}
@@ -156,7 +162,7 @@ async def test_a_store_that_cannot_be_watched_is_listed_again_with_growing_pause
         seen = []
 
         async def read() -> None:
-            seen.extend([changes async for changes in follow(store, "/fruit/", Fruit, clock)])
+            seen.extend([changes async for changes in following(store, clock)])
 
         task = asyncio.create_task(read())
         await clock.advance(60)
@@ -172,7 +178,7 @@ async def test_while_the_store_is_away_nothing_comes_and_nothing_is_lost(tmp_pat
         await put(outside, apple=RED)
         changes = following(store, clock)
         waiting = asyncio.create_task(following_one(changes))
-        await eventually(lambda: "cannot list /fruit/" in caplog.text)
+        await eventually(lambda: "cannot follow /fruit/" in caplog.text)
         assert not waiting.done()
         link.symlink_to(real)
         assert (await waiting).items == {"apple": RED}
@@ -207,4 +213,5 @@ async def test_leaving_early_ends_the_watch_too(store: SqliteStore, clock: FakeC
     await put(store, apple=RED)
     await anext(changes)
     await changes.aclose()
+    await settle()
     assert not store._hub._watchers
