@@ -22,7 +22,8 @@ from argosy.web.admission import Admission
 from argosy.web.answers import answer, stream, stream_lines
 from argosy.web.bodies import body_as, pieces, query_as, whole
 from argosy.web.limits import Limits
-from argosy.web.server import HttpApi, Listener, Route, Server, Tcp, Unix, listener_of
+from argosy.web.listeners import Tcp, Unix
+from argosy.web.server import HttpApi, Listener, Route, Server, listener_of
 from argosy.web.users import Users
 
 SECONDS = 10.0

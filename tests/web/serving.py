@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from argosy.reconcile import SystemClock
 from argosy.web.admission import Admission
-from argosy.web.server import HttpApi, Listener, Server, Tcp, Unix
+from argosy.web.listeners import Tcp, Unix
+from argosy.web.server import HttpApi, Listener, Server
 
 ANYWHERE = Tcp("127.0.0.1", 0)
 

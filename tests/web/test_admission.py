@@ -19,8 +19,9 @@ from argosy.web.addresses import split_address
 from argosy.web.admission import CLIENT, Admission, contains, networks, reading
 from argosy.web.connections import Connection
 from argosy.web.limits import Limits
+from argosy.web.listeners import Tcp, Unix
 from argosy.web.peers import plain
-from argosy.web.server import HttpApi, Route, Tcp, Unix
+from argosy.web.server import HttpApi, Route
 from argosy.web.users import Users, group_id, is_member
 from tests.conftest import FakeClock
 from tests.web import serving

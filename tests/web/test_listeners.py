@@ -16,8 +16,8 @@ from argosy.reconcile import SystemClock
 from argosy.trust import contexts
 from argosy.trust.authority import create_authority, issue, machine_name
 from argosy.web.admission import Admission
-from argosy.web.listeners import unix_listener
-from argosy.web.server import Listener, Server, Tcp, Unix
+from argosy.web.listeners import Tcp, Unix, unix_listener
+from argosy.web.server import Listener, Server
 from tests.contracts.listener_contract import Catalog, Ground, ListenerContract
 
 MACHINE = "1" * 32

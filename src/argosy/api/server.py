@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -38,12 +37,13 @@ from argosy.errors import InvalidInput
 from argosy.reconcile import Clock
 from argosy.state.cache import Cache
 from argosy.trust import contexts
-from argosy.web.addresses import loopback, named, split_address
+from argosy.web.addresses import split_address
 from argosy.web.admission import READING, Admission, reading
 from argosy.web.bridges import check_device
 from argosy.web.limits import PATIENT, Limits
-from argosy.web.server import HttpApi, Listener, OnBridges, Server, Tcp, Unix
-from argosy.web.users import Users, group_id
+from argosy.web.listeners import OnBridges, Tcp, Unix, loopback, named
+from argosy.web.server import HttpApi, Listener, Server
+from argosy.web.users import group_id, users_of
 
 log = logging.getLogger(__name__)
 
@@ -128,14 +128,14 @@ class Api:
 
     def _listeners(self) -> list[Listener]:
         """Reads certificates and the database of groups."""
-        api, keys = self.config.api, self.config.keys
+        api, keys, tls = self.config.api, self.config.keys, self.config.tls
         group = group_id(api.group, "api")
         units, etcd = self._units_api(), self._keys_api()
         by_mode = Admission("api", trusted=api.trusted, hosts=None)
-        by_user = Admission("api", users=self._users(group), harmless=_is_open, trusted=api.trusted, hosts=api.hosts)
+        by_user = Admission("api", users=users_of(api.group, "api", self._clock), harmless=_is_open, trusted=api.trusted, hosts=api.hosts)
         writers = Admission(
             "keys",
-            users=self._users(group_id(keys.group, "keys")),
+            users=users_of(keys.group, "keys", self._clock),
             harmless=reading,
             others=KeyWriters(self._cache, self._machine_id, keys.writers, self._containers).may,
             trusted=keys.trusted,
@@ -145,14 +145,14 @@ class Api:
         found = [Listener("socket", Unix(api.socket, group), by_mode, units)]
         if api.fleet_socket:
             found.append(Listener("fleet", Unix(api.fleet_socket, group), by_mode, units))
-        found += [Listener("tcp", Tcp(*loopback(address, "[api] listen", TCP_REMEDY)), by_user, units) for address in api.listen]
-        found += [Listener("keys", Tcp(*named(address, "[keys] listen", NAMED_REMEDY)), writers, etcd) for address in keys.listen]
+        found += [Listener("tcp", loopback(address, "[api] listen", TCP_REMEDY), by_user, units) for address in api.listen]
+        found += [Listener("keys", named(address, "[keys] listen", NAMED_REMEDY), writers, etcd) for address in keys.listen]
         if keys.bridges:
             devices = [check_device(name, "[keys] bridges") for name in keys.bridges]
             found.append(Listener("keys", OnBridges(devices, self._address), writers, etcd))
         door = split_address(self._door) if self._door else door_address(self.config)
         if door is not None:
-            found.append(Listener("tls", Tcp(*door, tls=self._tls or contexts.server(*_papers(self.config))), by_mode, units))
+            found.append(Listener("tls", Tcp(*door, tls=self._tls or contexts.server(tls.ca, tls.cert, tls.key)), by_mode, units))
         return found
 
     def _units_api(self) -> HttpApi:
@@ -164,16 +164,9 @@ class Api:
         keys = Keys(self._space, self._machine_id, self.config.machine.name)
         return HttpApi(keys.routes(), keys.failed, self._limits, quiet=STORE_AWAY)
 
-    def _users(self, group: int | None) -> Users:
-        return Users(os.geteuid(), group, self._clock)
-
 
 def _is_open(request: web.Request) -> bool:
     return request.method in READING and request.path in OPEN_PATHS
-
-
-def _papers(config: Config) -> tuple[str, str, str]:
-    return config.tls.ca, config.tls.cert, config.tls.key
 
 
 def door_address(config: Config) -> tuple[str, int] | None:

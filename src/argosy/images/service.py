@@ -27,10 +27,12 @@ from argosy.images.storage import Storage
 from argosy.images.tokens import Tokens, load_key, make_key
 from argosy.images.upstream import Upstream
 from argosy.reconcile import Backoff, Clock
+from argosy.trust import contexts
 from argosy.web.addresses import is_loopback, join_address, split_address
 from argosy.web.admission import Admission, reading
-from argosy.web.server import Listener, Server, Tcp
-from argosy.web.users import Users, group_id
+from argosy.web.listeners import Tcp
+from argosy.web.server import Listener, Server
+from argosy.web.users import users_of
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ async def serving(
     planned = doors(section, tls)
     gate, said = await asyncio.to_thread(_gate, section, clock)
     admission = await asyncio.to_thread(_admission, section, clock)
-    contexts = await asyncio.to_thread(_contexts, section, tls, planned)
+    by_tls = await asyncio.to_thread(_contexts, section, tls, planned)
     async with AsyncExitStack() as stack:
         storage = await open_storage(section.storage, environment)
         stack.push_async_callback(storage.close)
@@ -102,7 +104,7 @@ async def serving(
         api = registry_api(
             registry, routes=gate.routes(), middlewares=[gate.middleware], filler=mirror, anonymous_mounts=not section.htpasswd
         )
-        listeners = [Listener("images", Tcp(door.host, door.port, contexts[door.tls]), admission, api) for door in planned]
+        listeners = [Listener("images", Tcp(door.host, door.port, by_tls[door.tls]), admission, api) for door in planned]
         opened = await stack.enter_async_context(Server(listeners, clock).serving())
         ports = [split_address(address)[1] for address in opened["images"]]
         served = tuple(msgspec.structs.replace(door, port=port) for door, port in zip(planned, ports, strict=True))
@@ -127,13 +129,7 @@ def _contexts(section: ImagesSection, tls: TlsSection, planned: tuple[Door, ...]
     if not any(door.tls for door in planned):
         return {False: None}
     cert, key = (section.cert, section.key or section.cert) if section.cert else (tls.cert, tls.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(f"the certificate {cert} with key {key} cannot be used: {error}", remedy="give PEM files") from error
-    return {False: None, True: context}
+    return {False: None, True: contexts.public(cert, key)}
 
 
 def _gate(section: ImagesSection, clock: Clock) -> tuple[Gate, tuple[str, ...]]:
@@ -167,7 +163,7 @@ def _admission(section: ImagesSection, clock: Clock) -> Admission:
     is_open = not section.htpasswd and not section.allow_anyone
     return Admission(
         "images",
-        users=Users(os.geteuid(), group_id(section.group, "images"), clock) if is_open else None,
+        users=users_of(section.group, "images", clock) if is_open else None,
         harmless=reading,
         trusted=section.trusted,
         pages=is_open,

@@ -1,4 +1,4 @@
-"""TLS contexts for mutual TLS between machines: both sides show a certificate of the cluster's authority, TLS 1.2 or newer."""
+"""TLS contexts, TLS 1.2 or newer. Between machines TLS is mutual: both sides show a certificate of the cluster's authority."""
 
 from __future__ import annotations
 
@@ -19,14 +19,25 @@ def client(ca: str, cert: str, key: str) -> ssl.SSLContext:
     return _loaded(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ca, cert, key)
 
 
+def public(cert: str, key: str) -> ssl.SSLContext:
+    """For a listener that asks nobody for a certificate. Paths of PEM files; raises InvalidInput."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_pair(context, cert, key, "give PEM files")
+    return context
+
+
 def _loaded(context: ssl.SSLContext, ca: str, cert: str, key: str) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInput(f"the authority's certificate {ca} cannot be used: {error}", remedy="see argosy ca") from error
+    _load_pair(context, cert, key, "see argosy ca")
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, cert: str, key: str, remedy: str) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
-        raise InvalidInput(f"the certificate {cert} with key {key} cannot be used: {error}", remedy="see argosy ca") from error
-    return context
+        raise InvalidInput(f"the certificate {cert} with key {key} cannot be used: {error}", remedy=remedy) from error

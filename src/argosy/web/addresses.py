@@ -31,25 +31,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def loopback(address: str, setting: str, remedy: str = "") -> tuple[str, int]:
-    """Host and port of an address that plain HTTP may be spoken on. Raises InvalidInput, which names the setting, for any that is not on
-    loopback."""
-    host, port = split_address(address)
-    if not is_loopback(host):
-        raise InvalidInput(f"{setting} {address}: plain HTTP is served on loopback only", remedy=remedy)
-    return host, port
-
-
-def named(address: str, setting: str, remedy: str = "") -> tuple[str, int]:
-    """The same for plain HTTP that containers and sidekicks ask too: the operator names each address. Raises InvalidInput for one that
-    would mean all of them."""
-    host, port = split_address(address)
-    try:
-        everywhere = ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        everywhere = host in ("", "*")
-    if everywhere:
-        raise InvalidInput(f"{setting} {address}: plain HTTP is not served on every address", remedy=remedy)
-    return host, port

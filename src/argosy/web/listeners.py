@@ -1,16 +1,21 @@
-"""Sockets that listen: TCP and unix. What blocks is called in threads."""
+"""Kinds of listeners, and their sockets. What blocks is called in threads."""
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import socket
+import ssl
 import stat
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from argosy.errors import Unsuitable
+from argosy.errors import InvalidInput, Unsuitable
+from argosy.web.addresses import is_loopback, split_address
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +24,53 @@ LONGEST_SOCKET_PATH = 107
 """Linux's limit."""
 
 
-def tcp_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """A socket that is bound to the address. `shared`: other processes listen on the same port, and the kernel spreads connections over
-    them. Raises Unsuitable for an address that is taken or not this machine's."""
+class Unix(NamedTuple):
+    """A unix socket, for its owner and its group: `group`, or the process's own. Who may connect, may ask: the mode has decided."""
+
+    path: str
+    group: int | None = None
+
+
+class Tcp(NamedTuple):
+    """A TCP address; port 0 is any that is free. `tls`: `trust.contexts.server(...)` for mutual TLS, `public(...)` for HTTPS."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+class OnBridges(NamedTuple):
+    """Network bridges by device name, for containers: on the port of the first TCP listener of the same name, at the bridges' addresses
+    and at the machine's own (`address`)."""
+
+    names: Sequence[str]
+    address: str = ""
+
+
+def loopback(address: str, setting: str, remedy: str = "") -> Tcp:
+    """A listener for plain HTTP on HOST:PORT. Raises InvalidInput, which names the setting, for an address
+    that is not on loopback."""
+    host, port = split_address(address)
+    if not is_loopback(host):
+        raise InvalidInput(f"{setting} {address}: plain HTTP is served on loopback only", remedy=remedy)
+    return Tcp(host, port)
+
+
+def named(address: str, setting: str, remedy: str = "") -> Tcp:
+    """The same for plain HTTP that containers and sidekicks ask too: the operator names each address. Raises InvalidInput for one that
+    would mean all of them."""
+    host, port = split_address(address)
+    try:
+        everywhere = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        everywhere = host in ("", "*")
+    if everywhere:
+        raise InvalidInput(f"{setting} {address}: plain HTTP is not served on every address", remedy=remedy)
+    return Tcp(host, port)
+
+
+def tcp_listener(host: str, port: int) -> socket.socket:
+    """A socket that is bound to the address. Raises Unsuitable for one that is taken or not this machine's."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
@@ -29,8 +78,6 @@ def tcp_listener(host: str, port: int, *, shared: bool = False) -> socket.socket
         raise Unsuitable(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(where)
         listener.setblocking(False)
     except OSError as error:

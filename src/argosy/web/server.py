@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ from argosy.web.bridges import BridgeListeners
 from argosy.web.connections import BACKLOG, Runner
 from argosy.web.errors import Failed, Handler, failure, guard
 from argosy.web.limits import LIMITS, PATIENT, Limits
-from argosy.web.listeners import tcp_listener, unix_listener, unlink_own
+from argosy.web.listeners import OnBridges, Tcp, Unix, tcp_listener, unix_listener, unlink_own
 from argosy.web.tls import TlsAcceptor
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -54,31 +53,6 @@ class HttpApi(NamedTuple):
     headers: Mapping[str, str] = {}
     quiet: Collection[int] = ()
     cancels: bool = True
-
-
-class Unix(NamedTuple):
-    """A unix socket, for its owner and its group: `group`, or the process's own. Who may connect, may ask: the mode has decided."""
-
-    path: str
-    group: int | None = None
-
-
-class Tcp(NamedTuple):
-    """A TCP address; port 0 is any that is free. `tls`: `trust.contexts.server(...)` for mutual TLS. `shared`: other processes listen
-    there too, and the kernel spreads connections over them."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-    shared: bool = False
-
-
-class OnBridges(NamedTuple):
-    """Network bridges by device name, for containers: on the port of the first TCP listener of the same name, at the bridges' addresses
-    and at the machine's own (`address`)."""
-
-    names: Sequence[str]
-    address: str = ""
 
 
 class Listener(NamedTuple):
@@ -143,7 +117,7 @@ class Server:
         if isinstance(at, OnBridges):
             return None
         if isinstance(at, Tcp):
-            made = await asyncio.to_thread(tcp_listener, at.host, at.port, shared=at.shared)
+            made = await asyncio.to_thread(tcp_listener, at.host, at.port)
             address = address_of(made)
         else:
             path = Path(at.path)

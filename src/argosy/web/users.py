@@ -30,6 +30,11 @@ def group_id(name: str, section: str) -> int | None:
         raise InvalidInput(f"[{section}] group is {name!r}, which does not exist", remedy=f"groupadd --system {name}") from None
 
 
+def users_of(group: str, section: str, clock: Clock) -> Users:
+    """This process's own user, root and the members of the group. Raises InvalidInput as `group_id` does. Blocks."""
+    return Users(os.geteuid(), group_id(group, section), clock)
+
+
 class Users:
     """`owner`: the uid whose agent this is. `group`: the gid whose members may do the same."""
 
