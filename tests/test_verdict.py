@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.agent.plan import Start, Stop, plan
-from argosy.agent.runtime import Observed
 from argosy.api.queries import reached
 from argosy.cli.outcome import loaded, needs_launch, started
 from argosy.lab.asker import runs
 from argosy.launches import count_launch, is_due, is_over, is_overtaken, joins, wanted_launch
-from argosy.model import Placement, Target, UnitState
+from argosy.model import Observed, Placement, Target, UnitState
 from argosy.unit.text import unit_text
 from argosy.verdict import (
     Phase,

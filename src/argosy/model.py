@@ -142,6 +142,61 @@ class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
     invocation: str = ""
 
 
+class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A loaded unit as the runtime sees it. The words are systemd's; see UnitState for the fields they share.
+
+    `launch` is what the latest `start` was told, and 0 once `stop` or `kill` ended that launch or another text was loaded: a unit that
+    runs with launch 0 was started by the engine behind the runtime (a timer, a socket, a unit that requires it, an operator). It survives
+    the agent, not a reboot of the machine. `invocation` identifies the run that `pid`, `code` and `result` belong to ("": nothing has run
+    in this launch); each start has its own, a restart by the engine as well.
+
+    `restarts` counts restarts by the runtime itself since that start. `started` is when it last left inactive or failed (0: never, or
+    forgotten). While a start is accepted and its job has not ended, the unit is shown as activating or deactivating with result success,
+    so that inactive and failed always tell how the latest start ended; an accepted stop is shown as deactivating. A unit that was not run
+    because one that it requires failed is inactive with result "dependency"; one whose conditions do not hold is inactive without an
+    invocation. `error` says in words why `load` is not "loaded".
+    """
+
+    name: str
+    hash: str = ""
+    launch: int = 0
+    load: str = "loaded"
+    active: str = "inactive"
+    sub: str = "dead"
+    since: float = 0.0
+    pid: int = 0
+    code: int | None = None
+    result: str = "success"
+    restarts: int = 0
+    started: float = 0.0
+    error: str = ""
+    invocation: str = ""
+
+
+class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What `status` shows beyond Observed. `processes` are (pid, command line) of all its processes; `memory` in bytes and `cpu` in
+    seconds where the runtime knows them (0: it does not)."""
+
+    observed: Observed
+    description: str = ""
+    path: str = ""
+    main_command: str = ""
+    processes: tuple[tuple[int, str], ...] = ()
+    memory: int = 0
+    cpu: float = 0.0
+
+
+class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a unit's output: Unix time, text without its newline, and who wrote it (program name and pid, 0 if unknown). `error`: the
+    last line of a stream that broke off, and why."""
+
+    time: float = 0.0
+    text: str = ""
+    source: str = ""
+    pid: int = 0
+    error: str = ""
+
+
 class Leader(msgspec.Struct, frozen=True):
     """Who leads the engine, under its lease."""
 

@@ -14,9 +14,8 @@ import msgspec
 from argosy.agent.fence import Fence
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
-from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable, first_error
-from argosy.model import Machine, Placement, Target, UnitState
+from argosy.model import Detail, LogLine, Machine, Observed, Placement, Target, UnitState
 from argosy.reconcile import Clock
 from argosy.state import keys
 from argosy.state.cache import Cache

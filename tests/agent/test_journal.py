@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from argosy.agent.journal import log_lines
-from argosy.agent.runtime import LogLine
+from argosy.model import LogLine
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,7 @@ from argosy.agent.plan import (
     refused,
     report,
 )
-from argosy.agent.runtime import Observed
-from argosy.model import Placement, Target, UnitState
+from argosy.model import Observed, Placement, Target, UnitState
 from argosy.unit.text import unit_text
 from argosy.verdict import at_rest, has_failed
 

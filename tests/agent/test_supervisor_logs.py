@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from argosy.agent.runtime import LogLine
 from argosy.agent.supervise import journal, pump
 from argosy.agent.supervise.outputs import KEPT_FOLDERS, Outputs
 from argosy.agent.supervise.pump import LONGEST_LINE, SEGMENT, SEGMENTS, Output, segment, segments
 from argosy.locks import holder
+from argosy.model import LogLine
 from tests.agent.supervisor_ground import Own, own_supervisor
 from tests.contracts.runtime_ground import SLEEPER, alive, eventually, shell
 

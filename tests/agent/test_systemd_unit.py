@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from argosy.agent.runtime import Observed
 from argosy.agent.systemd_bus import object_path
 from argosy.agent.systemd_unit import Ended, Launch, LoadedUnit, Memory
+from argosy.model import Observed
 
 RUNNING = {"ActiveState": "active", "SubState": "running", "StateChangeTimestamp": 20_000_000, "InactiveExitTimestamp": 20_000_000}
 DEAD = {"ActiveState": "inactive", "SubState": "dead", "StateChangeTimestamp": 30_000_000}

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.api.inspector import RouterInspector
 from argosy.api.peers import Peers
 from argosy.api.shapes import Command
 from argosy.errors import NotFound, Refused, RuntimeFailed, Unsuitable
-from argosy.model import Machine
+from argosy.model import Detail, LogLine, Machine, Observed
 from argosy.reconcile import SystemClock
 from argosy.store.sqlite import SqliteStore
 from argosy.trust import contexts

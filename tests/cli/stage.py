@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 from click.testing import CliRunner
 
-from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.api.peers import Peers
 from argosy.api.shapes import LocalStatus
 from argosy.cli.main import cli
 from argosy.errors import NotFound, RuntimeFailed
 from argosy.install import program
-from argosy.model import Machine, RouterDetail
+from argosy.model import Detail, LogLine, Machine, Observed, RouterDetail
 from tests.api.house import M1, FakeRouter, House, a_house
 from tests.stored import follow_units
 

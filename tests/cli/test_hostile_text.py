@@ -14,8 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from argosy.agent.runtime import LogLine
-from argosy.model import Entry, ExcludedUpstream, Facts, RefusedRoute, RouterDetail, RouterReport, Upstream
+from argosy.model import Entry, ExcludedUpstream, Facts, LogLine, RefusedRoute, RouterDetail, RouterReport, Upstream
 from argosy.state import keys
 from argosy.state.records import encode
 from argosy.store.base import Put

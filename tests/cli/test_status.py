@@ -8,9 +8,8 @@ import signal
 
 import pytest
 
-from argosy.agent.runtime import LogLine
-from argosy.api.shapes import Detail, LocalStatus, Observed
-from argosy.api.shapes import LogLine as ToldLine
+from argosy.api.shapes import LocalStatus
+from argosy.model import Detail, LogLine, Observed
 from tests.api.house import GLOBAL, HELLO, M1, M2
 from tests.cli.stage import STARTED, Stage
 
@@ -83,7 +82,7 @@ async def test_a_unit_on_several_machines_is_asked_for_on_each(stage: Stage) -> 
     await stage.house.place("every.service", M1, M2, "3" * 32)
     stage.agent.show("every.service")
     there = Observed("every.service", active="inactive", code=0)
-    stage.others.answers[M2] = LocalStatus(Detail(there), [ToldLine(STARTED, "bye"), ToldLine(error="the log is damaged")])
+    stage.others.answers[M2] = LocalStatus(Detail(there), [LogLine(STARTED, "bye"), LogLine(error="the log is damaged")])
     said = await stage.run("status", "every")
     assert said.code == 3
     pages = said.out.split("\n\n")

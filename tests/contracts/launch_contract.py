@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from argosy.agent.runtime import Observed
+from argosy.model import Observed
 from tests.contracts.runtime_ground import DEADLINE, SLEEPER, Ground, alive, eventually, is_running, shell
 
 REQUIRED: Sequence[tuple[str, tuple[str, ...]]] = [

@@ -17,8 +17,8 @@ from functools import partial
 import pytest
 
 from argosy.agent.containers import Containers
-from argosy.agent.runtime import Observed
 from argosy.errors import RuntimeFailed
+from argosy.model import Observed
 from argosy.unit.parse import parse
 from tests.contracts.runtime_ground import DEADLINE, Ground, is_running
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from argosy.agent.runtime import LogLine, Observed, Runtime
+from argosy.agent.runtime import Runtime
+from argosy.model import LogLine, Observed
 
 DEADLINE = 15.0
 SLEEPER = "[Service]\nExecStart=/bin/sleep 1000\n"

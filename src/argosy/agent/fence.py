@@ -16,9 +16,9 @@ import msgspec
 
 from argosy.agent.foothold import Foothold, Notes
 from argosy.agent.plan import STOP_AT, Action, Kill, fence
-from argosy.agent.runtime import Observed, Runtime
+from argosy.agent.runtime import Runtime
 from argosy.errors import RuntimeFailed
-from argosy.model import Placement
+from argosy.model import Observed, Placement
 from argosy.reconcile import Clock, Wake
 from argosy.state.lease import Lease
 from argosy.unit.text import unit_text

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from argosy.agent.runtime import LogLine
 from argosy.errors import RuntimeFailed
+from argosy.model import LogLine
 from argosy.programs import running
 
 LONGEST_ENTRY = 16 * 2**20

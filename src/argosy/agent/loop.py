@@ -35,9 +35,9 @@ from argosy.agent.plan import (
     report,
 )
 from argosy.agent.registration import Registration
-from argosy.agent.runtime import Detail, LogLine, Observed, Runtime
+from argosy.agent.runtime import Runtime
 from argosy.errors import Conflict, LeaseLost, RuntimeFailed, StoreUnavailable
-from argosy.model import Facts, Machine, Placement, Problem, UnitState
+from argosy.model import Detail, Facts, LogLine, Machine, Observed, Placement, Problem, UnitState
 from argosy.reconcile import Backoff, Clock, Wake, reconcile
 from argosy.state import keys
 from argosy.state.cache import Cache

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Set
 
 import msgspec
 
-from argosy.agent.runtime import Observed
 from argosy.launches import NONE, is_due, is_over, wanted_launch
-from argosy.model import Placement, Target, UnitState
+from argosy.model import Observed, Placement, Target, UnitState
 from argosy.unit.text import UnitText, unit_text
 from argosy.verdict import REFUSED, at_rest, has_failed, is_active, is_stopping
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import msgspec
 
 from argosy import programs
-from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.agent.supervise import journal
 from argosy.agent.supervise.protocol import LONGEST_LINE, SOCKET, VERSION, Reply, Request
 from argosy.agent.supervise.saved import Settings, folder_name
 from argosy.errors import NotFound, RuntimeFailed
+from argosy.model import Detail, LogLine, Observed
 from argosy.reconcile import Clock
 from argosy.unit.names import check_name
 

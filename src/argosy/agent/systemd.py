@@ -23,11 +23,11 @@ from dbus_fast import Message
 
 from argosy import proc
 from argosy.agent.journal import read_journal
-from argosy.agent.runtime import Detail, LogLine, Observed
 from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scope, private_socket
 from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit, Memory
 from argosy.agent.unit_folder import UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed
+from argosy.model import Detail, LogLine, Observed
 from argosy.unit.parse import UnitFile
 from argosy.unit.text import unit_text
 from argosy.verdict import AT_REST

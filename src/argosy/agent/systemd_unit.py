@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from argosy.agent.runtime import Observed
 from argosy.agent.systemd_bus import object_path
 from argosy.launches import NONE, joins
+from argosy.model import Observed
 from argosy.verdict import AT_REST
 
 FAILED_JOBS = frozenset({"dependency", "timeout", "assert", "unsupported", "invalid"})

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
-import msgspec
-
-from argosy.model import RouterDetail
-
-T = TypeVar("T")
+from argosy.model import Detail, LogLine, RouterDetail
 
 
 class Inspector(Protocol):
     """Raises NotFound for a unit that is not loaded here and RuntimeFailed when whatever runs units cannot be reached."""
 
-    async def detail(self, name: str) -> Any:
-        """A value with the fields of shapes.Detail."""
+    async def detail(self, name: str) -> Detail: ...
 
-    def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[Any]:
-        """Values with the fields of shapes.LogLine, oldest first: the last `lines`, with `follow` then every new one."""
+    def logs(self, name: str, lines: int, follow: bool) -> AsyncIterator[LogLine]:
+        """Oldest first: the last `lines`, with `follow` then every new one."""
 
 
 class RouterInspector(Protocol):
     async def detail(self, apps: Collection[str]) -> RouterDetail:
         """What this machine's router serves now; with `apps` only what concerns these."""
-
-
-def mirrored(kind: type[T], value: Any) -> T:
-    """A value of another room as this room's struct of the same fields."""
-    return msgspec.convert(msgspec.to_builtins(value), kind)

@@ -32,7 +32,7 @@ from argosy.api.routes import (
 from argosy.api.units import UnitService
 from argosy.api.why import why
 from argosy.errors import ArgosyError, Refused, StoreUnavailable
-from argosy.model import Leader
+from argosy.model import Leader, LogLine
 from argosy.state import keys
 from argosy.state.cache import Cache
 from argosy.state.kinds import ROUTERS
@@ -214,7 +214,7 @@ def _serving(route: Route, handler: Callable[[Asked], Awaitable[web.StreamRespon
 
 
 def _broken_log(error: ArgosyError) -> object:
-    return shapes.LogLine(error=str(error))
+    return LogLine(error=str(error))
 
 
 def _broken_run(error: ArgosyError) -> object:

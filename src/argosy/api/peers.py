@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import msgspec
 
-from argosy.api.shapes import Command, LocalStatus, LogLine, Output
+from argosy.api.shapes import Command, LocalStatus, Output
 from argosy.errors import ArgosyError, NotFound, Refused, RuntimeFailed, Unsuitable
-from argosy.model import Machine, RouterDetail
+from argosy.model import LogLine, Machine, RouterDetail
 from argosy.trust.names import machine_name
 from argosy.web.shapes import Failure
 

@@ -146,22 +146,12 @@ def _machine_view(found: Machines, name: str, placed: int, active: Mapping[str, 
     machine = found.machines[name]
     order = found.orders.get(name, Order())
     return MachineView(
-        id=machine.id,
-        name=machine.name,
-        address=machine.address,
-        metadata=machine.metadata,
-        facts=machine.facts,
-        version=machine.version,
-        door=machine.door,
-        runtime=machine.runtime,
-        ttl=machine.ttl,
-        since=machine.since,
+        **msgspec.structs.asdict(machine),
         cordoned=order.cordoned,
         draining=order.draining,
         leader=found.leader == machine.id,
         units=placed,
         active=dict(active),
-        problems=machine.problems,
     )
 
 

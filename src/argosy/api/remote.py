@@ -8,12 +8,12 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 from argosy.api import command as local
-from argosy.api.inspector import Inspector, mirrored
+from argosy.api.inspector import Inspector
 from argosy.api.peers import Peers
 from argosy.api.queries import read_machines
-from argosy.api.shapes import Command, Detail, LocalStatus, LogLine, Output, StatusOn
+from argosy.api.shapes import Command, LocalStatus, Output, StatusOn
 from argosy.errors import ArgosyError, InvalidInput, NotFound, Refused, Unsuitable
-from argosy.model import Machine
+from argosy.model import LogLine, Machine
 from argosy.state.cache import Cache
 
 
@@ -30,7 +30,7 @@ class Remote:
     async def status_here(self, name: str, lines: int) -> LocalStatus:
         """Raises NotFound for a unit that is not loaded here, and RuntimeFailed."""
         inspector = self._inspector()
-        detail = mirrored(Detail, await inspector.detail(name))
+        detail = await inspector.detail(name)
         found = [line async for line in self.logs_here(name, lines, follow=False)] if lines else []
         return LocalStatus(detail, found)
 
@@ -38,7 +38,7 @@ class Remote:
         stream = self._inspector().logs(name, lines, follow)
         try:
             async for line in stream:
-                yield mirrored(LogLine, line)
+                yield line
         finally:
             close = getattr(stream, "aclose", None)
             if close is not None:

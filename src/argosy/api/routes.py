@@ -9,7 +9,7 @@ import msgspec
 
 from argosy.api import shapes
 from argosy.api.shapes import Count, Name, Revision, Seconds
-from argosy.model import RouterDetail
+from argosy.model import LogLine, RouterDetail
 
 PREFIX = "/argosy/v1"
 
@@ -129,7 +129,7 @@ ROUTES = (
     Route(
         "GET", UNIT + "/status", "unit_status", "What it does, asked of its machine", StatusQuery, None, {200: shapes.StatusAnswer}, (404,)
     ),
-    Route("GET", UNIT + "/journal", "unit_journal", "Its log", JournalQuery, None, {200: shapes.LogLine}, (404,), stream=True),
+    Route("GET", UNIT + "/journal", "unit_journal", "Its log", JournalQuery, None, {200: LogLine}, (404,), stream=True),
     Route("GET", "/machines", "list_machines", "Machines alive", MachinesQuery, None, {200: shapes.MachineList}),
     Route("POST", MACHINE + "/cordon", "cordon", "Place nothing new there", NoQuery, None, {200: shapes.Ordered}, (404,)),
     Route("POST", MACHINE + "/uncordon", "uncordon", "Take cordon and drain back", NoQuery, None, {200: shapes.Ordered}, (404,)),
@@ -165,7 +165,7 @@ ROUTES = (
         "The log of a unit on this machine only",
         LocalJournalQuery,
         None,
-        {200: shapes.LogLine},
+        {200: LogLine},
         (404,),
         stream=True,
     ),

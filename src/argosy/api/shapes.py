@@ -9,7 +9,18 @@ from typing import Annotated
 
 import msgspec
 
-from argosy.model import ExcludedUpstream, Facts, Problem, RefusedRoute, RouterReport, ServedCertificate, Target, UnitState, Upstream
+from argosy.model import (
+    Detail,
+    ExcludedUpstream,
+    LogLine,
+    Machine,
+    RefusedRoute,
+    RouterReport,
+    ServedCertificate,
+    Target,
+    UnitState,
+    Upstream,
+)
 from argosy.web.shapes import Fault
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
@@ -117,46 +128,6 @@ class UnitList(msgspec.Struct, frozen=True):
     index: int
 
 
-class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A unit as its machine's runtime sees it now; the words are systemd's."""
-
-    name: str
-    hash: str = ""
-    launch: int = 0
-    load: str = "loaded"
-    active: str = "inactive"
-    sub: str = "dead"
-    since: float = 0.0
-    pid: int = 0
-    code: int | None = None
-    result: str = "success"
-    restarts: int = 0
-    invocation: str = ""
-
-
-class Detail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What `systemctl status` would show beyond the state. `memory` in bytes, `cpu` in seconds, 0 where unknown; `processes` are pairs of
-    pid and command line."""
-
-    observed: Observed
-    description: str = ""
-    path: str = ""
-    main_command: str = ""
-    processes: list[tuple[int, str]] = []
-    memory: int = 0
-    cpu: float = 0.0
-
-
-class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a unit's output and who wrote it. `error`: the last line of a stream that broke off, and why."""
-
-    time: float = 0.0
-    text: str = ""
-    source: str = ""
-    pid: int = 0
-    error: str = ""
-
-
 class StatusOn(msgspec.Struct, frozen=True, omit_defaults=True):
     """A unit on one machine: `detail` and the last `lines` of its log, or `error`, why that machine could not be asked."""
 
@@ -183,27 +154,16 @@ class LocalStatus(msgspec.Struct, frozen=True):
     lines: list[LogLine]
 
 
-class MachineView(msgspec.Struct, frozen=True, omit_defaults=True):
+class MachineView(Machine, frozen=True, omit_defaults=True, kw_only=True):
     """A machine that is alive: its own record, the operator's orders laid over it (`metadata` is the sum of both), how many units are
     placed there and how many are in which of systemd's active states. `leader`: its engine decides for the cluster. `problems` are what its
     agent reports; nothing new is placed there while one of them is `blocking`."""
 
-    id: str
-    name: str = ""
-    address: str = ""
-    metadata: dict[str, str] = {}
-    facts: Facts = Facts()
-    version: str = ""
-    door: str = ""
-    runtime: str = ""
-    ttl: float = 0.0
-    since: float = 0.0
     cordoned: bool = False
     draining: bool = False
     leader: bool = False
     units: int = 0
-    active: dict[str, int] = {}
-    problems: tuple[Problem, ...] = ()
+    active: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class MachineList(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from argosy.agent.runtime import LogLine
 from argosy.agent.supervise.pump import segment, segments
+from argosy.model import LogLine
 
 CHUNK = 1024 * 1024
 

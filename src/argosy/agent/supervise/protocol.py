@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from argosy.agent.runtime import Detail, Observed
 from argosy.agent.supervise.saved import Settings
+from argosy.model import Detail, Observed
 
 SOCKET = "supervisor.sock"
 LOCK = "supervisor.lock"

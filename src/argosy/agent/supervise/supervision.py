@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from msgspec.structs import replace
 
 from argosy import proc
-from argosy.agent.runtime import Detail, Observed
 from argosy.agent.supervise import host, jobs
 from argosy.agent.supervise.jobs import Graph, Standing
 from argosy.agent.supervise.notify import LONGEST_STATUS, Datagram
@@ -41,6 +40,7 @@ from argosy.agent.supervise.states import (
 from argosy.agent.supervise.unit import Text, Unit, understand
 from argosy.errors import InvalidUnit
 from argosy.launches import NONE
+from argosy.model import Detail, Observed
 from argosy.reconcile import Clock
 from argosy.unit.names import check_name
 

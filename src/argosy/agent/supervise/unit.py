@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from argosy.agent.runtime import Observed
 from argosy.agent.supervise.jobs import DOWNWARDS, NOTHING, Links
 from argosy.agent.supervise.saved import SavedUnit
 from argosy.agent.supervise.states import AT_REST, Job, Pid, Run, Sub, active
 from argosy.errors import InvalidUnit
 from argosy.launches import joins
+from argosy.model import Observed
 from argosy.unit.names import is_template
 from argosy.unit.parse import UnitFile
 from argosy.unit.service import ServiceSpec, service
