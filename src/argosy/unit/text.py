@@ -19,7 +19,7 @@ from argosy.unit.specifiers import unit_names
 SHORT = 8 * 1024
 """Characters; nearly every text is shorter. Of the longer ones fewer are kept, so that nobody fills the memory with them."""
 KEPT = 32_768
-"""Short texts whose meaning is kept, some 500 bytes each beside the text itself; and units whose requirements depend on their names."""
+"""Short texts whose meaning is kept, some 600 bytes each beside the text itself; and units whose requirements depend on their names."""
 LONG_KEPT = 256
 FILES_KEPT = 2_048
 """Short texts whose single lines are kept too, some 3 kB each: they are rarely asked for once the meaning is known."""
@@ -141,7 +141,13 @@ def _asked(text: UnitText, name: str) -> Requirements | InvalidUnit:
         wanted = requirements(name, text.file)
     except InvalidUnit as error:
         return error.with_traceback(None)
-    return NOTHING if wanted == NOTHING else wanted
+    return NOTHING if wanted == NOTHING else _shared(wanted)
+
+
+@lru_cache(maxsize=4_096)
+def _shared(wanted: Requirements) -> Requirements:
+    """One value for equal requirements, of which a cluster has few."""
+    return wanted
 
 
 _short = lru_cache(maxsize=KEPT)(UnitText)
