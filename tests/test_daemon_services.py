@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
+import socket
 import time
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from argosy.config import (
 )
 from argosy.errors import StoreUnavailable
 from argosy.folders import make_own
+from argosy.install import program
 from argosy.model import Target, Unit, UnitState
 from argosy.reconcile import SystemClock
 from argosy.services import OFTEN, Service, Services
@@ -85,6 +89,15 @@ def config_in(folder: Path) -> Config:
         router=RouterSection(enabled="yes", listen=(router,)),
         images=ImagesSection(enabled=True, listen=(images,), storage="memory://", group=""),
     )
+
+
+def toml(config: Config) -> str:
+    """The configuration as a file; plain values are written in TOML as in JSON."""
+    tree: dict[str, dict[str, object]] = msgspec.to_builtins(config)
+    sections = (
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in section.items()) for name, section in tree.items()
+    )
+    return "\n".join(sections)
 
 
 class Machine:
@@ -179,3 +192,27 @@ async def test_units_run_on_whichever_service_fails_and_list_machines_says_so(tm
         assert after is not None
         assert (after.pid, after.launch, after.active) == (before.pid, before.launch, "active"), "whatever failed, the unit ran on"
         os.kill(after.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "status", "words"),
+    [("api.listen", 1, "already in use"), ("router.settings", 2, "nonsense"), ("images.storage", 2, "ftp://x")],
+)
+async def test_what_an_operator_must_mend_ends_the_agent_with_its_message(tmp_path: Path, setting: str, status: int, words: str) -> None:
+    config = config_in(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        section, _, name = setting.partition(".")
+        wrong: object = {"api.listen": (f"127.0.0.1:{port}",), "router.settings": "nonsense=1", "images.storage": "ftp://x"}[setting]
+        config = msgspec.structs.replace(config, **{section: msgspec.structs.replace(getattr(config, section), **{name: wrong})})
+        (tmp_path / "argosy.toml").write_text(toml(config))
+        agent = await asyncio.create_subprocess_exec(
+            program(), "agent", "--config", str(tmp_path / "argosy.toml"), stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        )
+        async with asyncio.timeout(DEADLINE):
+            _, said = await agent.communicate()
+    assert (agent.returncode, words in said.decode()) == (status, True), said.decode()
+    assert "Traceback" not in said.decode()
+    await daemon.clear(config)

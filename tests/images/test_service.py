@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 import time
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -18,6 +19,7 @@ from argosy.images import service
 from argosy.images.opening import open_storage
 from argosy.images.passwords import FREE_FAILURES, LONGEST_DELAY
 from argosy.images.service import Door, collecting, doors, serving
+from argosy.services import Service, Services
 from argosy.trust.authority import create_authority, issue
 from tests.conftest import FakeClock
 from tests.images import clouds
@@ -182,11 +184,13 @@ async def test_in_the_agent_what_may_become_good_is_tried_again(tmp_path: Path, 
     async with serving(on_free_port(tmp_path), PLAIN, clock) as made:
         taken = on_free_port(tmp_path, listen=(f"127.0.0.1:{made.doors[0].port}",))
         away = on_free_port(tmp_path, storage=f"s3://images?endpoint=http://127.0.0.1:{clouds.free_port()}")
-        task = asyncio.create_task(service.run(taken if wrong == "taken" else away, PLAIN, clock, environment))
+        run = partial(service.run, taken if wrong == "taken" else away, PLAIN, clock, environment)
+        task = asyncio.create_task(Services({"images": Service(run, fatal=(InvalidInput,))}, clock, lambda name, text: None).run())
         async with asyncio.timeout(50):
             await clock.asleep.wait()
     assert ("already in use" if wrong == "taken" else "cannot be reached") in caplog.text
-    assert "trying again in 0.1 s" in caplog.text
+    assert "starting it again in 0.5 s" in caplog.text
+    assert "Traceback" not in caplog.text
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -26,7 +26,7 @@ from argosy.images.registry import Registry
 from argosy.images.storage import Storage
 from argosy.images.tokens import Tokens, load_key, make_key
 from argosy.images.upstream import Upstream
-from argosy.reconcile import Backoff, Clock
+from argosy.reconcile import Clock
 from argosy.trust import contexts
 from argosy.web.addresses import is_loopback, join_address, split_address
 from argosy.web.admission import Admission, reading
@@ -63,22 +63,12 @@ class Serving(msgspec.Struct, frozen=True):
 
 
 async def run(section: ImagesSection, tls: TlsSection, clock: Clock, environment: Mapping[str, str] = os.environ) -> None:
-    """In the agent: serves until cancelled. A store that cannot be reached or refuses the credentials, and an address that is taken, are
-    tried again with growing delays, and the machine's other rooms go on; what is wrong with the configuration is raised."""
-    backoff = Backoff(most=60.0)
-    while True:
-        try:
-            async with serving(section, tls, clock, environment) as made, asyncio.TaskGroup() as group:
-                for line in made.said:
-                    log.info("images: %s", line)
-                group.create_task(collecting(made.storage, section, clock))
-                await asyncio.Event().wait()
-        except InvalidInput:
-            raise
-        except ArgosyError as error:
-            pause = backoff.next()
-            log.warning("images: %s; trying again in %.1f s", error, pause)
-            await clock.sleep(pause)
+    """Serve until cancelled. Raises what `serving` raises."""
+    async with serving(section, tls, clock, environment) as made, asyncio.TaskGroup() as group:
+        for line in made.said:
+            log.info("images: %s", line)
+        group.create_task(collecting(made.storage, section, clock))
+        await asyncio.Event().wait()
 
 
 @asynccontextmanager
