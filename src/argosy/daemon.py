@@ -28,9 +28,11 @@ from argosy.agent.supervisor import SupervisorRuntime
 from argosy.agent.systemd import SystemdRuntime
 from argosy.agent.systemd_bus import Scope, is_there
 from argosy.api.peers import Peers
+from argosy.api.routers import RouterService
 from argosy.api.server import Api
 from argosy.config import Config
 from argosy.engine.loop import Engine
+from argosy.engine.rollouts.health import Served
 from argosy.engine.upkeep import Upkeep
 from argosy.errors import InvalidInput
 from argosy.folders import make_own
@@ -183,7 +185,7 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         }
         if client is not None and machine.door:
             table["probes"] = Service(Prober(cache, machine.id, clock, lease, TlsDial(client)).run, needs=("lease", "agent"))
-        engine = Engine(cache, machine.id, clock, lease)
+        engine = Engine(cache, machine.id, clock, lease, partial(routes_served, api.routers))
         if config.engine.enabled:
             table["engine"] = Service(engine.run, needs=("lease", "agent"))
         table["upkeep"] = Service(Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run)
@@ -195,6 +197,14 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         services = Services(table, clock, partial(_tell_of_service, agent))
         api.metrics.registry.register(services)
         yield services
+
+
+async def routes_served(routers: RouterService, apps: frozenset[str]) -> list[Served]:
+    """What each machine's router serves of these apps, for the engine's rollouts."""
+    return [
+        Served(view.machine, frozenset((up.app, up.instance) for up in view.upstreams), view.unreachable or view.error, view.omitted > 0)
+        for view in (await routers.views(apps)).routers
+    ]
 
 
 def _router(config: Config, cache: Cache, machine: Machine, clock: Clock, lease: Lease) -> Router:

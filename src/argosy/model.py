@@ -22,7 +22,7 @@ class Target(StrEnum):
 
 
 class Unit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A unit as its user wants it. Written by the api only.
+    """A unit as its user wants it. Written by the api, and by the engine leader where a rollout changes it.
 
     `launch` counts how often it was told to start: agents start a unit once per launch, so a restart is a launch more.
     """
@@ -225,6 +225,123 @@ class Silence(msgspec.Struct, frozen=True):
     machine: str
     observer: str
     since: float = 0.0
+
+
+class RolloutWish(StrEnum):
+    """What the operator wants of a rollout: go on; begin nothing new; end it where it is; end it and change back what it has changed."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+
+
+class RolloutRules(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`parallel`: groups that may be unhealthy at once. `timeout`: seconds without progress after which a group has failed. `steady`:
+    seconds that a group must be healthy before the next one is changed. `rollback`: change back what was changed when a group fails.
+    `start_first`: where another machine fits, the new copy is healthy there before the old one goes; otherwise in place."""
+
+    parallel: int = 1
+    timeout: float = 300.0
+    steady: float = 2.0
+    rollback: bool = False
+    start_first: bool = False
+
+
+class RolloutUnit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One unit of a rollout. `text` and `before` are places in the request's `texts` (None for `text`: it keeps its text). `revision` is
+    the unit's when the rollout was asked for (0: it does not exist); it must stand there when its turn comes."""
+
+    name: str
+    revision: int
+    before: int = 0
+    text: int | None = None
+    restart: bool = False
+
+    @property
+    def changes(self) -> bool:
+        return self.text is not None or self.restart
+
+
+class Rollout(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The request of a rollout. Written by the api only; the engine leader removes it some time after it has ended.
+
+    Units without a change are only looked at: they must be healthy too. `texts` holds each text once. `templates` get their text when all
+    units are healthy."""
+
+    name: str
+    units: tuple[RolloutUnit, ...]
+    texts: tuple[str, ...] = ()
+    templates: tuple[RolloutUnit, ...] = ()
+    rules: RolloutRules = RolloutRules()
+    wish: RolloutWish = RolloutWish.RUN
+    created: float = 0.0
+
+
+class Stage(StrEnum):
+    """How far one group of a rollout has come."""
+
+    WAITING = "waiting"
+    CHANGING = "changing"
+    READY = "ready"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    RESTORING = "restoring"
+    RESTORED = "restored"
+    LOST = "lost"
+
+
+class RolloutGroup(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Units that are changed together, named after the first, and how far they are. `told`: when they were last changed. The rest is what
+    a new leader needs: `launches` that the units must come to and `previous` ones, the runs of followers that were active `before` (unit →
+    machine → invocation), units that were `nowhere`, `routes` that were served, units whose new copy comes up `beside` the old one, and
+    whether the old one has been `released`."""
+
+    name: str
+    units: tuple[str, ...] = ()
+    stage: Stage = Stage.WAITING
+    reason: str = ""
+    failure: str = ""
+    touched: bool = False
+    told: float = 0.0
+    launches: dict[str, int] = {}
+    previous: dict[str, int] = {}
+    before: dict[str, dict[str, str]] = {}
+    nowhere: tuple[str, ...] = ()
+    routes: tuple[tuple[str, str], ...] = ()
+    beside: tuple[str, ...] = ()
+    released: bool = False
+
+
+class RolloutStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that a rollout did or saw, and why; `number` counts from 1."""
+
+    number: int
+    at: float
+    text: str
+
+
+class RolloutState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    DONE = "done"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled-back"
+    ABORTED = "aborted"
+
+
+class RolloutProgress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a rollout is. Written by the engine leader only, in one commit with what it tells the units. `steps` are the newest.
+    `created` is the request's, `ended` when it came to its end (0: it has not). `templates`: those that were replaced."""
+
+    name: str
+    created: float = 0.0
+    state: RolloutState = RolloutState.RUNNING
+    reason: str = ""
+    groups: tuple[RolloutGroup, ...] = ()
+    steps: tuple[RolloutStep, ...] = ()
+    templates: tuple[str, ...] = ()
+    ended: float = 0.0
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):

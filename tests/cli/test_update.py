@@ -7,12 +7,17 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from argosy.model import RouterDetail, Unit, Upstream
+from argosy.daemon import routes_served
+from argosy.engine.loop import Engine
+from argosy.model import Placement, RouterDetail, Target, Upstream
 from argosy.state import desired, keys
+from argosy.state.kinds import PLACEMENTS
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Put
 from tests.api.house import M1
@@ -32,39 +37,45 @@ QUICK = ("--steady", "0")
 
 @asynccontextmanager
 async def obedient(stage: Stage, fails: str = "/bin/false") -> AsyncIterator[list[str]]:
-    """Engine and agents: each unit comes to what is wanted of it at once, its sidekick is started anew with it; a text that has `fails`
-    in it fails. The names of the units as they were started."""
+    """An engine, and agents of one machine: each unit comes to what is wanted of it at once, its sidekick is started anew with it; a text
+    that has `fails` in it fails. The names of the units as they were started."""
+    house = stage.house
     started: list[str] = []
     launches: dict[str, int] = {}
 
-    async def obey(name: str, unit: Unit) -> None:
-        await stage.house.obey(name)
+    async def obey(name: str, unit: Placement) -> None:
+        if unit.target is not Target.LAUNCHED:
+            await house.observe(name, M1, "inactive", "dead")
+            return
         if unit.launch == launches.get(name, 0):
             return
         launches[name] = unit.launch
         started.append(name)
         run = f"{len(started):032x}"
         if fails in unit.text:
-            await stage.house.observe(name, M1, "failed", "failed", result="exit-code", code=1, invocation=run)
+            await house.observe(name, M1, "failed", "failed", result="exit-code", code=1, invocation=run)
             return
-        await stage.house.observe(name, M1, invocation=run)
+        await house.observe(name, M1, invocation=run)
         kick = f"kick@{name.partition('@')[2]}"
-        if await desired.unit(stage.house.store, kick):
-            await stage.house.observe(kick, M1, invocation=run)
+        if await desired.unit(house.store, kick):
+            await house.observe(kick, M1, invocation=run)
 
     async def play() -> None:
-        async for changes in follow_units(stage.house.store, stage.house.clock):
-            for name, unit in changes.items.items():
+        async for changes in house.cache.follow(PLACEMENTS):
+            for key, unit in changes.items.items():
                 if unit is not None:
-                    await obey(name, unit)
+                    await obey(key.partition("/")[2], unit)
 
-    await stage.house.machine(M1)
-    playing = asyncio.create_task(play())
+    await house.machine(M1)
+    lease = Lease(house.store, house.clock, 30.0)
+    engine = Engine(house.cache, M1, house.clock, lease, partial(routes_served, house.api.routers))
+    tasks = [asyncio.create_task(work) for work in (play(), lease.hold(), engine.run())]
     try:
         yield started
     finally:
-        playing.cancel()
-        await asyncio.gather(playing, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def text(stage: Stage, name: str) -> str:
@@ -228,7 +239,6 @@ REFUSED = [
     (("update", "nothing*"), 1, "no unit matches nothing*"),
     (("update", "plain.service"), 2, "there is no file plain.service here"),
     (("restart", "--rolling", "plain"), 1, "unit plain.service is not launched"),
-    (("restart", "--rolling", "--no-block", "plain"), 2, "--rolling waits for each unit"),
     (("restart", "--json", "plain"), 2, "--json is told of --rolling only"),
 ]
 

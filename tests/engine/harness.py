@@ -30,7 +30,7 @@ PLAIN = "[Service]\nExecStart=/bin/sleep 1000\n"
 class Line:
     """One process's line to the store. `cut`: calls fail and watches are silent. `commits_left`: it is cut after so many commits of
     placements; with `answers_lost` the last of them is applied, but its answer does not arrive. `ahead` is what somebody else writes just
-    before the next commit of placements. `commits` are those that went through."""
+    before the next commit of placements. `counted` is the prefix that both look for. `commits` are those that went through."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -38,6 +38,7 @@ class Line:
         self._whole.set()
         self.commits_left: int | None = None
         self.answers_lost = False
+        self.counted = keys.PLACEMENTS
         self.ahead: list[Write] = []
         self.commits: list[tuple[Sequence[Condition], Sequence[Write]]] = []
 
@@ -63,11 +64,11 @@ class Line:
     async def commit(self, conditions: Sequence[Condition], writes: Sequence[Write]) -> int:
         await asyncio.sleep(0)
         self._check()
-        placements = any(isinstance(write, Put | Delete) and write.key.startswith(keys.PLACEMENTS) for write in writes)
-        if placements and self.ahead:
+        counts = any(isinstance(write, Put | Delete) and write.key.startswith(self.counted) for write in writes)
+        if counts and self.ahead:
             ahead, self.ahead = self.ahead, []
             await self._store.commit([], ahead)
-        if placements and self.commits_left is not None:
+        if counts and self.commits_left is not None:
             self.commits_left -= 1
             if self.commits_left <= 0:
                 self.cut()

@@ -16,15 +16,19 @@ REF = "#/components/schemas/{name}"
 FAILURES = {
     400: "what was sent breaks a rule",
     403: "the asker may not do that",
-    404: "there is no such unit or machine",
+    404: "there is no such unit, machine or rollout",
     408: "the body took too long to arrive",
-    409: "somebody was faster, or the unit exists with another text",
+    409: "somebody was faster, the unit exists with another text, or another rollout has it",
     413: "the body is too large",
     415: "the body is not called JSON",
     500: "the machine cannot do that, or whatever runs units failed",
     503: "the store cannot be reached: ask again",
 }
-PATTERNS = {"name": r"^[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|path|target)$", "machine": "^[^/]+$"}
+PATTERNS = {
+    "name": r"^[A-Za-z0-9:_][A-Za-z0-9:_.\\-]*(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|path|target)$",
+    "machine": "^[^/]+$",
+    "rollout": r"^[A-Za-z0-9][A-Za-z0-9_.@:\-]*$",
+}
 """Of the words in paths. Units of other types are taken too, as long as they have no instances."""
 
 ALWAYS = (400, 403, 500, 503)
@@ -41,7 +45,7 @@ def document() -> bytes:
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Argosy", "version": __version__, "description": "Units, machines and routes of one cluster."},
+            "info": {"title": "Argosy", "version": __version__, "description": "Units, rollouts, machines and routes of one cluster."},
             "paths": paths,
             "components": {"schemas": components},
         }
@@ -75,7 +79,7 @@ def _first_line(kind: type) -> str:
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
-    meaning = {"name": "the unit's name", "machine": "its id, a prefix of it, or its name"}
+    meaning = {"name": "the unit's name", "machine": "its id, a prefix of it, or its name", "rollout": "the rollout's name"}
     words = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [
         {

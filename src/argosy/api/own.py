@@ -15,6 +15,7 @@ from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
 from argosy.api.queries import MACHINE_KINDS, UNIT_KINDS, Units, machines_in
 from argosy.api.remote import Remote
+from argosy.api.rollouts import RolloutService
 from argosy.api.routers import RouterService
 from argosy.api.routes import (
     PREFIX,
@@ -68,6 +69,10 @@ class Asked:
     def machine(self) -> str:
         return self.request.match_info["machine"]
 
+    @property
+    def rollout(self) -> str:
+        return self.request.match_info["rollout"]
+
 
 class Own:
     """The handlers, named by the table of routes."""
@@ -78,6 +83,7 @@ class Own:
         units: UnitService,
         machines: MachineService,
         routers: RouterService,
+        rollouts: RolloutService,
         remote: Remote,
         metrics: Metrics,
         machine_id: str,
@@ -86,6 +92,7 @@ class Own:
         self.units = units
         self.machines = machines
         self.routers = routers
+        self.rollouts = rollouts
         self.remote = remote
         self.metrics = metrics
         self.machine_id = machine_id
@@ -133,6 +140,18 @@ class Own:
         where = (await self.units.known(asked.name)).machines_of(asked.name)
         machine = (await self.machines.find(query.machine)).id if query.machine else ""
         return await stream_lines(asked.request, self.remote.journal(asked.name, where, machine, query.lines, query.follow), _broken_log)
+
+    async def list_rollouts(self, asked: Asked) -> web.StreamResponse:
+        return answer(await self.rollouts.all(asked.query.index, asked.query.wait))
+
+    async def post_rollout(self, asked: Asked) -> web.StreamResponse:
+        return answer(await self.rollouts.create(asked.body), 201)
+
+    async def get_rollout(self, asked: Asked) -> web.StreamResponse:
+        return answer(await self.rollouts.one(asked.rollout, asked.query.index, asked.query.wait))
+
+    async def put_rollout(self, asked: Asked) -> web.StreamResponse:
+        return answer(await self.rollouts.wish(asked.rollout, asked.body.wish))
 
     async def list_machines(self, asked: Asked) -> web.StreamResponse:
         query: MachinesQuery = asked.query

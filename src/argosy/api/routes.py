@@ -99,6 +99,7 @@ class Route(NamedTuple):
 
 UNIT = "/units/{name}"
 MACHINE = "/machines/{machine}"
+ROLLOUT = "/rollouts/{rollout}"
 
 ROUTES = (
     Route("GET", "/units", "list_units", "All units: wanted, placed, running", UnitsQuery, None, {200: shapes.UnitList}),
@@ -130,6 +131,29 @@ ROUTES = (
         "GET", UNIT + "/status", "unit_status", "What it does, asked of its machine", StatusQuery, None, {200: shapes.StatusAnswer}, (404,)
     ),
     Route("GET", UNIT + "/journal", "unit_journal", "Its log", JournalQuery, None, {200: LogLine}, (404,), stream=True),
+    Route("GET", "/rollouts", "list_rollouts", "Rollouts under way, and the last that ended", Waiting, None, {200: shapes.RolloutList}),
+    Route(
+        "POST",
+        "/rollouts",
+        "post_rollout",
+        "Change units a few at a time, the next when the last is healthy",
+        NoQuery,
+        shapes.RolloutOrder,
+        {201: shapes.RolloutAnswer},
+        (404, 408, 409, 413, 415),
+        limit=8 * 1024 * 1024,
+    ),
+    Route("GET", ROLLOUT, "get_rollout", "One rollout with its steps", Waiting, None, {200: shapes.RolloutAnswer}, (404,)),
+    Route(
+        "PUT",
+        ROLLOUT,
+        "put_rollout",
+        "Pause, resume or end a rollout",
+        NoQuery,
+        shapes.RolloutChange,
+        {200: shapes.RolloutAnswer},
+        (404, 408, 409, 413, 415),
+    ),
     Route("GET", "/machines", "list_machines", "Machines alive", MachinesQuery, None, {200: shapes.MachineList}),
     Route("POST", MACHINE + "/cordon", "cordon", "Place nothing new there", NoQuery, None, {200: shapes.Ordered}, (404,)),
     Route("POST", MACHINE + "/uncordon", "uncordon", "Take cordon and drain back", NoQuery, None, {200: shapes.Ordered}, (404,)),

@@ -28,6 +28,7 @@ from argosy.api.metrics import Metrics
 from argosy.api.own import Own
 from argosy.api.peers import Peers
 from argosy.api.remote import Remote
+from argosy.api.rollouts import RolloutService
 from argosy.api.routers import RouterService
 from argosy.api.routes import PREFIX
 from argosy.api.units import UnitService
@@ -96,7 +97,8 @@ class Api:
         self._units = UnitService(cache, clock)
         self._machines = MachineService(cache)
         self._space = Keyspace(cache.store, clock, config.keys)
-        self._routers = RouterService(cache, machine_id, router, peers)
+        self.routers = RouterService(cache, machine_id, router, peers)
+        self._rollouts = RolloutService(cache, clock)
         self._remote = Remote(cache, machine_id, inspector, peers, config.api.exec)
         self._server: Server | None = None
         self.opened = asyncio.Event()
@@ -157,7 +159,7 @@ class Api:
 
     def _units_api(self) -> HttpApi:
         fleet = Fleet(self._units, self._machines)
-        own = Own(self._cache, self._units, self._machines, self._routers, self._remote, self.metrics, self._machine_id)
+        own = Own(self._cache, self._units, self._machines, self.routers, self._rollouts, self._remote, self.metrics, self._machine_id)
         return HttpApi([*fleet.routes(), *own.routes()], limits=self._limits, quiet=STORE_AWAY)
 
     def _keys_api(self) -> HttpApi:

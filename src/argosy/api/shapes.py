@@ -15,8 +15,13 @@ from argosy.model import (
     LogLine,
     Machine,
     RefusedRoute,
+    RolloutRules,
+    RolloutState,
+    RolloutStep,
+    RolloutWish,
     RouterReport,
     ServedCertificate,
+    Stage,
     Target,
     UnitState,
     Upstream,
@@ -125,6 +130,76 @@ class UnitList(msgspec.Struct, frozen=True):
     """Sorted by name. `index`: wait for the next change with it."""
 
     units: list[UnitView]
+    index: int
+
+
+class RolloutUnitOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A unit of a new rollout, as it stands at `revision`. `text`: the place in `texts` of its new one; `restart`: the same text started
+    anew; neither: it is only looked at."""
+
+    name: Name
+    revision: Revision
+    text: Annotated[int, msgspec.Meta(ge=0, lt=2 * BATCH)] | None = None
+    restart: bool = False
+
+
+class RolloutOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A new rollout; the rules are those of RolloutRules. `templates` get their texts when all units are healthy (`revision` 0: created).
+    Without a `name` it gets one."""
+
+    units: Annotated[list[RolloutUnitOrder], msgspec.Meta(min_length=1, max_length=BATCH)]
+    texts: Annotated[list[str], msgspec.Meta(max_length=2 * BATCH)] = []
+    templates: Annotated[list[RolloutUnitOrder], msgspec.Meta(max_length=50)] = []
+    name: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    parallel: Annotated[int, msgspec.Meta(ge=1, le=BATCH)] = 1
+    timeout: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 300.0
+    steady: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 2.0
+    rollback: bool = False
+    start_first: bool = False
+
+
+class RolloutChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is wanted of a rollout from now on."""
+
+    wish: RolloutWish
+
+
+class RolloutGroupView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Units that are changed together, named after the first. `reason`: how the group failed, or what it waits for. `changed`: this rollout
+    has told it something."""
+
+    name: str
+    units: list[str]
+    stage: Stage
+    reason: str = ""
+    changed: bool = False
+
+
+class RolloutView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rollout and how far it is. `steps` are the newest, in a list of rollouts none. `templates`: those that were replaced. `ended`: when
+    it came to its end."""
+
+    name: str
+    state: RolloutState
+    reason: str = ""
+    wish: RolloutWish = RolloutWish.RUN
+    rules: RolloutRules = RolloutRules()
+    created: float = 0.0
+    ended: float = 0.0
+    groups: list[RolloutGroupView] = []
+    steps: list[RolloutStep] = []
+    templates: list[str] = []
+
+
+class RolloutAnswer(msgspec.Struct, frozen=True):
+    rollout: RolloutView
+    index: int
+
+
+class RolloutList(msgspec.Struct, frozen=True):
+    """The oldest first. `index`: wait for the next change with it."""
+
+    rollouts: list[RolloutView]
     index: int
 
 

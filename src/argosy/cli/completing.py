@@ -46,6 +46,14 @@ def complete_machines(context: click.Context, parameter: click.Parameter, incomp
     return sorted(name for name in names or ids if is_plain(name))
 
 
+def complete_rollouts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    try:
+        found = _client(context).ask("GET", "/rollouts")["rollouts"]
+    except (ArgosyError, OSError):
+        return []
+    return sorted(rollout["name"] for rollout in found if rollout["name"].startswith(incomplete) and is_plain(rollout["name"]))
+
+
 def _ask_units(context: click.Context) -> list[View]:
     try:
         return units(_client(context))[0]

@@ -40,6 +40,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "load": ("load", "load", "Place units on machines without starting them."),
     "registry": ("registry", "registry", "Run an image registry, in the foreground."),
     "restart": ("restart", "restart", "Start units anew, where they are."),
+    "rollout": ("rollouts", "rollout", "Show a rollout; pause, resume or end it."),
+    "rollouts": ("rollouts", "rollouts", "List what is being rolled out."),
     "router": ("router", "router", "Run a router by itself, in a container or as a unit."),
     "routes": ("routes", "routes", "List what the machines' routers serve now."),
     "ssh": ("ssh", "ssh", "Open a shell on a machine, or where a unit is."),
@@ -57,8 +59,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
 }
 
 SECTIONS = {
-    "Units": ("submit", "load", "start", "stop", "restart", "update", "unload", "destroy"),
-    "Looking": ("list-units", "list-unit-files", "status", "journal", "why", "cat", "verify", "routes"),
+    "Units": ("submit", "load", "start", "stop", "restart", "update", "rollout", "unload", "destroy"),
+    "Looking": ("list-units", "list-unit-files", "status", "journal", "why", "cat", "verify", "routes", "rollouts"),
     "Machines": ("list-machines", "cordon", "drain", "uncordon", "ssh"),
     "Images": ("images", "registry"),
     "Running Argosy": ("up", "down", "lab", "agent", "router", "entry", "ca"),

@@ -9,11 +9,11 @@ import click
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import units
+from argosy.cli.following import roll
 from argosy.cli.names import GLOB, expanded, known
 from argosy.cli.outcome import started
-from argosy.cli.rolling.plan import Rules
-from argosy.cli.rolling.verb import everything, pace_options, roll
-from argosy.cli.rolling.wanted import restarts
+from argosy.cli.pace import everything, pace_options
+from argosy.cli.rollout_order import restarts
 from argosy.cli.session import asks, json_option, unit_arguments
 from argosy.cli.telling import plain
 from argosy.cli.waiting import bring, standing, waits
@@ -33,6 +33,7 @@ def restart(
     parallel: int,
     timeout: float,
     steady: float,
+    start_first: bool,
     no_block: bool,
     block_attempts: int,
     as_json: bool,
@@ -40,19 +41,18 @@ def restart(
     """Stop units and start them again, where they are, and wait until they run. A unit that is only loaded is started. A glob stands for
     all running units that it matches.
 
-    With --rolling (and --parallel, --timeout, --steady, --json) no more than one is down at a time, with all that is bound to it and its
-    routes, and it stops at the first that fails. So a new image behind an old name comes in without a gap.
+    With --rolling (and --parallel, --timeout, --steady, --start-first, --json) no more than one is down at a time, with all that is bound
+    to it and its routes, and it stops at the first that fails. So a new image behind an old name comes in without a gap.
 
     Example: argosy restart --rolling 'hello@*'
     """
     if rolling:
-        if no_block:
-            raise click.UsageError("--rolling waits for each unit: it does not go with --no-block")
         everyone = everything(client)
         running = [name for name, unit in everyone.items() if unit["target"] == "launched"]
         wanted = restarts(known(expanded(words, running)), everyone)
         again = f"See what is wrong, and run argosy restart --rolling {shlex.join(words)} again."
-        sys.exit(roll(client, wanted, everyone, Rules(parallel, timeout, steady), again, as_json=as_json))
+        rules = {"parallel": parallel, "timeout": timeout, "steady": steady, "start_first": start_first}
+        sys.exit(roll(client, wanted, rules, again, as_json=as_json, no_block=no_block))
     if as_json:
         raise click.UsageError("--json is told of --rolling only")
     if any(not GLOB.isdisjoint(word) for word in words):

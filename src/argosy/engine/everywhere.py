@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from argosy.engine.actions import Action, MarkFinished, Place, Update
+from argosy.engine.rollouts.plan import Item, Touch, plan
 from argosy.engine.steps import asks_otherwise, depends, ended, goes, halted, placed, updated
 from argosy.engine.world import NO_PLACES, World
-from argosy.model import Placement, Target, Workload
+from argosy.model import Placement, RolloutRules, Stage, Target, Workload
 from argosy.placement.filters.base import OTHERS
 from argosy.placement.jobs import Reading
 from argosy.placement.place import Refusal, expulsion, reason_for, refusal
@@ -56,20 +57,26 @@ def _decide(world: World, workload: Workload, reading: Reading, machine: str, no
     return [Update(new, "the unit changed", asks_otherwise(new, old))]
 
 
+ONE_BY_ONE = RolloutRules(parallel=1, steady=0.0)
+
+
 def _its_turn(world: World, workload: Workload, reading: Reading, machine: str) -> bool:
-    """Whether a changed unit may be updated on this machine now: always, unless it is rolling and runs there. Then all others must be
-    ready: those that are ahead in what they were changed to, those that are behind (and come later) in what they run."""
+    """Whether a changed unit may be updated on this machine now: always, unless it is rolling and runs there. Then its machines are a
+    rollout: each is touched when all others are ready."""
     if not reading.job.requirements.rolling or workload.target is not Target.LAUNCHED or not _runs(world, workload.name, machine):
         return True
-    for other, placement in world.placements[workload.name].items():
-        if other == machine or not world.cluster.spots[other].present:
-            continue
-        if world.is_outdated(workload.name, other):
-            if other < machine or not _runs(world, workload.name, other):
-                return False
-        elif not _ready(world, placement):
-            return False
-    return True
+    if world.is_behind_another(workload.name, machine):
+        return False
+    places = world.placements[workload.name]
+    items = tuple(Item(other, _stage(world, places[other])) for other in sorted(places) if world.cluster.spots[other].present)
+    return any(isinstance(action, Touch) and action.name == machine for action in plan(items, ONE_BY_ONE, 0.0))
+
+
+def _stage(world: World, placement: Placement) -> Stage:
+    """Those that are changed already must be ready in what they were changed to, the others in what they run."""
+    if world.is_outdated(placement.unit, placement.machine):
+        return Stage.WAITING if _runs(world, placement.unit, placement.machine) else Stage.CHANGING
+    return Stage.READY if _ready(world, placement) else Stage.CHANGING
 
 
 def _runs(world: World, name: str, machine: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 
 from argosy.engine.election import Election, Term
 from argosy.engine.reign import Reign
+from argosy.engine.rollouts.routers import AskRouters, no_routers
 from argosy.errors import Conflict, LeaseLost, StoreUnavailable, first_error
 from argosy.reconcile import Backoff, Clock
 from argosy.state.cache import Cache
@@ -18,18 +19,19 @@ log = logging.getLogger(__name__)
 
 class Engine:
     """Any number of engines may run on one store; one of them leads, under its machine's lease. One that is gone
-    is replaced when that lease ends.
+    is replaced when that lease ends. `ask_routers`: what the machines' routers serve, for the health of rollouts.
 
     Invariant: every commit of placements is conditioned on this engine's own leader key, so that one that was replaced without noticing
     (paused, cut off) changes nothing.
     """
 
-    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease) -> None:
+    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease, ask_routers: AskRouters = no_routers) -> None:
         self.leading = False
         self._cache = cache
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
+        self._ask_routers = ask_routers
         self._election = Election(cache, machine_id, clock, lease)
         self._backoff = Backoff()
 
@@ -47,7 +49,8 @@ class Engine:
         """Returns when the term is over."""
         log.info("engine: leading")
         self.leading = True
-        reign = Reign(self._cache, term.revision, self._machine, self._clock, self._lease.contact, self._lease.ttl)
+        lease = self._lease
+        reign = Reign(self._cache, term.revision, self._machine, self._clock, lease.contact, lease.ttl, ask_routers=self._ask_routers)
         over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:

@@ -5,6 +5,7 @@ The rules, for a unit that wants one place:
 - draining: make before break. It gets a second place, and leaves the first when the new copy is active and its followers have gone ahead.
   A unit that must never run twice leaves first; one of which nothing runs changes over at once; a oneshot is left to end; with nowhere
   to go it stays;
+- on its way elsewhere by a rollout: the same, with its old text where it is, and it does not leave before the rollout says so;
 - refused by a filter: it moves at once, or is placed nowhere until something changes;
 - machine lost (its lease has ended, or its observers agree that nobody reaches it): it moves at once, a unit that must never run twice not
   before the lease has ended; with nowhere to go its place stays recorded as it is, so that a machine that returns finds it;
@@ -136,7 +137,7 @@ def _sort(world: World, reading: Reading, here: Mapping[str, Placement]) -> Plac
         found = expulsion(world.cluster, reading.job, spot)
         if found is not None:
             places.refused[machine] = found.reason
-        elif spot.draining:
+        elif spot.draining or world.leaves(reading.job.name, machine):
             places.leaving.append(machine)
         else:
             places.good.append(machine)
@@ -155,8 +156,9 @@ def _settle(world: World, workload: Workload, here: Mapping[str, Placement], pla
             actions += halted(workload, here[machine])
         elif machine not in places.leaving:
             actions.append(goes(world, workload.name, machine, places.refused.get(machine) or _gone(machine, places)))
-        elif there and not _followers_behind(world, workload.name, machine):
-            actions.append(goes(world, workload.name, machine, f"the machine is draining, and the new copy on Machine({home}) is active"))
+        elif there and not world.beside.get(workload.name) and not _followers_behind(world, workload.name, machine):
+            reason = f"{_leaving(world, machine)}, and the new copy on Machine({home}) is active"
+            actions.append(goes(world, workload.name, machine, reason))
         else:
             actions += halted(workload, here[machine])
     return actions
@@ -165,7 +167,7 @@ def _settle(world: World, workload: Workload, here: Mapping[str, Placement], pla
 def _drain(world: World, workload: Workload, reading: Reading, here: Mapping[str, Placement], places: Places, now: float) -> list[Action]:
     """It is on draining machines only (one; two if the machine of its new copy drains as well)."""
     home = min(places.leaving, key=_preference(world, workload, here))
-    others = _others(world, workload, here, home, "the machine is draining")
+    others = _others(world, workload, here, home, _leaving(world, home))
     old, state = here[home], world.state(workload.name, home)
     if reading.ends and workload.target is Target.LAUNCHED and same(workload, old):
         return others  # a oneshot that was started here is left to end: a second run is no continuation of the first
@@ -173,7 +175,7 @@ def _drain(world: World, workload: Workload, reading: Reading, here: Mapping[str
     if spot is None:
         _wait(world, reading)
         return [*others, *_update(workload, old)]
-    reason = f"Machine({home}) is draining"
+    reason = f"Machine({home}) is draining" if world.cluster.spots[home].draining else f"a rollout changes it on Machine({home})"
     leave = goes(world, workload.name, home, f"{reason}; it goes to Machine({spot.id})")
     if reading.job.requirements.stop_on_disconnect and may_run(state):
         return [*others, leave]  # its next place is found when the agent has reported that it stopped
@@ -242,13 +244,18 @@ def _followers_behind(world: World, name: str, machine: str) -> bool:
     return False
 
 
-def _preference(world: World, workload: Workload, here: Mapping[str, Placement]) -> Callable[[str], tuple[bool, float, str]]:
-    """Of several places the one where it is active, then the oldest, then the lowest id."""
+def _preference(world: World, workload: Workload, here: Mapping[str, Placement]) -> Callable[[str], tuple[bool, bool, float, str]]:
+    """Of several places the one where it is active, then that of its newest launch, then the oldest, then the lowest id."""
 
-    def key(machine: str) -> tuple[bool, float, str]:
-        return (not has_arrived(here[machine], world.state(workload.name, machine)), here[machine].placed, machine)
+    def key(machine: str) -> tuple[bool, bool, float, str]:
+        old = here[machine]
+        return (not has_arrived(old, world.state(workload.name, machine)), not same(workload, old), old.placed, machine)
 
     return key
+
+
+def _leaving(world: World, machine: str) -> str:
+    return "the machine is draining" if world.cluster.spots[machine].draining else "a rollout changes it"
 
 
 def _gone(machine: str, places: Places) -> str:

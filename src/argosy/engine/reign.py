@@ -18,6 +18,8 @@ from argosy.engine.actions import Action
 from argosy.engine.commits import Commit, commits
 from argosy.engine.loss.watch import LossWatch
 from argosy.engine.plan import plan_round
+from argosy.engine.rollouts.loop import Rollouts
+from argosy.engine.rollouts.routers import AskRouters, no_routers
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
 from argosy.model import Placement, Probes, Target
@@ -26,7 +28,7 @@ from argosy.reconcile import Clock, Wake
 from argosy.state import keys
 from argosy.state.cache import Cache
 from argosy.state.contact import Contact
-from argosy.state.kinds import MACHINES, ORDERS, PLACEMENTS, SILENCES, STATES, RecordKind
+from argosy.state.kinds import MACHINES, ORDERS, PLACEMENTS, ROLLOUTS, SILENCES, STATES, RecordKind
 from argosy.state.records import decoded, encode
 from argosy.state.table import Changes
 from argosy.store.base import Condition, Delete, Put, Write
@@ -45,7 +47,15 @@ PAUSE_EVERY = 256
 DESIRED = {kind.records.prefix: kind for kind in KINDS.values()}
 """The kinds of workloads by the prefix of their desired records."""
 
-RECORDS: tuple[RecordKind[Any], ...] = (MACHINES, ORDERS, *(kind.records for kind in DESIRED.values()), PLACEMENTS, STATES, SILENCES)
+RECORDS: tuple[RecordKind[Any], ...] = (
+    MACHINES,
+    ORDERS,
+    *(kind.records for kind in DESIRED.values()),
+    PLACEMENTS,
+    STATES,
+    SILENCES,
+    ROLLOUTS,
+)
 
 ASSIGNED_AT_ONCE = 100
 """Records of who probes whom in one commit."""
@@ -64,7 +74,15 @@ class Reign:
     returning store renewed to run out, once for agents to come back."""
 
     def __init__(
-        self, cache: Cache, revision: int, machine_id: str, clock: Clock, contact: Contact, ttl: float, grace: float = 2.0
+        self,
+        cache: Cache,
+        revision: int,
+        machine_id: str,
+        clock: Clock,
+        contact: Contact,
+        ttl: float,
+        grace: float = 2.0,
+        ask_routers: AskRouters = no_routers,
     ) -> None:
         self.world = World(patient=True)
         self.committed = 0
@@ -78,6 +96,7 @@ class Reign:
         self._news: list[News] = []
         self._wake = Wake()
         self._loss = LossWatch(machine_id)
+        self._rollouts = Rollouts(cache.store, self.world, revision, clock, ask_routers, self._wake)
         self._assign = Wake()
         self._unseen = {kind.prefix for kind in RECORDS}
         self._revisions: dict[tuple[str, str], int] = {}
@@ -85,7 +104,11 @@ class Reign:
 
     async def run(self) -> None:
         """Never returns; raises Conflict, LeaseLost or StoreUnavailable (in a group) when the term is over."""
+        if not await self._cache.seen(self._revision):
+            raise StoreUnavailable("this machine's view of the store is behind")
+        await self._rollouts.load()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._rollouts.routers.run())
             for kind in RECORDS:
                 group.create_task(self._follow(kind))
             group.create_task(self._rule())
@@ -109,7 +132,8 @@ class Reign:
             actions = plan_round(self.world, self._clock.now())
             if actions:
                 await self._commit(actions)
-            elif not self.world.unsettled():
+            again = min(again, await self._rollouts.step())
+            if not actions and not self.world.unsettled() and again > 0:
                 await self._wake.wait(self._clock, min(patience or math.inf, again) if patience or again < math.inf else None)
             else:
                 await asyncio.sleep(0)
@@ -159,6 +183,8 @@ class Reign:
                 if count % PAUSE_EVERY == 0:
                     await asyncio.sleep(0)
             self._unseen.discard(piece.prefix)
+            if piece.prefix == keys.UNITS:
+                self._rollouts.units_revision = piece.changes.revision
             if piece.prefix == keys.MACHINES:
                 self._assign.set()
             if piece.prefix == keys.PLACEMENTS and self._deleted:
@@ -174,6 +200,7 @@ class Reign:
             keys.PLACEMENTS: [*(f"{machine}/{unit}" for machine, unit in self._revisions), *piece.changes.modified],
             keys.STATES: [f"{machine}/{unit}" for unit, here in world.states.items() for machine in here],
             keys.SILENCES: [f"{machine}/{observer}" for machine, observer in self._loss.reports()],
+            keys.ROLLOUTS: self._rollouts.requests(),
         }
         return {key: None for key in known[piece.prefix] if key not in piece.changes.items}
 
@@ -186,6 +213,8 @@ class Reign:
         elif piece.prefix == keys.SILENCES:
             machine, _, observer = key.partition("/")
             self._loss.set_report(machine, observer, piece.changes.modified.get(key, 0), self._clock.monotonic())
+        elif piece.prefix == keys.ROLLOUTS:
+            self._rollouts.set_request(key, value, piece.changes.modified.get(key, 0))
         elif piece.prefix == keys.ORDERS:
             world.set_order(key, value)
         elif piece.prefix in DESIRED:

@@ -58,6 +58,7 @@ class World:
         self.patient = patient
         self.unreachable: frozenset[str] = frozenset()
         self.vacated: set[str] = set()
+        self.beside: Mapping[str, bool] = {}
         self._everywhere: set[str] = set()
         self._outdated: dict[str, set[str]] = {}
         self._pushes_doubtful = False
@@ -185,6 +186,29 @@ class World:
         workload = self.workloads.get(name)
         return workload is not None and workload.target is not Target.INACTIVE
 
+    def set_beside(self, beside: Mapping[str, bool]) -> None:
+        """Units whose changes come up beside the old copy, where another machine fits; True: the old copy must not go yet."""
+        changed = {name for name in {*beside, *self.beside} if beside.get(name) is not self.beside.get(name)}
+        self.beside = dict(beside)
+        for name in sorted(changed):
+            self.touch(name)
+
+    def leaves(self, name: str, machine: str) -> bool:
+        """Whether the unit leaves this machine because a rollout brings it up elsewhere, or one that it follows."""
+        if not self.beside:
+            return False
+        todo, seen = [name], {name}
+        while todo:
+            each = todo.pop()
+            here = self.placements.get(each, NO_PLACES)
+            if each in self.beside and machine in here and self._is_old(here[machine]) and (each == name or len(here) > 1):
+                return True
+            reading = self.readings.get(each)
+            peers = [peer for peer in (reading.job.requirements.peers if reading is not None else ()) if peer not in seen]
+            seen.update(peers)
+            todo += peers
+        return False
+
     def everywhere(self, name: str) -> bool:
         return name in self._everywhere
 
@@ -194,6 +218,10 @@ class World:
 
     def is_outdated(self, name: str, machine: str) -> bool:
         return machine in self._outdated.get(name, ()) and self.cluster.spots[machine].present
+
+    def is_behind_another(self, name: str, machine: str) -> bool:
+        """Whether a machine with a lower id has the global unit as it was wanted before, too."""
+        return any(other < machine and self.cluster.spots[other].present for other in self._outdated.get(name, ()))
 
     def occupied(self, spot: Spot) -> bool:
         """Whether anything is placed there that keeps global units on a draining machine: those leave last."""
@@ -234,8 +262,12 @@ class World:
         self._set_job(reading)
 
     def _is_old(self, placement: Placement) -> bool:
-        workload = self.workloads[placement.unit]
-        return (placement.text, placement.target, placement.launch) != (workload.body, workload.target, workload.launch)
+        workload = self.workloads.get(placement.unit)
+        return workload is not None and (placement.text, placement.target, placement.launch) != (
+            workload.body,
+            workload.target,
+            workload.launch,
+        )
 
     def _count_as_placed(self, name: str) -> None:
         for machine, placement in self.placements.get(name, NO_PLACES).items():

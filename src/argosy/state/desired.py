@@ -1,4 +1,5 @@
-"""What users and the operator want: /units and /orders. Only the api writes here."""
+"""What users and the operator want: /units and /orders. The api writes here, and the engine
+leader the units that a rollout changes."""
 
 from __future__ import annotations
 

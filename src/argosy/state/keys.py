@@ -1,7 +1,7 @@
 """Every key of the store, named in one place. Each prefix has exactly one writer.
 
 prefix                              sole writer                                 life
-/argosy/units/<name>                api                                         kept
+/argosy/units/<name>                api (the engine leader for a rollout)       kept
 /argosy/machines/<id>               that machine's agent                        lease
 /argosy/orders/<id>                 api                                         kept
 /argosy/placements/<machine>/<unit> the engine leader                           kept
@@ -13,6 +13,9 @@ prefix                              sole writer                                 
 /argosy/leaders/engine              its holder                                  lease
 /argosy/probes/<machine>            the engine leader                           kept
 /argosy/silences/<machine>/<observer> that observer's agent                     lease
+/argosy/rollouts/<name>             api (the engine leader removes ended ones)  kept
+/argosy/rollout-progress/<name>     the engine leader                           kept
+/argosy/rollout-mark                api (written with each new rollout)         kept
 """
 
 from __future__ import annotations
@@ -37,6 +40,10 @@ the directory has ended too and is to be deleted, by whoever sees it."""
 ENGINE_LEADER = "/argosy/leaders/engine"
 PROBES = "/argosy/probes/"
 SILENCES = "/argosy/silences/"
+ROLLOUTS = "/argosy/rollouts/"
+ROLLOUT_PROGRESS = "/argosy/rollout-progress/"
+ROLLOUT_MARK = "/argosy/rollout-mark"
+"""Written with each new rollout, so that of two that are asked for at once the second sees the first."""
 WEB = KV + "services/web/"
 """Users' keys that the router serves: <app>/<instance> = host:port."""
 STANDALONE_ROUTERS = KV + "_argosy/routers/"
@@ -81,3 +88,11 @@ def probes(machine_id: str) -> str:
 
 def silence(machine_id: str, observer: str) -> str:
     return f"{SILENCES}{machine_id}/{observer}"
+
+
+def rollout(name: str) -> str:
+    return ROLLOUTS + name
+
+
+def rollout_progress(name: str) -> str:
+    return ROLLOUT_PROGRESS + name

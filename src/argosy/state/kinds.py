@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from argosy.model import Entry, Leader, Machine, Order, Placement, Probes, RouterReport, Silence, Unit, UnitState
+from argosy.model import (
+    Entry,
+    Leader,
+    Machine,
+    Order,
+    Placement,
+    Probes,
+    Rollout,
+    RolloutProgress,
+    RouterReport,
+    Silence,
+    Unit,
+    UnitState,
+)
 from argosy.state import keys
 
 T = TypeVar("T")
@@ -66,6 +79,8 @@ PLACEMENTS = RecordKind(keys.PLACEMENTS, Placement, CLUSTER, {UNIT: _unit, MACHI
 STATES = RecordKind(keys.STATES, UnitState, CLUSTER, {UNIT: _unit, MACHINE: _machine})
 ROUTERS = RecordKind(keys.ROUTERS, RouterReport, CLUSTER)
 LEADER = RecordKind(keys.ENGINE_LEADER, Leader, CLUSTER)
+ROLLOUTS = RecordKind(keys.ROLLOUTS, Rollout, CLUSTER)
+ROLLOUT_PROGRESS = RecordKind(keys.ROLLOUT_PROGRESS, RolloutProgress, CLUSTER)
 SILENCES = RecordKind(keys.SILENCES, Silence, keys.SILENCES)
 LEADER_ALONE = RecordKind(keys.ENGINE_LEADER, Leader, keys.ENGINE_LEADER)
 """For engines that stand for election: they follow nothing else of the cluster."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.cli.rolling.plan import (
+from argosy.engine.rollouts.plan import (
     Action,
     Finish,
     Health,
     Item,
     Items,
     Restore,
-    Rules,
-    Stage,
     Touch,
     Verdict,
     Wait,
@@ -24,14 +23,15 @@ from argosy.cli.rolling.plan import (
     plan,
     seen,
 )
+from argosy.model import RolloutRules, RolloutWish, Stage
 
 NOW = 100.0
 GOOD = Health(Verdict.READY, runs=(("a", "1"),), done=1)
 AGAIN = Health(Verdict.READY, runs=(("a", "2"),), done=1)
 COMING = Health(Verdict.WAITING, "it starts")
 BAD = Health(Verdict.FAILED, "exit status 1")
-RULES = Rules(parallel=1, timeout=60.0, steady=2.0)
-BACK = Rules(parallel=1, timeout=60.0, steady=2.0, rollback=True)
+RULES = RolloutRules(parallel=1, timeout=60.0, steady=2.0)
+BACK = RolloutRules(parallel=1, timeout=60.0, steady=2.0, rollback=True)
 
 
 def item(name: str, stage: Stage = Stage.WAITING, *, touched: bool = True, failure: str = "", since: float = NOW - 1) -> Item:
@@ -40,6 +40,11 @@ def item(name: str, stage: Stage = Stage.WAITING, *, touched: bool = True, failu
 
 def failed(name: str, *, touched: bool = True) -> Item:
     return item(name, Stage.FAILED, touched=touched, failure="exit status 1")
+
+
+def beside(name: str) -> Item:
+    """One that failed while its old copy runs."""
+    return msgspec.structs.replace(failed(name), old=True)
 
 
 def short(actions: tuple[Action, ...]) -> list[str]:
@@ -56,17 +61,17 @@ def short(actions: tuple[Action, ...]) -> list[str]:
     return words
 
 
-PLANS: list[tuple[str, list[Item], Rules, list[str]]] = [
+PLANS: list[tuple[str, list[Item], RolloutRules, list[str]]] = [
     ("the first is touched", [item("a"), item("b")], RULES, ["Touch a"]),
     ("the next is not, while it comes", [item("a", Stage.CHANGING), item("b")], RULES, ["Wait 0.5"]),
     ("but when it is healthy", [item("a", Stage.READY), item("b")], RULES, ["Touch b"]),
     ("or was as wished before", [item("a", Stage.SKIPPED), item("b")], RULES, ["Touch b"]),
-    ("two at a time, if so asked", [item("a", Stage.CHANGING), item("b"), item("c")], Rules(parallel=2), ["Touch b"]),
-    ("and no more", [item("a"), item("b"), item("c")], Rules(parallel=2), ["Touch a", "Touch b"]),
+    ("two at a time, if so asked", [item("a", Stage.CHANGING), item("b"), item("c")], RolloutRules(parallel=2), ["Touch b"]),
+    ("and no more", [item("a"), item("b"), item("c")], RolloutRules(parallel=2), ["Touch a", "Touch b"]),
     ("when all are healthy it is done", [item("a", Stage.READY), item("b", Stage.SKIPPED)], RULES, ["Done"]),
     ("nothing to do is done", [], RULES, ["Done"]),
     ("a failure stops it", [item("a", Stage.READY), failed("b"), item("c")], RULES, ["Stop: b: exit status 1"]),
-    ("after those that are on the way", [failed("a"), item("b", Stage.CHANGING), item("c")], Rules(parallel=2), ["Wait 0.5"]),
+    ("after those that are on the way", [failed("a"), item("b", Stage.CHANGING), item("c")], RolloutRules(parallel=2), ["Wait 0.5"]),
     ("with rollback the failed one goes back first", [item("a", Stage.READY), failed("b"), item("c")], BACK, ["Restore b"]),
     (
         "then those that came well",
@@ -98,16 +103,51 @@ PLANS: list[tuple[str, list[Item], Rules, list[str]]] = [
         BACK,
         ["Stop: b fails with what it was before, too: exit status 1"],
     ),
+    ("one whose old copy still runs goes back in any case", [item("a", Stage.READY), beside("b"), item("c")], RULES, ["Restore b"]),
     ("the end of a time is waited for exactly", [item("a", Stage.CHANGING, since=NOW - 59.7)], RULES, ["Wait 0.3"]),
 ]
 
 
 @pytest.mark.parametrize(("sentence", "items", "rules", "expected"), PLANS, ids=[row[0] for row in PLANS])
-def test_what_is_next(sentence: str, items: list[Item], rules: Rules, expected: list[str]) -> None:
+def test_what_is_next(sentence: str, items: list[Item], rules: RolloutRules, expected: list[str]) -> None:
     assert short(plan(tuple(items), rules, NOW)) == expected
 
 
-def one(before: Item, health: Health, now: float = NOW, rules: Rules = RULES) -> Item:
+RUN, PAUSE, ABORT, ROLLBACK = RolloutWish.RUN, RolloutWish.PAUSE, RolloutWish.ABORT, RolloutWish.ROLLBACK
+WISHES: list[tuple[str, list[Item], RolloutRules, RolloutWish, list[str]]] = [
+    ("paused, nothing new is touched", [item("a", Stage.READY), item("b")], RULES, PAUSE, ["Wait 0.5"]),
+    ("what is on its way is looked at", [item("a", Stage.CHANGING, since=NOW - 59.7), item("b")], RULES, PAUSE, ["Wait 0.3"]),
+    ("when all are healthy it is done, paused or not", [item("a", Stage.READY)], RULES, PAUSE, ["Done"]),
+    ("paused, nothing is put back either", [failed("a"), item("b")], BACK, PAUSE, ["Wait 0.5"]),
+    ("ended, it stays where it is", [item("a", Stage.READY), item("b")], RULES, ABORT, ["Stop: ended by an operator"]),
+    ("... also if a failure would go back", [item("a", Stage.READY), failed("b")], BACK, ABORT, ["Stop: b: exit status 1"]),
+    ("... but for one whose old copy runs", [item("a", Stage.READY), beside("b")], BACK, ABORT, ["Restore b"]),
+    ("... after what is on its way", [item("a", Stage.CHANGING), item("b")], RULES, ABORT, ["Wait 0.5"]),
+    ("told to go back it does", [item("a", Stage.READY), item("b", Stage.SKIPPED), item("c")], RULES, ROLLBACK, ["Restore a"]),
+    ("... and then ends", [item("a", Stage.RESTORED), item("b")], RULES, ROLLBACK, ["Stop: ended by an operator"]),
+]
+
+
+@pytest.mark.parametrize(("sentence", "items", "rules", "wish", "expected"), WISHES, ids=[row[0] for row in WISHES])
+def test_what_the_operator_wants(sentence: str, items: list[Item], rules: RolloutRules, wish: RolloutWish, expected: list[str]) -> None:
+    assert short(plan(tuple(items), rules, NOW, wish)) == expected
+
+
+OLD = Health(Verdict.READY, runs=(("a", "1"),), done=1, old=True)
+
+
+def test_an_old_copy_is_released_when_the_new_one_is_steady_and_the_group_is_ready_when_it_has_gone() -> None:
+    fresh = item("a", Stage.CHANGING)
+    watched = one(one(fresh, OLD), OLD, NOW + 1)
+    assert (watched.stage, watched.released) == (Stage.CHANGING, False)
+    released = one(watched, OLD, NOW + 2)
+    assert (released.stage, released.released) == (Stage.CHANGING, True)
+    assert one(released, GOOD, NOW + 3).stage is Stage.READY
+    stuck = one(released, OLD, NOW + 62)
+    assert (stuck.stage, stuck.old) == (Stage.FAILED, True)
+
+
+def one(before: Item, health: Health, now: float = NOW, rules: RolloutRules = RULES) -> Item:
     return seen((before,), {before.name: health}, rules, now)[0]
 
 
@@ -186,7 +226,7 @@ def test_the_unhealthy_are_first_and_what_is_as_wished_is_skipped_or_waited_for(
 )
 def test_a_run_ends_never_has_too_many_down_and_touches_nothing_after_a_failure(fates: list[Health], parallel: int, rollback: bool) -> None:
     """Each group comes to its fate when it is touched, and is healthy before and when it is put back."""
-    rules = Rules(parallel, timeout=5.0, steady=1.0, rollback=rollback)
+    rules = RolloutRules(parallel, timeout=5.0, steady=1.0, rollback=rollback)
     names = [f"u{number}" for number in range(len(fates))]
     health = dict.fromkeys(names, GOOD)
     items: Items = begin(health, [], NOW)

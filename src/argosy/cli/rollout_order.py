@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import msgspec
+from typing import Any, NamedTuple
 
 from argosy.cli.cluster import View
 from argosy.cli.files import Given
 from argosy.errors import Conflict, InvalidInput, NotFound
 from argosy.unit.names import is_template, template_of
-from argosy.unit.parse import parse
 
 
-class Change(msgspec.Struct, frozen=True):
-    """What is wished of a unit: `text` (with its `hash`) in place of `before`, or the same text started anew (""). `revision`:
-    at which it was read, and at which it must still stand when it is told."""
-
-    name: str
-    text: str = ""
-    hash: str = ""
-    before: str = ""
-    before_hash: str = ""
-    launched: bool = True
-    everywhere: bool = False
-    revision: int = 0
-
-    @property
-    def restarts(self) -> bool:
-        """Whether it needs a new launch. Other comments are no reason to; nor is another text on every machine, which restarts it where it
-        comes: going back, the machines that it has not come to shall not notice."""
-        return self.launched and (not self.text or (self.hash != self.before_hash and not self.everywhere))
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """`names` are the units that the command is about, `changes` what is wished of those that are not so yet; `templates` are the texts
-    that templates get when all have come well, by name."""
+class Wanted(NamedTuple):
+    """`names` are the units that the command is about, `texts` the new texts of those that get one; `templates` are the texts that
+    templates get when all have come well, by name. `revisions`: of all of them, where they stand. `restart`: units are started anew."""
 
     names: tuple[str, ...]
-    changes: Mapping[str, Change]
+    revisions: Mapping[str, int]
+    texts: Mapping[str, str] = {}
     templates: Mapping[str, str] = {}
+    restart: bool = False
+
+    def order(self, **rules: object) -> dict[str, Any]:
+        """The order that the API takes."""
+        texts = [*dict.fromkeys([*self.texts.values(), *self.templates.values()])]
+        units: list[dict[str, Any]] = [{"name": name, "revision": self.revisions[name]} for name in self.names]
+        for unit in units:
+            if self.restart:
+                unit["restart"] = True
+            elif unit["name"] in self.texts:
+                unit["text"] = texts.index(self.texts[unit["name"]])
+        templates = [
+            {"name": name, "revision": self.revisions.get(name, 0), "text": texts.index(text)} for name, text in self.templates.items()
+        ]
+        return {"units": units, "texts": texts, "templates": templates, **rules}
 
 
 def updates(given: Sequence[Given], known: Mapping[str, View], *, from_template: bool = False) -> Wanted:
@@ -62,12 +56,9 @@ def updates(given: Sequence[Given], known: Mapping[str, View], *, from_template:
             names.setdefault(name, text)
         if text and text != known.get(one.name, {}).get("text"):
             templates[one.name] = text
-    changes = {}
-    for name, text in names.items():
-        change = _change(name, text, known)
-        if change is not None:
-            changes[name] = change
-    return Wanted(tuple(names), changes, templates)
+    changed = {name: wanted for name, text in names.items() if (wanted := _text(name, text, known))}
+    revisions = {name: known[name].get("revision", 0) for name in (*names, *templates) if name in known}
+    return Wanted(tuple(names), revisions, changed, templates)
 
 
 def restarts(names: Sequence[str], known: Mapping[str, View]) -> Wanted:
@@ -77,28 +68,16 @@ def restarts(names: Sequence[str], known: Mapping[str, View]) -> Wanted:
             raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
         if known[name]["target"] != "launched":
             raise Conflict(f"unit {name} is not launched: its target is {known[name]['target']}", remedy=f"argosy start {name} starts it")
-    return Wanted(tuple(names), {name: Change(name, revision=known[name].get("revision", 0)) for name in names})
+    return Wanted(tuple(names), {name: known[name].get("revision", 0) for name in names}, restart=True)
 
 
-def _change(name: str, text: str, known: Mapping[str, View]) -> Change | None:
-    """None: the unit has this text already."""
+def _text(name: str, text: str, known: Mapping[str, View]) -> str:
+    """The text that the unit gets; "" if it has that already."""
     unit = known.get(name)
     if unit is None:
         raise NotFound(f"the cluster does not know {name}", remedy="argosy start starts it")
     text = text or _of_template(name, known)
-    before = unit.get("text", "")
-    if text == before:
-        return None
-    return Change(
-        name,
-        text,
-        parse(text).hash,
-        before,
-        unit.get("hash", ""),
-        unit["target"] == "launched",
-        unit.get("everywhere", False),
-        unit.get("revision", 0),
-    )
+    return "" if text == unit.get("text", "") else text
 
 
 def _of_template(name: str, known: Mapping[str, View]) -> str:

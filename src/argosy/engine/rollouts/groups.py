@@ -7,15 +7,13 @@ stand its followers: all that is bound to them or runs where they do, and the ro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from argosy.cli.cluster import View
-from argosy.errors import InvalidUnit
-from argosy.unit.options import is_oneshot, requirements
-from argosy.unit.parse import parse
+from argosy.model import Target, Workload
 from argosy.unit.specifiers import expand_name
+from argosy.unit.text import unit_text
 
 _ROUTE = re.compile(r"/services/web/([A-Za-z0-9][A-Za-z0-9._-]*)/([A-Za-z0-9@._:+=-]+)")
 _NUMBER = re.compile(r"(\d+)")
@@ -33,6 +31,9 @@ class Reading(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...] = ()
 
 
+Readings = Mapping[str, Reading]
+
+
 class Group(msgspec.Struct, frozen=True):
     """Named after its first unit. `bound`: for each follower, whom it is stopped and started with."""
 
@@ -46,25 +47,32 @@ class Group(msgspec.Struct, frozen=True):
 
 def read(name: str, text: str) -> Reading:
     """Never raises: a text that breaks rules says nothing."""
-    try:
-        file = parse(text)
-        wanted = requirements(name, file)
-    except InvalidUnit:
+    found = unit_text(text)
+    if found.refusal(name) is not None:
         return Reading()
+    wanted = found.requirements(name)
     routes = tuple(dict.fromkeys(_ROUTE.findall(expand_name(text, name)))) if "/services/web/" in text else ()
-    return Reading(frozenset(wanted.binds_to), frozenset(wanted.peers), is_oneshot(file), routes)
+    return Reading(frozenset(wanted.binds_to), frozenset(wanted.peers), found.oneshot, routes)
 
 
-def grouped(wanted: Sequence[str], known: Mapping[str, View], texts: Mapping[str, str]) -> list[Group]:
-    """The units in `wanted`, in groups, in the order of their numbers. `known` are all units as the API shows them, with their texts;
-    `texts` are new ones."""
-    readings = {name: read(name, texts.get(name, unit.get("text", ""))) for name, unit in known.items() if unit["target"] == "launched"}
+def grouped(wanted: Sequence[str], units: Mapping[str, Workload], texts: Mapping[str, str]) -> list[Group]:
+    """Return the units in `wanted` in groups, in the order of their numbers. `units`: all workloads; `texts`: new texts."""
+    readings = read_all(wanted, units, texts)
     leaders = {name: _leader(name, frozenset(wanted), readings) for name in wanted}
     groups = []
     for leader in sorted({*leaders.values()}, key=numbered):
-        units = tuple(sorted((name for name in wanted if leaders[name] == leader), key=lambda name: (name != leader, numbered(name))))
-        groups.append(_group(leader, units, frozenset(wanted), readings))
+        members = tuple(sorted((name for name in wanted if leaders[name] == leader), key=lambda name: (name != leader, numbered(name))))
+        groups.append(of_units(leader, members, frozenset(wanted), readings))
     return groups
+
+
+def read_all(wanted: Collection[str], units: Mapping[str, Workload], texts: Mapping[str, str]) -> Readings:
+    """Return what the texts say of the launched units that may be in a group: those in `wanted`, and those that follow any unit."""
+    readings = {}
+    for name, unit in units.items():
+        if unit.target is Target.LAUNCHED and (name in wanted or "BindsTo" in unit.body or "MachineOf" in unit.body):
+            readings[name] = read(name, texts.get(name, unit.body))
+    return readings
 
 
 def numbered(name: str) -> list[tuple[int, str]]:
@@ -72,7 +80,7 @@ def numbered(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(name)]
 
 
-def _leader(name: str, wanted: frozenset[str], readings: Mapping[str, Reading]) -> str:
+def _leader(name: str, wanted: frozenset[str], readings: Readings) -> str:
     """The unit that this one follows, and the one that that one follows, as far as they are to be changed."""
     seen = {name}
     while True:
@@ -84,7 +92,8 @@ def _leader(name: str, wanted: frozenset[str], readings: Mapping[str, Reading]) 
         seen.add(name)
 
 
-def _group(leader: str, units: tuple[str, ...], wanted: frozenset[str], readings: Mapping[str, Reading]) -> Group:
+def of_units(leader: str, units: tuple[str, ...], wanted: frozenset[str], readings: Readings) -> Group:
+    """Return the group of these units. Followers that are in `wanted` have a group of their own."""
     members = {*units}
     followers: list[str] = []
     added = True

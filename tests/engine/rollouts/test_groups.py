@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import msgspec
 
-from argosy.cli.rolling.groups import Group, grouped, numbered, read
+from argosy.engine.rollouts.groups import Group, grouped, numbered, read
+from argosy.model import Target, Workload
 
 APP = "[Service]\nExecStart=/bin/app\n"
 SIDEKICK = """[Unit]
@@ -18,10 +19,10 @@ BESIDE = "[Service]\nExecStart=/bin/log\n[X-Fleet]\nMachineOf=web-announce@1.ser
 JOB = "[Unit]\nBindsTo=web@1.service\n[Service]\nType=oneshot\nExecStart=/bin/job\n"
 
 
-def known(**texts: str) -> dict[str, Any]:
+def known(**texts: str) -> dict[str, Workload]:
     """Units that are launched, by their names without .service; `@` is written `__`."""
     names = {key.replace("__", "@").replace("_", "-") + ".service": text for key, text in texts.items()}
-    return {name: {"name": name, "target": "launched", "text": text} for name, text in names.items()}
+    return {name: Workload(name, text, Target.LAUNCHED, 1) for name, text in names.items()}
 
 
 def test_followers_of_followers_and_the_routes_in_their_texts_belong_to_a_unit() -> None:
@@ -59,7 +60,7 @@ def test_groups_come_in_the_order_of_their_numbers() -> None:
 
 def test_units_that_are_not_to_run_are_nobodys_followers() -> None:
     everything = known(web__1=APP, web_announce__1=SIDEKICK)
-    everything["web-announce@1.service"]["target"] = "loaded"
+    everything["web-announce@1.service"] = msgspec.structs.replace(everything["web-announce@1.service"], target=Target.LOADED)
     assert grouped(["web@1.service"], everything, {})[0].followers == ()
 
 

@@ -1,1 +1,0 @@
-"""Changing many units a few at a time: the next only when the last is healthy again."""
