@@ -171,7 +171,6 @@ OPENING = {"web.server", "web.listeners", "web.bridges", "web.connections", "web
 """The one place that opens listeners of HTTP APIs: what it opens has an Admission."""
 NO_HTTP = {
     "agent.supervise.server": "a protocol of its own between one user's processes: it asks for the peer's uid",
-    "router.entry.ports": "looks whether an address can be had, and closes it again",
 }
 
 

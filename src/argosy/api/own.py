@@ -40,10 +40,10 @@ from argosy.state.kinds import ROUTERS
 from argosy.state.records import decoded
 from argosy.unit.names import check_name
 from argosy.web import server
-from argosy.web.admission import READING
 from argosy.web.answers import answer, stream_lines
 from argosy.web.bodies import body_as, query_as
 from argosy.web.errors import Handler
+from argosy.web.server import READS
 
 SHAPES = f"see {PREFIX}/openapi.json for its shape"
 
@@ -98,10 +98,11 @@ class Own:
         self.machine_id = machine_id
 
     def routes(self) -> list[server.Route]:
-        plain = ((f"{PREFIX}/openapi.json", self._openapi), (f"{PREFIX}/metrics", self._metrics), ("/metrics", self._metrics))
         return [
             *(server.Route(row.method, PREFIX + row.path, _serving(row, getattr(self, row.name))) for row in ROUTES),
-            *(server.Route(method, path, handler) for path, handler in plain for method in READING),
+            server.Route(READS, f"{PREFIX}/openapi.json", self._openapi),
+            server.Route(READS, f"{PREFIX}/metrics", self._metrics),
+            server.Route(READS, "/metrics", self._metrics),
         ]
 
     async def list_units(self, asked: Asked) -> web.StreamResponse:

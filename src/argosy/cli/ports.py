@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from argosy import proc
 from argosy.config import Config
 from argosy.errors import Unsuitable
 from argosy.web.addresses import split_address
+from argosy.web.listeners import why_taken
 
 
 class Door(NamedTuple):
@@ -28,7 +28,7 @@ class Door(NamedTuple):
 def check(config: Config, *, router: bool) -> None:
     """Raises Unsuitable for the first address that cannot be listened on. What our own nginx of before holds is ours."""
     for door in doors(config, router=router):
-        fault = _fault(door)
+        fault = why_taken(door.host, door.port)
         if fault is None:
             continue
         holder = _holder(door.port) if fault.errno == errno.EADDRINUSE else 0
@@ -43,18 +43,6 @@ def doors(config: Config, *, router: bool) -> Iterator[Door]:
         yield Door("the etcd v2 keys", "--keys", *split_address(address))
     for address in config.router.listen if router else ():
         yield Door("web traffic", "--router", *split_address(address))
-
-
-def _fault(door: Door) -> OSError | None:
-    host = "0.0.0.0" if door.host in ("", "*") else door.host
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, door.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except OSError as error:
-        return error
-    return None
 
 
 def _holder(port: int) -> int:

@@ -27,7 +27,7 @@ from argosy.reconcile import Clock
 from argosy.web.admission import READING, client_of
 from argosy.web.bodies import whole
 from argosy.web.errors import Handler
-from argosy.web.server import Route
+from argosy.web.server import READS, Route
 
 TOKEN_PATH = "/token"
 LARGEST_FORM = 64 * 1024
@@ -78,8 +78,9 @@ class Gate:
 
     def routes(self) -> list[Route]:
         """The token endpoint, where there are users."""
-        handlers = {"GET": self._get_token, "HEAD": self._get_token, "POST": self._post_token} if self._passwords is not None else {}
-        return [Route(method, TOKEN_PATH, handler) for method, handler in handlers.items()]
+        if self._passwords is None:
+            return []
+        return [Route(READS, TOKEN_PATH, self._get_token), Route("POST", TOKEN_PATH, self._post_token)]
 
     async def _admit(self, request: web.Request) -> None:
         target = request[TARGET]

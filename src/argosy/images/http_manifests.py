@@ -21,7 +21,7 @@ from argosy.images.names import Digest
 from argosy.images.registry import Registry
 from argosy.images.summary import Image
 from argosy.images.target import TARGET
-from argosy.web.answers import stream
+from argosy.web.answers import answer, stream
 from argosy.web.bodies import whole
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class ManifestDoor:
         upstream = await self._upstream_page(request, f"{name}/tags/list", f"repository:{name}:pull", "tags")
         if upstream is not None:
             tags = [tag for tag in upstream.entries if isinstance(tag, str) and names.is_tag(tag)]
-            return _json(_Tags(name, tags), _next(f"/v2/{name}/tags/list", upstream.following))
+            return answer(_Tags(name, tags), headers=_next(f"/v2/{name}/tags/list", upstream.following))
         count = _count(request.query, LARGEST_PAGE)
         last = request.query.get("last", "")
         if last:
@@ -145,13 +145,13 @@ class ManifestDoor:
         if not tags and not await self._registry.repositories.exists(name):
             raise Fault(Code.NAME_UNKNOWN, f"there is no repository {name}", detail={"name": name})
         page, headers = _page(tags, count, f"/v2/{name}/tags/list")
-        return _json(_Tags(name, page), headers | self._alone())
+        return answer(_Tags(name, page), headers=headers | self._alone())
 
     async def catalog(self, request: web.Request) -> web.StreamResponse:
         upstream = await self._upstream_page(request, "_catalog", "registry:catalog:*", "repositories")
         if upstream is not None:
             found = [name for name in upstream.entries if isinstance(name, str) and names.is_repository(name)]
-            return _json(_Catalog(found), _next("/v2/_catalog", upstream.following))
+            return answer(_Catalog(found), headers=_next("/v2/_catalog", upstream.following))
         count = _count(request.query, CATALOG_LARGEST_PAGE)
         last = request.query.get("last", "")
         if last:
@@ -159,7 +159,7 @@ class ManifestDoor:
         count = CATALOG_PAGE if count is None else count
         found = await self._registry.repositories.names(last, count + 1)
         page, headers = _page(found, count, "/v2/_catalog")
-        return _json(_Catalog(page), headers | self._alone())
+        return answer(_Catalog(page), headers=headers | self._alone())
 
     async def _upstream_page(self, request: web.Request, path: str, scope: str, field: str) -> Page | None:
         """None where there is no upstream, or it is away."""
@@ -198,7 +198,7 @@ class ManifestDoor:
             page = [descriptor for descriptor in page if descriptor.artifact_type == wanted]
             headers["OCI-Filters-Applied"] = "artifactType"
             query = {"artifactType": wanted, **query} if query else {}
-        return _json(_Referrers(page), headers | _next(f"/v2/{path}", query), documents.OCI_INDEX)
+        return answer(_Referrers(page), headers=headers | _next(f"/v2/{path}", query), content_type=documents.OCI_INDEX)
 
 
 async def _lines(images: AsyncIterator[list[Image]]) -> AsyncGenerator[bytes, None]:
@@ -247,7 +247,3 @@ def _next(path: str, query: Mapping[str, str]) -> dict[str, str]:
 def _warned(text: str) -> dict[str, str]:
     """As the OCI distribution specification has warnings; clients show them."""
     return {"Warning": f'299 - "{text}"'} if text else {}
-
-
-def _json(value: object, headers: Mapping[str, str], content_type: str = "application/json") -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), headers=headers, content_type=content_type)

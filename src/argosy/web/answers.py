@@ -23,9 +23,11 @@ FIRST_SECONDS = 0.5
 LINES = {"Content-Type": "application/x-ndjson", "X-Content-Type-Options": "nosniff"}
 
 
-def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+def answer(
+    value: object, status: int = 200, *, headers: Mapping[str, str] | None = None, content_type: str = "application/json"
+) -> web.Response:
     """JSON, UTF-8."""
-    return web.Response(body=_encoder.encode(value), status=status, headers=headers, content_type="application/json")
+    return web.Response(body=_encoder.encode(value), status=status, headers=headers, content_type=content_type)
 
 
 async def stream_lines(request: web.Request, items: AsyncGenerator[T, None], broken: Callable[[ArgosyError], object]) -> web.StreamResponse:
@@ -66,25 +68,40 @@ async def stream(
     response = web.StreamResponse(status=status, headers=headers)
     response.content_length = size
     async with aclosing(pieces):
-        coming = _Coming(pieces)
+        coming = asyncio.ensure_future(anext(pieces, None))
         try:
-            await coming.wait(hold)
+            done, _ = await asyncio.wait({coming}, timeout=hold)
+            if done:
+                coming.result()
             await response.prepare(request)
             try:
                 while True:
-                    arrived = await coming.wait(limits.beat if beat else None, broken)
-                    piece = coming.take() if arrived else beat
+                    done, _ = await asyncio.wait({coming}, timeout=limits.beat if beat else None)
+                    piece = _piece(coming, broken) if done else beat
                     if piece is None:
                         break
                     if piece:
                         async with asyncio.timeout(limits.silence):
                             await response.write(piece)
+                    if done:
+                        coming = asyncio.ensure_future(anext(pieces, None))
                 await response.write_eof()
             except (OSError, TimeoutError, ArgosyError) as error:
                 raise cut_off(request) from error
         finally:
-            await coming.close()
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
     return response
+
+
+def _piece(coming: asyncio.Future[bytes | None], broken: Callable[[ArgosyError], bytes] | None) -> bytes | None:
+    """What has come: a piece, None at the end, or what words the failure, after which the generator is at its end."""
+    try:
+        return coming.result()
+    except ArgosyError as error:
+        if broken is None:
+            raise
+        return broken(error)
 
 
 def cut_off(request: web.Request) -> ConnectionResetError:
@@ -92,48 +109,3 @@ def cut_off(request: web.Request) -> ConnectionResetError:
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError("the answer could not be sent whole")
-
-
-class _Coming:
-    """The next piece of a generator, waited for with a limit and without losing it."""
-
-    def __init__(self, pieces: AsyncGenerator[bytes, None]) -> None:
-        self._pieces = pieces
-        self._task: asyncio.Task[bytes | None] | None = None
-        self._here = False
-        self._piece: bytes | None = None
-
-    async def wait(self, seconds: float | None, broken: Callable[[ArgosyError], bytes] | None = None) -> bool:
-        """True if the piece, or the end, is there within so many seconds (None: however long it takes). Raises what the generator raises;
-        an ArgosyError is worded by `broken`, if given, and is then the last piece."""
-        if self._here:
-            return True
-        try:
-            if seconds is None and self._task is None:
-                self._piece = await anext(self._pieces, None)
-            else:
-                self._task = self._task or asyncio.create_task(self._next())
-                await asyncio.wait({self._task}, timeout=seconds)
-                if not self._task.done():
-                    return False
-                done, self._task = self._task, None
-                self._piece = done.result()
-        except ArgosyError as error:
-            if broken is None:
-                raise
-            self._piece = broken(error)
-        self._here = True
-        return True
-
-    async def _next(self) -> bytes | None:
-        return await anext(self._pieces, None)
-
-    def take(self) -> bytes | None:
-        """The piece that is there; None at the end."""
-        self._here = False
-        return self._piece
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from argosy.errors import InvalidInput, Unsuitable
-from argosy.web.addresses import is_loopback, split_address
+from argosy.web.addresses import is_loopback, join_address, split_address
 
 log = logging.getLogger(__name__)
 
@@ -72,17 +72,34 @@ def named(address: str, setting: str, remedy: str = "") -> Tcp:
 def tcp_listener(host: str, port: int) -> socket.socket:
     """A socket that is bound to the address. Raises Unsuitable for one that is taken or not this machine's."""
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, kind, protocol)
+        return _bound_tcp(host, port)
     except OSError as error:
-        raise Unsuitable(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        remedy = "is another argosy running here?" if error.errno == errno.EADDRINUSE else ""
+        raise Unsuitable(f"cannot listen on {join_address(host, port)}: {error.strerror or error}", remedy=remedy) from error
+
+
+def why_taken(host: str, port: int) -> OSError | None:
+    """What stands in the way of listening at the address ("" and "*": every one), or None."""
+    try:
+        _bound_tcp("0.0.0.0" if host in ("", "*") else host, port).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _bound_tcp(host: str, port: int) -> socket.socket:
+    """Raises OSError."""
+    if port > 65535:
+        raise OSError(errno.EINVAL, f"there is no port {port}")
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
         listener.setblocking(False)
-    except OSError as error:
+    except BaseException:
         listener.close()
-        raise Unsuitable(f"cannot listen on {host}:{port}: {error.strerror}", remedy="is another argosy running here?") from error
+        raise
     return listener
 
 

@@ -28,11 +28,14 @@ from argosy.web.tls import TlsAcceptor
 
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
+READS = "GET HEAD"
+
 LISTENER = web.AppKey("listener", str)
 
 
 class Route(NamedTuple):
-    """`method`: "*" stands for any. `path`: {name} stands for one part of it, {name:REGEX} for what the expression matches."""
+    """`method`: one, several with blanks between them, or "*" for any. `path`: {name} stands for one part of it, {name:REGEX} for what the
+    expression matches."""
 
     method: str
     path: str
@@ -143,7 +146,8 @@ class Server:
 
         app.on_response_prepare.append(sign)
         for route in api.routes:
-            app.router.add_route(route.method, route.path, route.handler)
+            for method in route.method.split():
+                app.router.add_route(method, route.path, route.handler)
         return Runner(app, api.limits, cancels=api.cancels)
 
     async def _start(self, listener: Listener, made: socket.socket | None, runner: Runner) -> Loop | None:

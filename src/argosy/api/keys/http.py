@@ -33,7 +33,7 @@ from argosy.web.admission import READING
 from argosy.web.answers import answer, stream
 from argosy.web.bodies import whole
 from argosy.web.errors import failure
-from argosy.web.server import Route
+from argosy.web.server import READS, Route
 
 PREFIX = "/v2/keys"
 METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")
@@ -65,21 +65,15 @@ class Keys:
         return [
             Route("*", PREFIX, self.serve),
             Route("*", PREFIX + "/{path:(?s:.*)}", self.serve),
-            *(
-                Route(method, path, handler)
-                for path, handler in (
-                    ("/version", self.version),
-                    ("/health", self.health),
-                    ("/v2/members", self.members),
-                    ("/v2/members/leader", self.leader),
-                    ("/v2/machines", self.machines),
-                    ("/v2/stats/self", self.stats),
-                    ("/v2/stats/store", self.stats_store),
-                    ("/v2/stats/leader", self.stats_leader),
-                    ("/v2/auth/enable", self.auth),
-                )
-                for method in READING
-            ),
+            Route(READS, "/version", self.version),
+            Route(READS, "/health", self.health),
+            Route(READS, "/v2/members", self.members),
+            Route(READS, "/v2/members/leader", self.leader),
+            Route(READS, "/v2/machines", self.machines),
+            Route(READS, "/v2/stats/self", self.stats),
+            Route(READS, "/v2/stats/store", self.stats_store),
+            Route(READS, "/v2/stats/leader", self.stats_leader),
+            Route(READS, "/v2/auth/enable", self.auth),
         ]
 
     async def serve(self, request: web.Request) -> web.StreamResponse:

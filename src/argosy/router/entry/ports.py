@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Sequence
 
 from argosy.errors import Conflict
+from argosy.web import listeners
 
 PRIVILEGED = "ports below 1024 take root, or the capability CAP_NET_BIND_SERVICE; name one above with --listen"
 
@@ -31,11 +31,4 @@ def said(error: OSError) -> str:
 def why_taken(listen: str) -> OSError | None:
     """What stands in the way of listening on `HOST:PORT`, `[IPV6]:PORT` or `*:PORT`, or None."""
     host, _, port = listen.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    try:
-        with socket.create_server(("" if host == "*" else host.strip("[]"), int(port)), family=family):
-            return None
-    except OverflowError as error:
-        return OSError(errno.EINVAL, str(error))
-    except OSError as error:
-        return error
+    return listeners.why_taken(host.strip("[]"), int(port))
