@@ -24,6 +24,7 @@ from argosy.agent.loop import Agent
 from argosy.agent.probes.dial import TlsDial
 from argosy.agent.probes.loop import Prober
 from argosy.agent.runtime import Runtime
+from argosy.agent.runtimes import Runtimes
 from argosy.agent.supervisor import SupervisorRuntime
 from argosy.agent.systemd import SystemdRuntime
 from argosy.agent.systemd_bus import Scope, is_there
@@ -36,7 +37,7 @@ from argosy.engine.rollouts.health import Served
 from argosy.engine.upkeep import Upkeep
 from argosy.errors import InvalidInput
 from argosy.folders import make_own
-from argosy.model import Machine, Problem
+from argosy.model import UNIT, Machine, Problem
 from argosy.notify import notifier
 from argosy.reconcile import Clock, SystemClock
 from argosy.router.feed import StoreFeed
@@ -171,8 +172,9 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         gather = partial(asyncio.to_thread, facts.gather, config.state_dir)
         containers = Containers(config.runtime.containers, runtime.kind)
         lease = Lease(store, clock, config.machine.ttl)
-        fence = Fence(runtime, lease, clock, FolderFoothold(config.run_dir))
-        agent = Agent(cache, lease, runtime, machine, clock, fence, gather, containers)
+        runtimes = Runtimes({UNIT: runtime}, containers)
+        fence = Fence(runtimes, lease, clock, FolderFoothold(config.run_dir))
+        agent = Agent(cache, lease, runtimes, machine, clock, fence, gather)
         context = contexts.server(tls.ca, tls.cert, tls.key) if tls.ca else None
         router = _router(config, cache, machine, clock, lease) if enabled(config.router) else None
         api = Api(cache, config, machine.id, agent, clock, peers, context, machine.door, address=machine.address, router=router)

@@ -85,6 +85,10 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, str | None] = {}
 
 
+UNIT = "unit"
+"""The kind of workload that is a unit file."""
+
+
 class Workload(msgspec.Struct, frozen=True):
     """What a desired record of any kind wants: a workload of this name and body that comes to `target`. `launch` as in Unit."""
 
@@ -92,7 +96,7 @@ class Workload(msgspec.Struct, frozen=True):
     body: str
     target: Target = Target.INACTIVE
     launch: int = 0
-    kind: str = "unit"
+    kind: str = UNIT
 
 
 class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,7 +114,7 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     placed: float = 0.0
     finished: bool = False
-    kind: str = "unit"
+    kind: str = UNIT
 
 
 class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,7 +158,7 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     forgotten). While a start is accepted and its job has not ended, the unit is shown as activating or deactivating with result success,
     so that inactive and failed always tell how the latest start ended; an accepted stop is shown as deactivating. A unit that was not run
     because one that it requires failed is inactive with result "dependency"; one whose conditions do not hold is inactive without an
-    invocation. `error` says in words why `load` is not "loaded".
+    invocation. `error` says in words why `load` is not "loaded". `kind` is the kind of workload, set by the agent's table of runtimes.
     """
 
     name: str
@@ -171,6 +175,7 @@ class Observed(msgspec.Struct, frozen=True, omit_defaults=True):
     started: float = 0.0
     error: str = ""
     invocation: str = ""
+    kind: str = UNIT
 
 
 class Detail(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,8 +14,9 @@ import msgspec
 from argosy.agent.fence import Fence
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
+from argosy.agent.runtimes import Runtimes
 from argosy.errors import NotFound, Refused, RuntimeFailed, StoreUnavailable, first_error
-from argosy.model import Detail, LogLine, Machine, Observed, Placement, Target, UnitState
+from argosy.model import UNIT, Detail, LogLine, Machine, Observed, Placement, Target, UnitState
 from argosy.reconcile import Clock
 from argosy.state import keys
 from argosy.state.cache import Cache
@@ -38,7 +39,7 @@ class FakeRuntime:
     """The Runtime contract without processes: every start succeeds at once and gets a number for a pid. Tests end units by hand.
 
     `refuses` are units that it will not load, start or stop, and why; `stubborn` units stop only when they are killed; `away` makes every
-    call fail. `calls` is all that it was asked, in order.
+    call fail. `calls` is all that it was asked, in order, `looked` how many units it was asked about.
     """
 
     kind = "supervisor"
@@ -47,24 +48,30 @@ class FakeRuntime:
         self._clock = clock
         self._units: dict[str, Observed] = {}
         self._texts: dict[str, str] = {}
+        self._bound: dict[str, dict[str, None]] = {}
         self._watchers: list[asyncio.Queue[frozenset[str] | None]] = []
         self._pid = 100
         self.calls: list[str] = []
+        self.looked = 0
         self.refuses: dict[str, str] = {}
         self.stubborn: set[str] = set()
         self.away = False
 
     async def units(self, names: Iterable[str] | None = None) -> dict[str, Observed]:
         self._reach()
-        return dict(self._units) if names is None else {name: self._units[name] for name in names if name in self._units}
+        wanted = list(self._units if names is None else names)
+        self.looked += len(wanted)
+        return {name: self._units[name] for name in wanted if name in self._units}
 
     async def load(self, units: Sequence[tuple[str, str]]) -> None:
         accepted = self._accept("load", [name for name, _ in units])
         for name, text in units:
-            digest = unit_text(text).hash
+            digest = self.digest(text)
             if name in accepted and (name not in self._units or self._units[name].hash != digest):
                 self._units[name] = Observed(name, digest)
                 self._texts[name] = text
+                for leader in self.leaders(name, text):
+                    self._bound.setdefault(leader, {})[name] = None
         self._told("load", [name for name, _ in units])
 
     async def unload(self, names: Sequence[str]) -> None:
@@ -132,8 +139,8 @@ class FakeRuntime:
         """The unit ends, and with it those that are bound to it."""
         failed = result != "success"
         self.turn(name, active="failed" if failed else "inactive", sub="failed" if failed else "dead", pid=0, code=code, result=result)
-        for other, text in self._texts.items():
-            bound = name in unit_text(text).requirements(other).binds_to
+        for other in self._bound.get(name, ()):
+            bound = name in self.leaders(other, self._texts[other])
             if bound and self._units.get(other, Observed(other, "")).active == "active":
                 self.down(other)
         self._push(name)
@@ -166,6 +173,14 @@ class FakeRuntime:
         return sorted(name for name, seen in self._units.items() if seen.active in ("active", "deactivating"))
 
     # ------------------------------------------------------------ inside
+
+    @staticmethod
+    def digest(text: str) -> str:
+        return unit_text(text).hash
+
+    @staticmethod
+    def leaders(name: str, text: str) -> tuple[str, ...]:
+        return unit_text(text).requirements(name).binds_to
 
     def _push(self, *names: str) -> None:
         for queue in self._watchers:
@@ -295,7 +310,7 @@ class Host:
 
 @dataclass
 class Stage:
-    """One machine and its store. `agents` are tasks that run; the last is the present one."""
+    """One machine and its store. `agents` are tasks that run; the last is the present one. `others` are runtimes of further kinds."""
 
     clock: FakeClock
     store: FlakyStore
@@ -303,14 +318,16 @@ class Stage:
     host: Host = field(default_factory=Host)
     agents: list[asyncio.Task[None]] = field(default_factory=list)
     agent: Agent | None = None
+    others: dict[str, FakeRuntime] = field(default_factory=dict)
     lease: Lease = field(init=False)
 
     async def begin(self, *, clock: FakeClock | None = None, **machine: object) -> asyncio.Task[None]:
         """Starts an agent and lets it come to rest."""
         record = msgspec.structs.replace(Machine(M, "127.0.0.1", "m1"), **machine)
         self.lease = Lease(self.store, clock or self.clock, TTL)
-        fence = Fence(self.runtime, self.lease, clock or self.clock, self.host)
-        self.agent = Agent(Cache(self.store, clock or self.clock), self.lease, self.runtime, record, clock or self.clock, fence)
+        runtimes = Runtimes({UNIT: self.runtime, **self.others})
+        fence = Fence(runtimes, self.lease, clock or self.clock, self.host)
+        self.agent = Agent(Cache(self.store, clock or self.clock), self.lease, runtimes, record, clock or self.clock, fence)
         self.agents.append(asyncio.create_task(run(self.agent, fence, self.lease)))
         await settle(200)
         return self.agents[-1]
@@ -368,9 +385,15 @@ async def run(agent: Agent, fence: Fence, lease: Lease) -> None:
 
 
 def placed(
-    unit: str = "app.service", text: str = APP, *, target: Target = Target.LAUNCHED, launch: int = 1, finished: bool = False
+    unit: str = "app.service",
+    text: str = APP,
+    *,
+    target: Target = Target.LAUNCHED,
+    launch: int = 1,
+    finished: bool = False,
+    kind: str = UNIT,
 ) -> Placement:
-    return Placement(unit, M, text, target, launch, "fewest units", 1.0, finished)
+    return Placement(unit, M, text, target, launch, "fewest units", 1.0, finished, kind)
 
 
 @contextlib.asynccontextmanager

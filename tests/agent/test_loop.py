@@ -10,8 +10,9 @@ import pytest
 from argosy.agent.fence import Fence
 from argosy.agent.foothold import Notes
 from argosy.agent.loop import Agent
+from argosy.agent.runtimes import Runtimes
 from argosy.errors import NotFound, Refused
-from argosy.model import Facts, Machine, Problem, Target
+from argosy.model import UNIT, Facts, Machine, Problem, Target
 from argosy.state import keys
 from argosy.state.cache import Cache
 from argosy.state.lease import Lease
@@ -121,8 +122,9 @@ async def test_an_agent_elsewhere_with_the_same_id_is_refused_while_the_first_on
     await stage.begin(address="198.18.0.1")
     runtime = FakeRuntime(clock)
     lease = Lease(stage.store, clock, TTL)
-    fence = Fence(runtime, lease, clock, Host())
-    copy = Agent(Cache(stage.store, clock), lease, runtime, Machine(M, "198.18.0.2"), clock, fence)
+    runtimes = Runtimes({UNIT: runtime})
+    fence = Fence(runtimes, lease, clock, Host())
+    copy = Agent(Cache(stage.store, clock), lease, runtimes, Machine(M, "198.18.0.2"), clock, fence)
     clock.jump(0.5)  # two processes do not begin in the same microsecond
     task = asyncio.create_task(run(copy, fence, lease))
     await settle(200)
@@ -672,9 +674,9 @@ async def test_facts_are_told_when_they_changed_notably(clock: FakeClock) -> Non
     async with SqliteStore(":memory:", clock) as inner:
         store = FlakyStore(inner)
         lease = Lease(store, clock, TTL)
-        runtime = FakeRuntime(clock)
-        fence = Fence(runtime, lease, clock, Host())
-        agent = Agent(Cache(store, clock), lease, runtime, Machine(M), clock, fence, gather)
+        runtimes = Runtimes({UNIT: FakeRuntime(clock)})
+        fence = Fence(runtimes, lease, clock, Host())
+        agent = Agent(Cache(store, clock), lease, runtimes, Machine(M), clock, fence, gather)
         task = asyncio.create_task(run(agent, fence, lease))
         await settle(200)
         assert agent.machine.facts.cores == 4

@@ -12,11 +12,12 @@ import pytest
 
 from argosy.agent.fence import Fence
 from argosy.agent.loop import Agent
+from argosy.agent.runtimes import Runtimes
 from argosy.api.keys.shapes import INDEX_CLEARED, Ask, KeyFault, value_of
 from argosy.api.keys.space import Keyspace
 from argosy.engine.loop import Engine
 from argosy.errors import StoreUnavailable
-from argosy.model import Machine, RouterReport, Target, Unit
+from argosy.model import UNIT, Machine, RouterReport, Target, Unit
 from argosy.reconcile import SystemClock
 from argosy.router.feed import StoreFeed
 from argosy.router.report import Reporter
@@ -44,8 +45,9 @@ class OneMachine:
         self.cache = Cache(self.store, CLOCK)
         self.runtime = FakeRuntime(CLOCK)
         self.lease = Lease(self.store, CLOCK, TTL)
-        self.fence = Fence(self.runtime, self.lease, CLOCK, Host())
-        self.agent = Agent(self.cache, self.lease, self.runtime, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, self.fence)
+        runtimes = Runtimes({UNIT: self.runtime})
+        self.fence = Fence(runtimes, self.lease, CLOCK, Host())
+        self.agent = Agent(self.cache, self.lease, runtimes, Machine(self.id, "127.0.0.1", f"m{number}"), CLOCK, self.fence)
         self.space = Keyspace(self.store, CLOCK)
         self.reporter = Reporter(self.id, self.lease)
         self.routes: dict[str, str] = {}

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import groupby
 
 import msgspec
 
+from argosy.agent.bodies import body
 from argosy.agent.foothold import Foothold, Notes
-from argosy.agent.plan import STOP_AT, Action, Kill, fence
-from argosy.agent.runtime import Runtime
+from argosy.agent.plan import STOP_AT, Command, fence
+from argosy.agent.runtimes import Runtimes
 from argosy.errors import RuntimeFailed
 from argosy.model import Observed, Placement
 from argosy.reconcile import Clock, Wake
 from argosy.state.lease import Lease
-from argosy.unit.text import unit_text
 from argosy.verdict import at_rest
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ silent."""
 class Fence:
     """`exclusive` are the names of the units that must not outlive the lease. The fence holds the host: one at a time runs there."""
 
-    def __init__(self, runtime: Runtime, lease: Lease, clock: Clock, foothold: Foothold) -> None:
+    def __init__(self, runtimes: Runtimes, lease: Lease, clock: Clock, foothold: Foothold) -> None:
         self.exclusive: frozenset[str] = frozenset()
-        self._runtime = runtime
+        self._runtimes = runtimes
         self._lease = lease
         self._clock = clock
         self._foothold = foothold
@@ -73,13 +73,12 @@ class Fence:
         self._sent = -math.inf
         self._wake.set()
 
-    async def know(self, placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
-        """Which units must not outlive the lease; the next agent is told before any of them is started."""
-        placed = {name for name, placement in placements.items() if unit_text(placement.text).requirements(name).stop_on_disconnect}
-        leaving = {name for name in self.exclusive & observed.keys() if name not in placements and not at_rest(observed[name])}
-        exclusive = frozenset(placed | leaving)
-        if exclusive != self.exclusive:
-            self.exclusive = exclusive
+    async def know(self, names: Set[str], placements: Mapping[str, Placement], observed: Mapping[str, Observed]) -> None:
+        """Which of these units must not outlive the lease; the next agent is told before any of them is started."""
+        exclusive = {name for name in names if name in placements and body(placements[name]).requirements(name).stop_on_disconnect}
+        leaving = {name for name in names & self.exclusive if name not in placements and name in observed and not at_rest(observed[name])}
+        if exclusive | leaving != names & self.exclusive:
+            self.exclusive = self.exclusive - names | exclusive | leaving
             self._wake.set()
             await self.note()
 
@@ -148,13 +147,22 @@ class Fence:
         return self._clock.monotonic() - self.sent
 
     async def _stop(self, silent: float) -> bool:
-        """Return True if anything still runs that must not."""
-        observed = await self._runtime.units()
-        exclusive = self.exclusive & observed.keys()
-        for kind, group in groupby(fence(observed, exclusive, silent, self._lease.ttl), type):
-            chosen: list[Action] = list(group)
-            for action in chosen:
-                log.warning("%s %s: %s", kind.__name__.lower(), action.unit, action.reason)
-            names = [action.unit for action in chosen]
-            await (self._runtime.kill(names) if kind is Kill else self._runtime.stop(names))
-        return any(not at_rest(observed[name]) for name in exclusive)
+        """Return True if anything still runs that must not. Raises RuntimeFailed if a runtime cannot be used, once the others have been."""
+        running = False
+        failed: RuntimeFailed | None = None
+        for kind in self._runtimes:
+            try:
+                observed = await self._runtimes.observe(kind, self.exclusive)
+                for _, group in groupby(fence(observed, self.exclusive, silent, self._lease.ttl), type):
+                    chosen: list[Command] = list(group)
+                    for action in chosen:
+                        log.warning("%s %s: %s", type(action).__name__.lower(), action.unit, action.reason)
+                    refused = await self._runtimes.apply(chosen, {})
+                    if refused:
+                        raise RuntimeFailed("; ".join(refused.values()), refused=refused)
+                running = running or not all(map(at_rest, observed.values()))
+            except RuntimeFailed as error:
+                failed = error
+        if failed is not None:
+            raise failed
+        return running

@@ -6,13 +6,13 @@ store is out of reach. The only memory is the states themselves, so a new agent 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import msgspec
 
+from argosy.agent.bodies import Body, body
 from argosy.launches import NONE, is_due, is_over, wanted_launch
-from argosy.model import Observed, Placement, Target, UnitState
-from argosy.unit.text import UnitText, unit_text
+from argosy.model import UNIT, Observed, Placement, Target, UnitState
 from argosy.verdict import REFUSED, at_rest, has_failed, is_active, is_stopping
 
 RETRY_LEAST = 1.0
@@ -31,6 +31,7 @@ class Load(msgspec.Struct, frozen=True):
     unit: str
     text: str
     reason: str
+    kind: str = UNIT
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -39,21 +40,25 @@ class Start(msgspec.Struct, frozen=True):
     unit: str
     launch: int
     reason: str
+    kind: str = UNIT
 
 
 class Stop(msgspec.Struct, frozen=True):
     unit: str
     reason: str
+    kind: str = UNIT
 
 
 class Kill(msgspec.Struct, frozen=True):
     unit: str
     reason: str
+    kind: str = UNIT
 
 
 class Unload(msgspec.Struct, frozen=True):
     unit: str
     reason: str
+    kind: str = UNIT
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -64,7 +69,9 @@ class Wait(msgspec.Struct, frozen=True):
     reason: str
 
 
-Action = Kill | Stop | Unload | Load | Start | Wait
+Command = Kill | Stop | Unload | Load | Start
+"""What a runtime is asked."""
+Action = Command | Wait
 ORDER = (Kill, Stop, Unload, Load, Start, Wait)
 """What is stopped makes room before anything is started; each kind is applied in one call."""
 
@@ -77,26 +84,29 @@ def plan(
     *,
     fenced: bool = False,
     unreadable: Set[str] = frozenset(),
+    names: Iterable[str] | None = None,
 ) -> tuple[Action, ...]:
     """What brings this machine to its placements. `states` are those of `report` for the same observation. `fenced`: the store has been
     silent for so long that units which must not outlive the lease are left to `fence`. `unreadable`: units that are placed here by a record
-    that says nothing; they are left as they are."""
+    that says nothing; they are left as they are. `names`: the units to decide about (None: all)."""
     actions: list[Action] = []
-    for name, placement in placements.items():
-        text = unit_text(placement.text)
-        if not (fenced and text.requirements(name).stop_on_disconnect):
-            actions += _placed(placement, text, observed, states.get(name), now)
-    for name, seen in observed.items():
-        if name not in placements and name not in unreadable:
-            actions += _leave(seen, states.get(name), now)
+    for name in placements.keys() | observed.keys() if names is None else names:
+        placement, seen = placements.get(name), observed.get(name)
+        if seen is not None and (placement is None or placement.kind != seen.kind):
+            if name not in unreadable:
+                actions += _leave(
+                    seen, states.get(name), now, "not placed here" if placement is None else f"placed here as {placement.kind}"
+                )
+        elif placement is not None:
+            text = body(placement)
+            if not (fenced and text.requirements(name).stop_on_disconnect):
+                actions += _placed(placement, text, observed, states.get(name), now)
     rank = _ranks(placements, [action.unit for action in actions if isinstance(action, Start)])
     actions.sort(key=lambda action: (ORDER.index(type(action)), rank.get(action.unit, 0), action.unit))
     return tuple(actions)
 
 
-def _placed(
-    placement: Placement, text: UnitText, observed: Mapping[str, Observed], state: UnitState | None, now: float
-) -> Iterator[Action]:
+def _placed(placement: Placement, text: Body, observed: Mapping[str, Observed], state: UnitState | None, now: float) -> Iterator[Action]:
     """A stop is an event: it ends the launch, and what the engine starts after that (launch 0) is the engine's own affair."""
     name = placement.unit
     seen = observed.get(name)
@@ -111,20 +121,20 @@ def _placed(
         elif state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
         else:
-            yield Load(name, placement.text, why)
+            yield Load(name, placement.text, why, placement.kind)
             if wanted_launch(placement):
-                yield Start(name, placement.launch, why)
+                yield Start(name, placement.launch, why, placement.kind)
     elif is_due(placement, seen.launch):
         if state is not None and _waits(state, now):
             yield Wait(name, state.retry_at, state.note)
         else:
-            yield Start(name, placement.launch, f"launch {placement.launch} is asked for")
+            yield Start(name, placement.launch, f"launch {placement.launch} is asked for", placement.kind)
     elif wanted_launch(placement) and at_rest(seen):
         yield from _ended(placement, text, seen, observed, state, now)
 
 
 def _ended(
-    placement: Placement, text: UnitText, seen: Observed, observed: Mapping[str, Observed], state: UnitState | None, now: float
+    placement: Placement, text: Body, seen: Observed, observed: Mapping[str, Observed], state: UnitState | None, now: float
 ) -> Iterator[Action]:
     """A unit that was started in this launch and does not run any more."""
     bound = [observed[name] for name in text.requirements(seen.name).binds_to if name in observed]
@@ -137,20 +147,20 @@ def _ended(
         if _waits(state, now):
             yield Wait(seen.name, state.retry_at, times)
         else:
-            yield Start(seen.name, placement.launch, times)
+            yield Start(seen.name, placement.launch, times, placement.kind)
     elif not text.oneshot:
         leaders = [other.name for other in bound if other.started > seen.started]
         if leaders and state is not None and _waits(state, now):
             yield Wait(seen.name, state.retry_at, state.note)
         elif leaders:
-            yield Start(seen.name, placement.launch, f"{', '.join(leaders)} was started anew")
+            yield Start(seen.name, placement.launch, f"{', '.join(leaders)} was started anew", placement.kind)
 
 
-def _leave(seen: Observed, state: UnitState | None, now: float) -> Iterator[Action]:
+def _leave(seen: Observed, state: UnitState | None, now: float, reason: str) -> Iterator[Action]:
     if at_rest(seen):
-        yield Unload(seen.name, "not placed here")
+        yield Unload(seen.name, reason, seen.kind)
     elif not is_stopping(seen):
-        yield from _stop(seen, "not placed here", state, now)
+        yield from _stop(seen, reason, state, now)
 
 
 def _stop(seen: Observed, reason: str, state: UnitState | None, now: float) -> Iterator[Action]:
@@ -158,7 +168,7 @@ def _stop(seen: Observed, reason: str, state: UnitState | None, now: float) -> I
     if state is not None and state.result == REFUSED and _waits(state, now):
         yield Wait(seen.name, state.retry_at, state.note)
     else:
-        yield Stop(seen.name, reason)
+        yield Stop(seen.name, reason, seen.kind)
 
 
 def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str, int]:
@@ -166,7 +176,7 @@ def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str
     chosen = set(starting)
     earlier: dict[str, set[str]] = {name: set() for name in chosen}
     for name in chosen:
-        text = unit_text(placements[name].text)
+        text = body(placements[name])
         earlier[name] |= chosen & {*text.requirements(name).binds_to, *text.dependencies(name, "After")}
         for other in chosen & set(text.dependencies(name, "Before")):
             earlier[other].add(name)
@@ -178,13 +188,13 @@ def _ranks(placements: Mapping[str, Placement], starting: list[str]) -> dict[str
     return ranks
 
 
-def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, ttl: float) -> tuple[Action, ...]:
+def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, ttl: float) -> tuple[Command, ...]:
     """What must happen to units that may not outlive the lease, `silent` seconds after the last good keep-alive was sent.
 
     They are stopped, then killed, so that they are dead before another machine may be given them. That ends their launch, so that they are
     started again when the store is back and they are still placed here.
     """
-    actions: list[Action] = []
+    actions: list[Command] = []
     if silent < ttl * STOP_AT:
         return ()
     reason = "the store is out of reach and OnDisconnect=stop"
@@ -193,9 +203,9 @@ def fence(observed: Mapping[str, Observed], exclusive: Set[str], silent: float, 
         if at_rest(seen):
             continue
         if silent >= ttl * KILL_AT:
-            actions.append(Kill(name, reason))
+            actions.append(Kill(name, reason, seen.kind))
         elif not is_stopping(seen):
-            actions.append(Stop(name, reason))
+            actions.append(Stop(name, reason, seen.kind))
     return tuple(sorted(actions, key=lambda action: ORDER.index(type(action))))
 
 
@@ -205,12 +215,20 @@ def report(
     observed: Mapping[str, Observed],
     previous: Mapping[str, UnitState],
     now: float,
+    names: Iterable[str] | None = None,
 ) -> dict[str, UnitState]:
     """The states to publish: one for each loaded unit, and for each that could not be loaded. Failures of one launch are counted on from
-    `previous`; what was refused stands until it is done, or something else is asked."""
+    `previous`; what was refused stands until it is done, or something else is asked. `names`: the units to report about (None: all); those
+    that have no state are left out."""
     states = {}
-    for name, seen in observed.items():
-        placement, before = placements.get(name), previous.get(name)
+    for name in observed.keys() | placements.keys() if names is None else names:
+        placement, before, seen = placements.get(name), previous.get(name), observed.get(name)
+        if seen is None:
+            if placement is not None and before is not None and before.failures and before.result == REFUSED:
+                states[name] = _not_loaded(machine, before)
+            continue
+        if placement is not None and placement.kind != seen.kind:
+            placement = None  # what is loaded is not what is placed here, and leaves
         told = _report_one(machine, placement, seen, before, now)
         if before is not None and _still_refused(placement, seen, before):
             told = msgspec.structs.replace(
@@ -219,27 +237,28 @@ def report(
         elif placement is not None and at_rest(seen) and not told.note:
             told = msgspec.structs.replace(told, note=_waits_for(placement, seen, placements, observed, previous))
         states[name] = told
-    for name in placements.keys() - observed.keys():
-        known = previous.get(name)
-        if known is not None and known.failures and known.result == REFUSED:
-            states[name] = UnitState(
-                name,
-                machine,
-                launch=known.launch,
-                load="error",
-                result=REFUSED,
-                failures=known.failures,
-                retry_at=known.retry_at,
-                note=known.note,
-            )
     return states
+
+
+def _not_loaded(machine: str, known: UnitState) -> UnitState:
+    """The state of a unit that is placed here and was refused before it was loaded."""
+    return UnitState(
+        known.unit,
+        machine,
+        launch=known.launch,
+        load="error",
+        result=REFUSED,
+        failures=known.failures,
+        retry_at=known.retry_at,
+        note=known.note,
+    )
 
 
 def _still_refused(placement: Placement | None, seen: Observed, before: UnitState) -> bool:
     """Whether what was refused has neither been done meanwhile nor become another wish."""
     if before.result != REFUSED or before.launch != wanted_launch(placement):
         return False
-    return placement is None or seen.launch != before.launch or seen.hash != unit_text(placement.text).hash
+    return placement is None or seen.launch != before.launch or seen.hash != body(placement).hash
 
 
 def _waits_for(
@@ -250,7 +269,7 @@ def _waits_for(
     previous: Mapping[str, UnitState],
 ) -> str:
     """What a unit that does not run will be started with; "" if nothing that it is bound to is about to come, so that it has ended."""
-    text = unit_text(placement.text)
+    text = body(placement)
     if not wanted_launch(placement) or is_due(placement, seen.launch) or has_failed(seen) or text.oneshot:
         return ""
     bound = [observed[name] for name in text.requirements(placement.unit).binds_to if name in observed]
@@ -311,7 +330,7 @@ def _starts_over(before: UnitState, seen: Observed) -> bool:
 
 
 def _retries(placement: Placement) -> bool:
-    return wanted_launch(placement) != NONE and unit_text(placement.text).retries
+    return wanted_launch(placement) != NONE and body(placement).retries
 
 
 def refused(machine: str, name: str, placement: Placement | None, state: UnitState | None, reason: str, now: float) -> UnitState:
