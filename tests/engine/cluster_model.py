@@ -160,8 +160,10 @@ class ClusterModel:
             if fault:
                 found.append(f"{name} on {machine}: {fault}")
         for name in self.units:
+            wanted = self.requirements(name)
             places = [machine for machine, unit in self.placements if unit == name]
-            if not self.requirements(name).everywhere and len(places) > 1:
+            silent = wanted.stop_on_disconnect and self.unreachable & self.machines.keys() & {*places}
+            if not wanted.everywhere and len(places) > 1 and not silent:  # nothing is done before a silent machine's lease has ended
                 draining = [machine for machine in places if self._draining(machine)]
                 if len(places) > 2 or not draining:
                     found.append(f"{name} is on {places}, of which {draining} drain")

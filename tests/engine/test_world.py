@@ -177,3 +177,26 @@ def test_nothing_is_remembered_of_units_and_machines_that_are_gone() -> None:
     assert not world.cluster.jobs
     assert not world.cluster.where
     assert not world.cluster.globs
+
+
+@pytest.mark.parametrize("stopped", ["its agent reports that it stopped", "its state ends with the machine's lease"])
+def test_what_must_never_run_twice_is_placed_anew_once_it_has_stopped_on_a_draining_machine(stopped: str) -> None:
+    world, name = World(), "alone.service"
+    for machine in ("m1", "m2"):
+        world.set_machine(machine, Machine(machine))
+    world.set_workload(name, Workload(name, RUN + "[X-Argosy]\nOnDisconnect=stop\n", Target.LAUNCHED, 1))
+    plan_round(world, 1.0)
+    (home,) = world.placements[name]
+    world.set_state(home, name, running(name, home))
+    world.set_order(home, Order(draining=True))
+    while world.unsettled():
+        plan_round(world, 2.0)
+    assert name not in world.placements, "it may still run there"
+    if "reports" in stopped:
+        world.set_state(home, name, running(name, home, active="inactive"))
+    else:
+        world.set_machine(home, None)
+        world.set_state(home, name, None)
+    while world.unsettled():
+        plan_round(world, 3.0)
+    assert [*world.placements[name]] == [machine for machine in ("m1", "m2") if machine != home]

@@ -178,7 +178,7 @@ def _drain(world: World, workload: Workload, reading: Reading, here: Mapping[str
     reason = f"Machine({home}) is draining" if world.cluster.spots[home].draining else f"a rollout changes it on Machine({home})"
     leave = goes(world, workload.name, home, f"{reason}; it goes to Machine({spot.id})")
     if reading.job.requirements.stop_on_disconnect and may_run(state):
-        return [*others, leave]  # its next place is found when the agent has reported that it stopped
+        return _stopped_first(world, workload, [*others, leave])
     new = _place(world, workload, reading, spot, reason, now)
     if reading.job.requirements.stop_on_disconnect or is_idle(old, state):
         return [*others, leave, new]
@@ -200,8 +200,14 @@ def _move(world: World, workload: Workload, reading: Reading, here: Mapping[str,
         ]
     removes = [goes(world, workload.name, machine, reasons[machine]) for machine in sorted(here)]
     if reading.job.requirements.stop_on_disconnect and any(may_run(world.state(workload.name, machine)) for machine in places.refused):
-        return list(removes)
+        return _stopped_first(world, workload, list(removes))
     return [*removes, _place(world, workload, reading, spot, next(iter(reasons.values())), now)]
+
+
+def _stopped_first(world: World, workload: Workload, removes: list[Action]) -> list[Action]:
+    """The next place of what must never run twice is found when its agent has reported that it stopped."""
+    world.wait(workload.name, Depends.OCCUPANTS)
+    return removes
 
 
 def _new(world: World, workload: Workload, reading: Reading, now: float) -> list[Action]:
