@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from argosy.engine.actions import Action, Remove, Update
-from argosy.engine.world import World
+from argosy.engine.world import World, is_current
 from argosy.model import Job, Placement, Target, Workload
 from argosy.placement.jobs import Reading
 from argosy.placement.place import tied
@@ -13,19 +13,17 @@ from argosy.placement.workloads import body_hash, read
 from argosy.verdict import ended_well
 
 
-def placed(workload: Workload, machine: str, reason: str, now: float) -> Placement:
-    """Return a new place of the workload."""
-    return Placement(workload.name, machine, workload.body, workload.target, workload.launch, reason, now, kind=workload.kind)
+def placed(workload: Workload, machine: str, reason: str, now: float, *, finished: bool = False) -> Placement:
+    """Return a place of the workload as it is wanted now."""
+    return Placement(workload.name, machine, workload.body, workload.target, workload.launch, reason, now, finished, workload.kind)
 
 
 def updated(workload: Workload, old: Placement) -> Placement:
     """The same place with what the workload wants now. A new launch or another text is not finished."""
-    wanted = (workload.body, workload.target, workload.launch, workload.kind)
-    if (old.text, old.target, old.launch, old.kind) == wanted:
+    if is_current(workload, old):
         return old
-    text, target, launch, kind = wanted
     finished = old.finished and same(workload, old)
-    return msgspec.structs.replace(old, text=text, target=target, launch=launch, kind=kind, finished=finished)
+    return placed(workload, old.machine, old.reason, old.placed, finished=finished)
 
 
 def same(workload: Workload, old: Placement) -> bool:

@@ -37,6 +37,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     unreachable: frozenset[str] = frozenset()
 
 
+def is_current(workload: Workload, placement: Placement) -> bool:
+    """The placement says all that is wanted of the workload now."""
+    wanted = (workload.body, workload.target, workload.launch, workload.kind)
+    return (placement.text, placement.target, placement.launch, placement.kind) == wanted
+
+
 class World:
     """Workloads, machines with the operator's orders, placements and states (both by unit, then machine), and the agenda.
 
@@ -263,11 +269,7 @@ class World:
 
     def _is_old(self, placement: Placement) -> bool:
         workload = self.workloads.get(placement.unit)
-        return workload is not None and (placement.text, placement.target, placement.launch) != (
-            workload.body,
-            workload.target,
-            workload.launch,
-        )
+        return workload is not None and not is_current(workload, placement)
 
     def _count_as_placed(self, name: str) -> None:
         for machine, placement in self.placements.get(name, NO_PLACES).items():
