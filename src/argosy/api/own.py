@@ -13,7 +13,7 @@ from argosy import __version__
 from argosy.api import openapi, shapes
 from argosy.api.machines import MachineService
 from argosy.api.metrics import Metrics
-from argosy.api.queries import MACHINE_KINDS, UNIT_KINDS, Units, machines_in
+from argosy.api.queries import MACHINE_KINDS, UNIT_KINDS, EncodedUnits, Units, machines_in
 from argosy.api.remote import Remote
 from argosy.api.rollouts import RolloutService
 from argosy.api.routers import RouterService
@@ -90,6 +90,7 @@ class Own:
     ) -> None:
         self.cache = cache
         self.units = units
+        self.encoded = EncodedUnits()
         self.machines = machines
         self.routers = routers
         self.rollouts = rollouts
@@ -109,7 +110,7 @@ class Own:
         query: UnitsQuery = asked.query
         found = await self.units.read(query.name, query.index, query.wait)
         names = [name for name in sorted(set(query.name)) if name in found.units] if query.name else found.names()
-        return answer(shapes.UnitList([found.view(name, text=query.text) for name in names], found.index))
+        return answer(shapes.EncodedList([self.encoded.encoded(found, name, text=query.text) for name in names], found.index))
 
     async def post_units(self, asked: Asked) -> web.StreamResponse:
         return answer(await self.units.wish_many(asked.body.units))
@@ -117,7 +118,7 @@ class Own:
     async def get_unit(self, asked: Asked) -> web.StreamResponse:
         query: Waiting = asked.query
         found = await self.units.known(asked.name, query.index, query.wait)
-        return answer(shapes.UnitAnswer(found.view(asked.name, text=True), found.index))
+        return answer(shapes.EncodedAnswer(self.encoded.encoded(found, asked.name, text=True), found.index))
 
     async def put_unit(self, asked: Asked) -> web.StreamResponse:
         written = await self.units.wish(asked.name, asked.body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -12,11 +13,17 @@ from argosy.api.shapes import MachineView, Place, UnitView
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.state.cache import Cache, Reading
 from argosy.state.kinds import LEADER, MACHINE, MACHINES, ORDERS, PLACEMENTS, STATES, UNIT, UNITS, Topic
+from argosy.state.table import Table
 from argosy.unit.names import is_template
 from argosy.unit.text import unit_text
 from argosy.verdict import was_launched
 
 T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+
+SPARE = 1_000
+"""Answers about units that are gone which may be kept."""
 
 UNIT_KINDS = (UNITS, PLACEMENTS, STATES)
 MACHINE_KINDS = (MACHINES, ORDERS, LEADER)
@@ -30,11 +37,12 @@ class Units:
         self.units: Mapping[str, Unit] = reading[UNITS].values
         self.all_placements: Collection[Placement] = reading[PLACEMENTS].values.values()
         self.all_states: Collection[UnitState] = reading[STATES].values.values()
+        self.table = reading[UNITS]
         self._reading = reading
 
     def names(self) -> Sequence[str]:
         """Return the names of all units in order."""
-        return self._reading[UNITS].sorted_keys()
+        return self.table.sorted_keys()
 
     def placements(self, name: str) -> Sequence[Placement]:
         """Return a unit's placements in the order of their machines."""
@@ -76,7 +84,7 @@ class Units:
             everywhere=known.requirements(name).everywhere,
             template=is_template(name),
             submitted=unit.submitted,
-            revision=self._reading[UNITS].modified[name],
+            revision=self.table.modified[name],
             text=unit.text if text else "",
             error=refusal.message if refusal is not None else "",
             places=[_place(placement) for placement in self.placements(name)],
@@ -85,6 +93,27 @@ class Units:
 
 
 _ORDER = (Target.INACTIVE, Target.LOADED, Target.LAUNCHED)
+
+
+class EncodedUnits:
+    """What clients were told of units, as JSON: kept while the view holds the units, and told again while a unit's records stand. To make
+    and encode what is shown is most of the cost of an answer about many units, or of many answers about one."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Table[Unit], dict[tuple[str, bool], tuple[tuple[object, ...], msgspec.Raw]]] = WeakKeyDictionary()
+
+    def encoded(self, units: Units, name: str, *, text: bool = False) -> msgspec.Raw:
+        """Return `units.view(name, text=text)` as JSON."""
+        known = self._known.setdefault(units.table, {})
+        records = (units.table.modified[name], units.units[name], *units.placements(name), None, *units.states(name))
+        found = known.get((name, text))
+        if found is not None and found[0] == records:
+            return found[1]
+        if len(known) > 2 * len(units.units) + SPARE:  # of units that are gone
+            known.clear()
+        encoded = msgspec.Raw(_encoder.encode(units.view(name, text=text)))
+        known[name, text] = (records, encoded)
+        return encoded
 
 
 def reached(placement: Placement, state: UnitState) -> Target:

@@ -126,6 +126,20 @@ class UnitAnswer(msgspec.Struct, frozen=True):
     index: int
 
 
+class EncodedAnswer(msgspec.Struct, frozen=True):
+    """A UnitAnswer whose unit is JSON already."""
+
+    unit: msgspec.Raw
+    index: int
+
+
+class EncodedList(msgspec.Struct, frozen=True):
+    """A UnitList whose units are JSON already."""
+
+    units: list[msgspec.Raw]
+    index: int
+
+
 class UnitList(msgspec.Struct, frozen=True):
     """Sorted by name. `index`: wait for the next change with it."""
 

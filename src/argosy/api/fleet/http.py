@@ -87,8 +87,9 @@ class Fleet:
 
     async def list_machines(self, request: web.Request, item: str) -> web.StreamResponse:
         found = (await self.machines.all()).machines.values()
-        machines, token = _page([shapes.Machine(machine.id, machine.address, machine.metadata) for machine in found], request)
-        return answer(shapes.MachinePage(machines, token))
+        machines, token = _page([*found], request)
+        shown = [shapes.Machine(machine.id, machine.address, machine.metadata) for machine in machines]
+        return answer(shapes.MachinePage(shown, token))
 
     async def patch_machines(self, request: web.Request, item: str) -> web.StreamResponse:
         try:
@@ -114,12 +115,12 @@ class Fleet:
         machine, name = request.query.get("machineID", ""), request.query.get("unitName", "")
         found = await self.units.read()
         wanted = [
-            _state(state)
+            state
             for state in (found.states(name) if name else found.states_in_order())
             if (not machine or machine == state.machine) and state.hash
         ]
         states, token = _page(wanted, request)
-        return answer(shapes.UnitStatePage(states, token))
+        return answer(shapes.UnitStatePage([_state(state) for state in states], token))
 
     async def get_state(self, request: web.Request, item: str) -> web.StreamResponse:
         found = await self.units.read()
