@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from argosy.agent.plan import Start, Stop, plan
 from argosy.api.queries import reached
+from argosy.api.shapes import UnitView
 from argosy.cli.outcome import loaded, needs_launch, started
 from argosy.lab.asker import runs
 from argosy.launches import count_launch, is_due, is_over, is_overtaken, joins, wanted_launch
@@ -109,11 +110,10 @@ def placement(target: Target, *, finished: bool = False) -> Placement:
     return Placement("a.service", "m1", TEXT, target, 2, finished=finished)
 
 
-def view(place: Placement, report: UnitState | None) -> dict[str, Any]:
+def view(place: Placement, report: UnitState | None) -> UnitView:
     """The unit as the API shows it."""
     built = {"name": "a.service", "target": place.target, "launch": 2, "hash": NEW, "places": [place], "states": [report] if report else []}
-    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(built))
-    return found
+    return msgspec.json.decode(msgspec.json.encode(built), type=UnitView)
 
 
 @pytest.mark.parametrize(("sentence", "target", "fields", "expected", "holds", "words"), TABLE, ids=NAMES)
@@ -193,7 +193,7 @@ def test_fleet_the_lab_and_the_engine_agree(wanted: Placement, report: UnitState
     assert (reached(wanted, report) is LAUNCHED) == was_launched(wanted, report)
     if wanted.target is LAUNCHED:
         assert was_launched(wanted, report) == (judge(report, 2) is not Phase.PENDING)
-        assert runs(view(wanted, report)) == (found is Phase.RUNNING)
+        assert runs(msgspec.to_builtins(view(wanted, report))) == (found is Phase.RUNNING)
     elif found in (Phase.LOADED, Phase.STOPPING):
         assert was_launched(wanted, report) == (found is Phase.STOPPING)
     assert may_run(report) != at_rest(report)

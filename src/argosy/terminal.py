@@ -8,7 +8,7 @@ a terminal and in a pipe alike: a forged row misleads a script as well. Two outp
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 import re
 import sys
@@ -129,7 +129,7 @@ def content(said: str | bytes, *, err: bool = False) -> None:
 
 def echo_json(value: Any, indent: int | None = 2) -> None:
     """Print JSON: the exact value, in which characters that a terminal would act on are written as JSON's own escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    text: str = importlib.import_module("json").dumps(value, indent=indent, ensure_ascii=False)
     text = _UNUSUAL.sub(lambda found: found[0] if _is_harmless(found[0]) else _escape_in_json(found[0]), text)
     _write(f"{text}\n", err=False)
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from argosy.api.shapes import MachineList, MachineView
 from argosy.cli import wire
 from argosy.cli.client import Client, Unreachable, endpoints, failure
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, Refused, StoreUnavailable
+from argosy.model import Facts
 from tests.cli.stage import invoke
 
 ENDPOINTS = [
@@ -146,14 +148,14 @@ def healthy(asked: str) -> bytes:
 
 def test_of_several_agents_the_first_that_is_well_is_asked(tmp_path: Path) -> None:
     with server(tmp_path / "a", unhealthy) as one, server(tmp_path / "b", healthy) as two:
-        assert Client([[f"unix://{tmp_path}/gone", one, two]]).ask("GET", "/x") == {"from": "healthy"}
-        assert Client([[f"unix://{tmp_path}/gone", one]]).ask("GET", "/x") == {"from": "unhealthy"}
+        assert Client([[f"unix://{tmp_path}/gone", one, two]]).get(dict[str, str], "/x") == {"from": "healthy"}
+        assert Client([[f"unix://{tmp_path}/gone", one]]).get(dict[str, str], "/x") == {"from": "unhealthy"}
 
 
 def test_an_agent_of_ones_own_is_asked_before_others_even_if_it_is_not_well(tmp_path: Path) -> None:
     with server(tmp_path / "a", unhealthy) as one, server(tmp_path / "b", healthy) as two:
-        assert Client([[one], [two]]).ask("GET", "/x") == {"from": "unhealthy"}
-        assert Client([[f"unix://{tmp_path}/gone"], [two]]).ask("GET", "/x") == {"from": "healthy"}
+        assert Client([[one], [two]]).get(dict[str, str], "/x") == {"from": "unhealthy"}
+        assert Client([[f"unix://{tmp_path}/gone"], [two]]).get(dict[str, str], "/x") == {"from": "healthy"}
 
 
 def test_a_question_as_it_is_sent(tmp_path: Path) -> None:
@@ -161,14 +163,14 @@ def test_a_question_as_it_is_sent(tmp_path: Path) -> None:
 
     def answer(asked: str) -> bytes:
         heard.append(asked)
-        return reply(200, b"")
+        return reply(200, b"{}")
 
     with server(tmp_path / "a", answer) as where:
-        assert Client([[where]]).ask("POST", "/units", {"a": "é"}) is None
-        assert Client([[where]]).ask("GET", "/units") is None
+        assert Client([[where]]).request(dict[str, str], "POST", "/units", {"a": "é"}) == {}
+        assert Client([[where]]).get(dict[str, str], "/units") == {}
     assert heard[0] == (
         "POST /argosy/v1/units HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n"
-        'Content-Type: application/json\r\nContent-Length: 15\r\n\r\n{"a": "\\u00e9"}'
+        'Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{"a":"é"}'
     )
     assert heard[1] == "GET /argosy/v1/units HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n"
 
@@ -179,6 +181,7 @@ ANSWERS: Sequence[tuple[str, bytes, str]] = [
     ("it is an ssh server", b"SSH-2.0-OpenSSH_9.2\r\n", "gave no answer: what answers there is no agent: it does not speak HTTP"),
     ("its status is none", b"HTTP/1.1 abc\r\n\r\n", "it does not speak HTTP"),
     ("its head has no end", b"HTTP/1.1 200 OK\r\n" + b"a: " + b"b" * 200_000, "its answer has no end of headers"),
+    ("it is empty", reply(200, b""), "is no agent: it sends no JSON"),
     ("it is another program's", reply(200, b"<html>"), "is no agent: it sends no JSON"),
 ]
 
@@ -186,7 +189,7 @@ ANSWERS: Sequence[tuple[str, bytes, str]] = [
 @pytest.mark.parametrize(("sentence", "answer", "said"), ANSWERS, ids=[row[0] for row in ANSWERS])
 def test_what_is_no_answer(sentence: str, answer: bytes, said: str, tmp_path: Path) -> None:
     with server(tmp_path / "a", lambda asked: answer) as where, pytest.raises(Unreachable) as caught:
-        Client([[where]]).ask("GET", "/x")
+        Client([[where]]).get(dict[str, str], "/x")
     assert said in caught.value.message
     assert f"unix://{tmp_path}/a" in caught.value.message
     assert caught.value.remedy
@@ -197,15 +200,29 @@ def test_an_agent_that_is_stuck_is_not_waited_for_for_ever(tmp_path: Path) -> No
         silent.bind(str(tmp_path / "a"))
         silent.listen()
         with pytest.raises(Unreachable, match="gave no answer: it took too long"):
-            Client([[f"unix://{tmp_path}/a"]], timeout=0.05).ask("GET", "/x")
+            Client([[f"unix://{tmp_path}/a"]], timeout=0.05).get(dict[str, str], "/x")
 
 
 def test_lines_come_one_by_one_and_a_broken_one_is_told(tmp_path: Path) -> None:
     with server(tmp_path / "a", lambda asked: b'HTTP/1.0 200 OK\r\n\r\n{"n": 1}\n\n{"n": 2}\n{"n"') as where:
-        lines = Client([[where]]).stream("GET", "/x")
+        lines = Client([[where]]).stream(dict[str, int], "/x")
         assert [next(lines), next(lines)] == [{"n": 1}, {"n": 2}]
         with pytest.raises(Unreachable):
             next(lines)
+
+
+def test_what_a_newer_agent_says_beyond_it_is_left_out_and_what_an_older_one_does_not_say_is_empty(tmp_path: Path) -> None:
+    newer = b'{"machines": [{"id": "1", "colour": "red", "facts": {"cores": 2, "gpus": [1]}}], "index": 3, "more": {}}'
+    with server(tmp_path / "a", lambda asked: reply(200, newer)) as where:
+        assert Client([[where]]).get(MachineList, "/machines") == MachineList([MachineView("1", facts=Facts(cores=2))], 3)
+
+
+def test_an_answer_of_another_shape_is_told_with_what_is_wrong(tmp_path: Path) -> None:
+    with server(tmp_path / "a", lambda asked: reply(200, b'{"machines": 7}')) as where, pytest.raises(Unreachable) as caught:
+        Client([[where]]).get(MachineList, "/machines")
+    assert caught.value.message.startswith(f"the agent at unix://{tmp_path}/a answers what this argosy does not understand: ")
+    assert "machines" in caught.value.message
+    assert caught.value.remedy == "use the same version of argosy on both sides"
 
 
 FAILURES: Sequence[tuple[int, bytes, type[ArgosyError], str, str]] = [
@@ -260,4 +277,4 @@ def test_a_socket_that_is_not_for_you_says_so(tmp_path: Path) -> None:
     with pytest.raises(
         Unreachable, match=r"you may not use unix:///run/argosy/argosy.sock \(ask as root or as a member of its group; or start one"
     ):
-        client.ask("GET", "/x")
+        client.get(dict[str, str], "/x")

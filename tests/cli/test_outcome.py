@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from argosy.cli.cluster import Placed, Reported
+from argosy.api.shapes import MachineView, Place, UnitView, WhyAnswer, WhyOn
 from argosy.cli.outcome import Outcome, legend, loaded, needs_launch, started, stopped, unloaded, unplaced
+from argosy.model import Target, UnitState
 from argosy.verdict import ending, sub_state
 
-M1 = {"id": "85c0c595" + "0" * 24, "address": "172.17.8.102", "name": "m1"}
-M2 = {"id": "9" * 32, "address": "172.17.8.103", "name": "m2"}
-MACHINES = {M1["id"]: M1, M2["id"]: M2}
+M1 = MachineView("85c0c595" + "0" * 24, "172.17.8.102", "m1")
+M2 = MachineView("9" * 32, "172.17.8.103", "m2")
+MACHINES = {M1.id: M1, M2.id: M2}
 WHERE = "85c0c595.../172.17.8.102"
 THERE = "99999999.../172.17.8.103"
 
@@ -21,10 +23,11 @@ def waiting(text: str) -> Outcome:
     return Outcome(False, text=text)
 
 
-def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    placed = {"machine": M1["id"], "target": "launched", "launch": 1, **(place or {})}
-    states = [{"machine": M1["id"], "launch": 1, "load": "loaded", **state}] if state is not None else []
-    return {"name": "a.service", "target": "launched", "launch": 1, "places": [placed], "states": states, **fields}
+def unit(state: dict[str, Any] | None = None, *, place: dict[str, Any] | None = None, **fields: Any) -> UnitView:
+    placed = {"machine": M1.id, "target": "launched", "launch": 1, **(place or {})}
+    states = [{"unit": "a.service", "machine": M1.id, "launch": 1, "load": "loaded", **state}] if state is not None else []
+    told = {"name": "a.service", "target": "launched", "launch": 1, "places": [placed], "states": states, **fields}
+    return msgspec.convert(told, UnitView)
 
 
 LOOK = ("  argosy status a.service and argosy journal a.service tell more",)
@@ -118,11 +121,11 @@ STARTS = [
 
 
 @pytest.mark.parametrize(("sentence", "view", "expected"), STARTS, ids=[row[0] for row in STARTS])
-def test_a_start_is_waited_for_until(sentence: str, view: dict[str, Any], expected: Outcome) -> None:
+def test_a_start_is_waited_for_until(sentence: str, view: UnitView, expected: Outcome) -> None:
     assert started(view, 1, MACHINES) == expected
 
 
-RESTS: list[tuple[str, dict[str, Any], bool]] = [
+RESTS: list[tuple[str, UnitView, bool]] = [
     ("it failed", unit({"active": "failed", "result": "exit-code"}), True),
     ("it failed, and waits for its next attempt", unit({"active": "failed", "result": "signal", "failures": 4, "retry_at": 5.0}), True),
     ("it waits for systemd's restart", unit({"active": "activating", "sub": "auto-restart", "result": "signal"}), True),
@@ -142,7 +145,7 @@ RESTS: list[tuple[str, dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("sentence", "view", "expected"), RESTS, ids=[row[0] for row in RESTS])
-def test_what_a_start_starts_anew(sentence: str, view: dict[str, Any], expected: bool) -> None:
+def test_what_a_start_starts_anew(sentence: str, view: UnitView, expected: bool) -> None:
     assert needs_launch(view) is expected, sentence
 
 
@@ -155,9 +158,11 @@ def test_what_runs_by_another_text_has_not_started_yet() -> None:
     assert started(unit({"active": "active", "hash": "old"}, hash="new"), 1, MACHINES) == waiting(f"waiting for {WHERE} to start it")
 
 
-def everywhere(*active: str, target: str = "launched") -> dict[str, Any]:
+def everywhere(*active: str, target: str = "launched") -> UnitView:
     places = [{"machine": machine, "target": target, "launch": 1} for machine in MACHINES]
-    states = [{"machine": machine, "launch": 1, "active": word} for machine, word in zip(MACHINES, active, strict=False)]
+    states = [
+        {"unit": "a.service", "machine": machine, "launch": 1, "active": word} for machine, word in zip(MACHINES, active, strict=False)
+    ]
     return unit(places=places, states=states, target=target)
 
 
@@ -178,7 +183,7 @@ def test_a_global_unit_that_fails_on_one_machine_has_failed() -> None:
 
 LOADED = Outcome(True, True, f"Unit a.service loaded on {WHERE}")
 DOWN: dict[str, Any] = {"target": "loaded", "place": {"target": "loaded"}}
-COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
+COMINGS: list[tuple[str, Any, UnitView, Outcome]] = [
     ("not placed yet", loaded, unit(places=[], target="loaded"), waiting("no machine has taken it yet")),
     ("placed, not loaded yet", loaded, unit(**DOWN), waiting(f"waiting for {WHERE} to load it")),
     ("loaded", loaded, unit({"load": "loaded"}, **DOWN), LOADED),
@@ -253,21 +258,18 @@ COMINGS: list[tuple[str, Any, dict[str, Any], Outcome]] = [
 
 
 @pytest.mark.parametrize(("sentence", "judge", "view", "expected"), COMINGS, ids=[row[0] for row in COMINGS])
-def test_other_targets_are_waited_for_until(sentence: str, judge: Any, view: dict[str, Any], expected: Outcome) -> None:
+def test_other_targets_are_waited_for_until(sentence: str, judge: Any, view: UnitView, expected: Outcome) -> None:
     assert judge(view, MACHINES) == expected
 
 
 def test_a_machine_is_shown_as_fleetctl_does() -> None:
-    assert legend(M1, M1["id"]) == WHERE
-    assert legend(M1, M1["id"], full=True) == f"{M1['id']}/172.17.8.102"
-    assert legend(None, M1["id"]) == "85c0c595..."
+    assert legend(M1, M1.id) == WHERE
+    assert legend(M1, M1.id, full=True) == f"{M1.id}/172.17.8.102"
+    assert legend(None, M1.id) == "85c0c595..."
 
 
 def test_a_unit_that_is_nowhere_is_explained_machine_by_machine() -> None:
-    why = {
-        "reason": "no machine takes it",
-        "machines": [{"machine": M1["id"], "name": "m1", "filter": "conflicts", "reason": "conflict with b"}],
-    }
+    why = WhyAnswer("a.service", "no machine takes it", [WhyOn(M1.id, "m1", filter="conflicts", reason="conflict with b")])
     assert unplaced("a.service", why, MACHINES) == ["Unit a.service is waiting: no machine takes it", "  m1: conflict with b"]
 
 
@@ -280,7 +282,7 @@ def test_a_unit_that_is_nowhere_is_explained_machine_by_machine() -> None:
     ],
 )
 def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
-    assert ending(Reported(M1["id"], **state)) == expected
+    assert ending(UnitState("a.service", M1.id, **state)) == expected
 
 
 @pytest.mark.parametrize(
@@ -295,5 +297,5 @@ def test_an_end_is_told_in_words(state: dict[str, Any], expected: str) -> None:
     ],
 )
 def test_lists_show_systemds_word_or_ours(place: dict[str, Any] | None, state: dict[str, Any] | None, expected: str) -> None:
-    wanted = None if place is None else Placed(M1["id"], **place)
-    assert sub_state(wanted, None if state is None else Reported(M1["id"], **state)) == expected
+    wanted = None if place is None else Place(M1.id, Target.LAUNCHED, **place)
+    assert sub_state(wanted, None if state is None else UnitState("a.service", M1.id, **state)) == expected

@@ -22,7 +22,7 @@ from argosy.install import program
 from tests.api.house import HELLO, M2
 from tests.cli.stage import ENVIRONMENT, Stage, invoke
 
-HEAVY = ("asyncio", "aiohttp", "ssl", "http.client", "msgspec", "email", "logging", "urllib.parse", "pathlib", "subprocess", "argosy.model")
+HEAVY = ("asyncio", "aiohttp", "ssl", "http.client", "email", "logging", "urllib.parse", "pathlib", "subprocess", "difflib", "traceback")
 QUICK = [
     "main",
     "list_units",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from argosy.cli.client import Client
@@ -12,8 +13,14 @@ from argosy.cli.outcome import Outcome, started
 from argosy.cli.progress import Progress
 from argosy.cli.waiting import Waiter
 
+T = TypeVar("T")
+
 MACHINE = {"id": "1" * 32, "name": "m1", "address": "10.0.0.1"}
-WHY = {"reason": "no machine fits", "machines": [{"machine": MACHINE["id"], "name": "m1", "filter": "MachineID", "reason": "not this one"}]}
+WHY = {
+    "unit": "a.service",
+    "reason": "no machine fits",
+    "machines": [{"machine": MACHINE["id"], "name": "m1", "filter": "MachineID", "reason": "not this one"}],
+}
 
 
 class Cluster(Client):
@@ -28,10 +35,13 @@ class Cluster(Client):
         self.waits: list[float] = []
         self.asked: list[str] = []
 
-    def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+    def request(self, kind: type[T], method: str, path: str, body: object = None, timeout: float | None = None) -> T:
+        return msgspec.convert(self._answer(path, timeout), kind)
+
+    def _answer(self, path: str, timeout: float | None) -> dict[str, Any]:
         self.asked.append(path)
         if path == "/machines":
-            return {"machines": [MACHINE]}
+            return {"machines": [MACHINE], "index": 7}
         if path.endswith("/why"):
             return WHY
         wait = (timeout or 0.0) - self.timeout
@@ -48,7 +58,7 @@ def unit(active: str = "", *, name: str = "a.service", everywhere: bool = False)
     found: dict[str, Any] = {"name": name, "target": "launched", "launch": 1, "everywhere": everywhere}
     if active:
         found["places"] = [{"machine": MACHINE["id"], "target": "launched", "launch": 1}]
-        found["states"] = [{"machine": MACHINE["id"], "active": active, "launch": 1}]
+        found["states"] = [{"unit": name, "machine": MACHINE["id"], "active": active, "launch": 1}]
     return found
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from argosy.api.shapes import NamedWish, UnitView
 from argosy.cli.files import Given
 from argosy.cli.telling import plain
 from argosy.cli.wishes import decide
 from argosy.errors import Conflict
+from argosy.model import Target
 from argosy.unit.parse import parse
 
 MINE = parse("[Service]\nExecStart=/bin/true\n")
@@ -18,11 +20,11 @@ FILE = Given("a.service", MINE, "./a.service")
 INSTANCE = Given("t@1.service", MINE, "t@.service", "t@.service")
 
 
-def known(name: str, hash: str = MINE.hash, target: str = "inactive") -> dict[str, Any]:
-    return {"name": name, "hash": hash, "target": target}
+def known(name: str, hash: str = MINE.hash, target: Target = Target.INACTIVE) -> UnitView:
+    return UnitView(name, target, hash=hash)
 
 
-ROWS: list[tuple[str, Given, list[dict[str, Any]], bool, dict[str, Any], str]] = [
+ROWS: list[tuple[str, Given, list[UnitView], bool, dict[str, Any], str]] = [
     ("a name alone is sent alone", Given("a.service"), [], False, {}, ""),
     ("a file that is unknown is sent", FILE, [], False, {"text": MINE.text}, ""),
     ("a file that is known is not", FILE, [known("a.service")], False, {}, ""),
@@ -45,9 +47,9 @@ ROWS: list[tuple[str, Given, list[dict[str, Any]], bool, dict[str, Any], str]] =
 
 
 @pytest.mark.parametrize(("sentence", "given", "there", "replace", "wish", "said"), ROWS, ids=[row[0] for row in ROWS])
-def test_what_is_sent(sentence: str, given: Given, there: list[dict[str, Any]], replace: bool, wish: dict[str, Any], said: str) -> None:
-    made = decide("start", [given], {unit["name"]: unit for unit in there}, replace=replace, target="launched")
-    assert made.wishes == [{"name": given.name, "target": "launched", **wish}]
+def test_what_is_sent(sentence: str, given: Given, there: list[UnitView], replace: bool, wish: dict[str, Any], said: str) -> None:
+    made = decide("start", [given], {unit.name: unit for unit in there}, replace=replace, target=Target.LAUNCHED)
+    assert made.wishes == [NamedWish(name=given.name, target=Target.LAUNCHED, **wish)]
     lines = [*made.warnings, *made.notes]
     assert len(lines) == bool(said)
     assert all(line.startswith(said) for line in lines)
@@ -71,13 +73,13 @@ def test_a_template_that_differs_is_warned_of_once_for_all_its_instances() -> No
     ],
 )
 def test_a_verb_replaces_what_is_not_further_than_it_goes(verb: str, target: str, allowed: bool) -> None:
-    there = {"a.service": known("a.service", OTHER.hash, target)}
+    there = {"a.service": known("a.service", OTHER.hash, Target(target))}
     if allowed:
-        assert decide(verb, [FILE], there, replace=True).wishes == [{"name": "a.service", "text": MINE.text, "replace": True}]
+        assert decide(verb, [FILE], there, replace=True).wishes == [NamedWish(name="a.service", text=MINE.text, replace=True)]
     else:
         with pytest.raises(Conflict, match=f"can not replace Unit\\(a.service\\) in state '{target}', use the appropriate command"):
             decide(verb, [FILE], there, replace=True)
 
 
 def test_units_that_need_no_text() -> None:
-    assert plain(["a.service"], restart=True).wishes == [{"name": "a.service", "restart": True}]
+    assert plain(["a.service"], restart=True).wishes == [NamedWish(name="a.service", restart=True)]

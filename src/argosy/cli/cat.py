@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from argosy.api.shapes import UnitAnswer
 from argosy.cli.client import Client
 from argosy.cli.cluster import unit_path
 from argosy.cli.names import known
@@ -21,5 +22,5 @@ def cat(client: Client, words: tuple[str, ...]) -> None:
     Example: argosy cat hello > hello.service
     """
     for name in known(words):
-        text = client.ask("GET", unit_path(name))["unit"].get("text", "")
+        text = client.get(UnitAnswer, unit_path(name)).unit.text
         content(text)

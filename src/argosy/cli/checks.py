@@ -37,7 +37,7 @@ class Found(NamedTuple):
 def runtimes(client: Client) -> Collection[str]:
     """Return the runtimes of the cluster's machines; where no agent answers, the one that an agent would use on this host."""
     try:
-        found = {machine.get("runtime", "").removesuffix("-user") for machine in machines(client, ANSWER_SECONDS).values()}
+        found = {machine.runtime.removesuffix("-user") for machine in machines(client, ANSWER_SECONDS).values()}
     except ArgosyError:
         found = set()
     return found & RUNTIMES or {"systemd" if os.path.isdir(BOOTED) else "supervisor"}

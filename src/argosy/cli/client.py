@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from argosy.cli import wire
 from argosy.cli.wire import Endpoint
 from argosy.errors import ArgosyError, Conflict, InvalidInput, NotFound, Refused, StoreUnavailable
 from argosy.folders import default_dirs
 from argosy.lab.finding import sockets
+from argosy.web.shapes import Fault
 
 API = "/argosy/v1"
+
+T = TypeVar("T")
 
 ERRORS: dict[int, type[ArgosyError]] = {
     400: InvalidInput,
@@ -63,8 +67,11 @@ class Client:
         self._groups = [[wire.endpoint(where) for where in group] for group in groups]
         self._chosen: Endpoint | None = None
 
-    def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
-        """The answer's JSON (None for an empty one). `path` is below /argosy/v1."""
+    def get(self, kind: type[T], path: str, timeout: float | None = None) -> T:
+        return self.request(kind, "GET", path, None, timeout)
+
+    def request(self, kind: type[T], method: str, path: str, body: object = None, timeout: float | None = None) -> T:
+        """Return the answer, which is of that kind; what a newer agent says beyond it is left out. `path` is below /argosy/v1."""
         answer = self._send(method, path, body, self.timeout if timeout is None else timeout)
         where = self._where()
         try:
@@ -74,25 +81,27 @@ class Client:
         if answer.status >= 400:
             raise failure(answer.status, data)
         try:
-            return json.loads(data) if data.strip() else None
-        except ValueError as error:
+            return msgspec.json.decode(data, type=kind)
+        except msgspec.ValidationError as error:
+            raise Unreachable(f"the agent at {where.shown} answers what this argosy does not understand: {error}", remedy=SAME) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unreachable(f"what answers at {where.shown} is no agent: it sends no JSON", remedy=OTHER) from error
 
-    def stream(self, method: str, path: str, body: Any = None) -> Iterator[Any]:
-        """Each line of an endless answer, as JSON, as it comes."""
-        answer = self._send(method, path, body, None)
+    def stream(self, kind: type[T], path: str) -> Iterator[T]:
+        """Each line of an endless answer, as it comes."""
+        answer = self._send("GET", path, None, None)
         try:
             if answer.status >= 400:
                 raise failure(answer.status, answer.read())
             for line in answer.lines():
                 if line.strip():
-                    yield json.loads(line)
-        except (OSError, wire.Broken, ValueError) as error:
+                    yield msgspec.json.decode(line, type=kind)
+        except (OSError, wire.Broken, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _silent(self._where(), error) from error
 
-    def _send(self, method: str, path: str, body: Any, timeout: float | None) -> wire.Answer:
+    def _send(self, method: str, path: str, body: object, timeout: float | None) -> wire.Answer:
         where = self._where()
-        payload = None if body is None else json.dumps(body).encode()
+        payload = None if body is None else msgspec.json.encode(body)
         try:
             stream = where.connect(timeout)
         except OSError as error:
@@ -146,6 +155,7 @@ def _host(where: Endpoint) -> str:
 
 
 START = "start one with argosy up, or a whole cluster with argosy lab up"
+SAME = "use the same version of argosy on both sides"
 OTHER = "name the agent with --endpoint unix:///path/argosy.sock or http://127.0.0.1:8700"
 
 
@@ -164,12 +174,14 @@ def _silent(where: Endpoint, error: Exception) -> Unreachable:
 def failure(status: int, data: bytes) -> ArgosyError:
     """The error that an answer means: its own words where it has them."""
     try:
-        told = json.loads(data)["error"]
-        return meant(status, told if isinstance(told, dict) else {"message": str(told)})
-    except (ValueError, KeyError, TypeError):
-        return meant(status, {"message": data.decode(errors="replace").strip()[:500]})
+        told = msgspec.json.decode(data)["error"]
+        known = told if isinstance(told, dict) else {"message": str(told)}
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):  # not an agent of ours, perhaps a proxy
+        known = {"message": data.decode(errors="replace").strip()[:500]}
+    return meant(Fault(status, str(known.get("message") or ""), str(known.get("remedy") or "")))
 
 
-def meant(status: int, told: Mapping[str, Any]) -> ArgosyError:
-    message = str(told.get("message") or f"the agent answered with status {status}")
-    return ERRORS.get(status, ArgosyError)(message, remedy=str(told.get("remedy") or ""))
+def meant(fault: Fault) -> ArgosyError:
+    """The error that a fault in an answer means."""
+    message = fault.message or f"the agent answered with status {fault.code}"
+    return ERRORS.get(fault.code, ArgosyError)(message, remedy=fault.remedy)

@@ -9,8 +9,9 @@ import os
 
 import click
 
+from argosy.api.shapes import RolloutList, UnitView
 from argosy.cli.client import Client, endpoints
-from argosy.cli.cluster import View, machines, units
+from argosy.cli.cluster import machines, units
 from argosy.errors import ArgosyError
 from argosy.terminal import is_plain
 
@@ -28,7 +29,7 @@ def complete_units(context: click.Context, parameter: click.Parameter, incomplet
     """Units that the verb can do something with, and unit files in this folder for the verbs that take them."""
     verb = context.info_name or ""
     folder, slash, _ = incomplete.rpartition("/")
-    offered = [] if slash else [unit["name"] for unit in _ask_units(context) if _fits(verb, unit)]
+    offered = [] if slash else [unit.name for unit in _ask_units(context) if _fits(verb, unit)]
     if verb in FROM_FILES:
         offered += _files(folder + slash, templates=verb in TEMPLATES_TOO)
     taken = set(context.params.get(parameter.name or "") or ())
@@ -41,20 +42,20 @@ def complete_machines(context: click.Context, parameter: click.Parameter, incomp
         found = machines(_client(context)).values()
     except (ArgosyError, OSError):
         return []
-    names = [machine["name"] for machine in found if machine.get("name", "").startswith(incomplete)]
-    ids = [machine["id"] for machine in found if machine["id"].startswith(incomplete)]
+    names = [machine.name for machine in found if machine.name.startswith(incomplete) and machine.name]
+    ids = [machine.id for machine in found if machine.id.startswith(incomplete)]
     return sorted(name for name in names or ids if is_plain(name))
 
 
 def complete_rollouts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     try:
-        found = _client(context).ask("GET", "/rollouts")["rollouts"]
+        found = _client(context).get(RolloutList, "/rollouts").rollouts
     except (ArgosyError, OSError):
         return []
-    return sorted(rollout["name"] for rollout in found if rollout["name"].startswith(incomplete) and is_plain(rollout["name"]))
+    return sorted(rollout.name for rollout in found if rollout.name.startswith(incomplete) and is_plain(rollout.name))
 
 
-def _ask_units(context: click.Context) -> list[View]:
+def _ask_units(context: click.Context) -> list[UnitView]:
     try:
         return units(_client(context))[0]
     except (ArgosyError, OSError):
@@ -65,10 +66,10 @@ def _client(context: click.Context) -> Client:
     return Client(endpoints(context.find_root().params.get("endpoint")), timeout=PATIENCE)
 
 
-def _fits(verb: str, unit: View) -> bool:
+def _fits(verb: str, unit: UnitView) -> bool:
     if verb in TARGETS:
-        return unit["target"] in TARGETS[verb]
-    return verb in TEMPLATES_TOO or verb not in FROM_FILES or not unit.get("template")
+        return unit.target in TARGETS[verb]
+    return verb in TEMPLATES_TOO or verb not in FROM_FILES or not unit.template
 
 
 def _files(folder: str, *, templates: bool) -> list[str]:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from argosy.api.shapes import Deleted
 from argosy.cli.client import Client
 from argosy.cli.cluster import unit_path
 from argosy.cli.failing import complain
@@ -28,7 +29,7 @@ def destroy(client: Client, words: tuple[str, ...], no_block: bool, block_attemp
     missing = False
     for name in known(words):
         try:
-            client.ask("DELETE", unit_path(name))
+            client.request(Deleted, "DELETE", unit_path(name))
         except NotFound as error:
             missing = True
             complain(error)

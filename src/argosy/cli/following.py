@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from argosy.api.shapes import RolloutAnswer, RolloutView
 from argosy.cli.client import Client, Unreachable
-from argosy.cli.cluster import View
 from argosy.cli.progress import Progress
 from argosy.cli.rollout_order import Wanted
 from argosy.cli.waiting import INTERRUPTED, LONGEST_READ
@@ -58,7 +58,7 @@ class Follower:
         self._progress = Progress(monotonic)
         self._told = 0
 
-    def until_ended(self, index: int = 0) -> View:
+    def until_ended(self, index: int = 0) -> RolloutView:
         """The rollout when it has ended. A cluster that does not answer is asked again; raises what it says after SILENT seconds."""
         answered = self._monotonic()
         with self._progress:
@@ -73,25 +73,25 @@ class Follower:
                     continue
                 answered = self._monotonic()
                 self._tell(rollout)
-                if rollout.get("ended"):
+                if rollout.ended:
                     return rollout
-                self._progress.say(rollout.get("reason", ""))
+                self._progress.say(rollout.reason)
 
-    def _look(self, index: int) -> tuple[View, int]:
+    def _look(self, index: int) -> tuple[RolloutView, int]:
         wait = (1.0 if self._progress.visible else LONGEST_READ) if index else 0.0
         asked = [("index", str(index)), ("wait", f"{wait:.3f}")] if index else []
-        answer = self._client.ask("GET", self._path + query(asked), timeout=wait + self._client.timeout)
-        return answer["rollout"], answer["index"]
+        answer = self._client.get(RolloutAnswer, self._path + query(asked), wait + self._client.timeout)
+        return answer.rollout, answer.index
 
-    def _tell(self, rollout: View) -> None:
+    def _tell(self, rollout: RolloutView) -> None:
         """Says the steps that have not been said. Of a rollout that has gone on for long only the newest are known."""
-        for step in rollout.get("steps", []):
-            if step["number"] > self._told:
-                if step["number"] > self._told + 1:
-                    self._say(f"... and {step['number'] - self._told - 1} steps before")
-                self._told = step["number"]
+        for step in rollout.steps:
+            if step.number > self._told:
+                if step.number > self._told + 1:
+                    self._say(f"... and {step.number - self._told - 1} steps before")
+                self._told = step.number
                 self._progress.clear()
-                self._say(step["text"])
+                self._say(step.text)
 
 
 def roll(client: Client, wanted: Wanted, rules: Mapping[str, object], again: str, *, as_json: bool, no_block: bool) -> int:
@@ -102,8 +102,7 @@ def roll(client: Client, wanted: Wanted, rules: Mapping[str, object], again: str
         else:
             echo("Done: there is nothing to change")
         return 0
-    answer = client.ask("POST", ROLLOUTS, wanted.order(**rules))
-    name = answer["rollout"]["name"]
+    name = client.request(RolloutAnswer, "POST", ROLLOUTS, wanted.order(**rules)).rollout.name
     if no_block:
         echo_json({"rollout": name, "result": "running"}) if as_json else echo(f"rollout {name} has begun; argosy rollout {name} --follow")
         return 0
@@ -129,18 +128,18 @@ def follow(client: Client, name: str, again: str, *, as_json: bool) -> int:
     return conclude(rollout, again, quiet=as_json)
 
 
-def having(rollout: View, *stages: str) -> list[str]:
-    return [group["name"] for group in rollout.get("groups", []) if group["stage"] in stages]
+def having(rollout: RolloutView, *stages: str) -> list[str]:
+    return [group.name for group in rollout.groups if group.stage in stages]
 
 
-def conclude(rollout: View, again: str, *, quiet: bool) -> int:
+def conclude(rollout: RolloutView, again: str, *, quiet: bool) -> int:
     """Says what came of it; the exit status."""
-    if rollout["state"] == "done":
+    if rollout.state == "done":
         already = f"; {_count(having(rollout, 'skipped'))} as wished already" if having(rollout, "skipped") else ""
         if not quiet:
             echo(f"Done: {_count(having(rollout, 'ready'))} changed and healthy{already}")
         return 0
-    echo(f"Error: {rollout.get('reason', '')}", err=True)
+    echo(f"Error: {rollout.reason}", err=True)
     for what, stages in SUMS:
         names = having(rollout, *stages)
         if names:
@@ -151,17 +150,14 @@ def conclude(rollout: View, again: str, *, quiet: bool) -> int:
     return 1
 
 
-def summary(rollout: View) -> dict[str, Any]:
+def summary(rollout: RolloutView) -> dict[str, Any]:
     """A rollout that has ended, for programs."""
     return {
-        "rollout": rollout["name"],
-        "result": rollout["state"],
-        "reason": rollout.get("reason", ""),
-        "units": [
-            {"name": group["name"], "stage": group["stage"], "reason": group.get("reason", ""), "changed": group.get("changed", False)}
-            for group in rollout.get("groups", [])
-        ],
-        "templates": rollout.get("templates", []),
+        "rollout": rollout.name,
+        "result": rollout.state,
+        "reason": rollout.reason,
+        "units": [{"name": group.name, "stage": group.stage, "reason": group.reason, "changed": group.changed} for group in rollout.groups],
+        "templates": rollout.templates,
     }
 
 

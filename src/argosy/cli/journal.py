@@ -9,10 +9,11 @@ from argosy.cli.cluster import unit_path
 from argosy.cli.completing import complete_machines
 from argosy.cli.names import named
 from argosy.cli.page import log_lines
-from argosy.cli.session import asks, json_option, unit_argument
+from argosy.cli.session import asks, json_option, show_json, unit_argument
 from argosy.cli.wire import query
 from argosy.errors import ArgosyError
-from argosy.terminal import content, echo, echo_json
+from argosy.model import LogLine
+from argosy.terminal import content, echo
 
 
 @click.command()
@@ -43,13 +44,13 @@ def journal(
     form = "json" if as_json else output
     asked = [("lines", str(lines)), *([("follow", "true")] if follow else []), *([("machine", machine)] if machine else [])]
     try:
-        for line in client.stream("GET", unit_path(name, "journal") + query(asked)):
-            if line.get("error"):
-                raise ArgosyError(line["error"], remedy=f"argosy journal {name} asks again")
+        for line in client.stream(LogLine, unit_path(name, "journal") + query(asked)):
+            if line.error:
+                raise ArgosyError(line.error, remedy=f"argosy journal {name} asks again")
             if form == "json":
-                echo_json(line, indent=None)
+                show_json(line, indent=None)
             elif form == "cat":
-                content(line.get("text", "") + "\n")
+                content(line.text + "\n")
             else:
                 echo(*log_lines(line, name))
         if follow:

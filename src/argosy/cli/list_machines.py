@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from argosy.api.shapes import MachineView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines
-from argosy.cli.session import asks, json_option, list_options
+from argosy.cli.cluster import machines
+from argosy.cli.session import asks, json_option, list_options, show_json
 from argosy.cli.table import chosen, show, size
-from argosy.terminal import echo, echo_json
+from argosy.terminal import echo
 
 FIELDS = (
     "machine",
@@ -42,40 +43,40 @@ def list_machines(client: Client, full: bool, no_legend: bool, fields: str | Non
     columns = chosen(fields, FIELDS, DEFAULT)
     found = machines(client).values()
     if as_json:
-        echo_json(list(found))
+        show_json(list(found))
         return
     rows = [_row(machine, full) for machine in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
     for machine in found:
-        for problem in machine.get("problems", []):
-            effect = "; nothing new is placed there" if problem.get("blocking") else ""
-            echo(f"Warning: machine {machine.get('name') or machine['id'][:8]}: {problem['text']}{effect}", err=True)
+        for problem in machine.problems:
+            effect = "; nothing new is placed there" if problem.blocking else ""
+            echo(f"Warning: machine {machine.name or machine.id[:8]}: {problem.text}{effect}", err=True)
 
 
-def _row(machine: View, full: bool) -> dict[str, str]:
-    facts = machine.get("facts", {})
+def _row(machine: MachineView, full: bool) -> dict[str, str]:
+    facts = machine.facts
     return {
-        "machine": machine["id"] if full else f"{machine['id'][:8]}...",
-        "ip": machine.get("address", ""),
-        "metadata": ",".join(f"{key}={value}" for key, value in sorted(machine.get("metadata", {}).items())),
-        "name": machine.get("name", ""),
+        "machine": machine.id if full else f"{machine.id[:8]}...",
+        "ip": machine.address,
+        "metadata": ",".join(f"{key}={value}" for key, value in sorted(machine.metadata.items())),
+        "name": machine.name,
         "state": _state(machine),
-        "units": str(machine.get("units", 0)),
-        "leader": "leader" if machine.get("leader") else "-",
-        "runtime": machine.get("runtime", ""),
-        "version": machine.get("version", ""),
-        "cores": str(facts.get("cores", "-")),
-        "memory": size(facts["memory"]) if facts.get("memory") else "-",
-        "load": f"{facts.get('load', 0):.2f}",
-        "kernel": facts.get("kernel", ""),
-        "os": facts.get("os", ""),
-        "problems": "; ".join(problem["text"] for problem in machine.get("problems", [])),
+        "units": str(machine.units),
+        "leader": "leader" if machine.leader else "-",
+        "runtime": machine.runtime,
+        "version": machine.version,
+        "cores": str(facts.cores or "-"),
+        "memory": size(facts.memory) if facts.memory else "-",
+        "load": f"{facts.load:.2f}",
+        "kernel": facts.kernel,
+        "os": facts.os,
+        "problems": "; ".join(problem.text for problem in machine.problems),
     }
 
 
-def _state(machine: View) -> str:
-    if machine.get("draining"):
+def _state(machine: MachineView) -> str:
+    if machine.draining:
         return "draining"
-    if machine.get("cordoned"):
+    if machine.cordoned:
         return "cordoned"
-    return "blocked" if any(problem.get("blocking") for problem in machine.get("problems", [])) else "ready"
+    return "blocked" if any(problem.blocking for problem in machine.problems) else "ready"

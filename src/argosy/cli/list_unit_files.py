@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import click
 
+from argosy.api.shapes import MachineView, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, places, units
+from argosy.cli.cluster import machines, units
 from argosy.cli.outcome import legend
-from argosy.cli.session import asks, json_option, list_options
+from argosy.cli.session import asks, json_option, list_options, show_json
 from argosy.cli.table import chosen, show
-from argosy.terminal import echo_json
 
 FIELDS = ("unit", "hash", "dstate", "state", "target", "tmachine", "global", "desc")
 DEFAULT = ("unit", "hash", "dstate", "state", "target")
@@ -30,23 +30,22 @@ def list_unit_files(client: Client, full: bool, no_legend: bool, fields: str | N
     columns = chosen(fields, FIELDS, DEFAULT)
     found, _ = units(client)
     if as_json:
-        echo_json(found)
+        show_json(found)
         return
     known = machines(client) if {"target", "tmachine"} & set(columns) else {}
     show([[_row(unit, known, full)[column] for column in columns] for unit in found], None if no_legend else columns)
 
 
-def _row(unit: View, known: Mapping[str, View], full: bool) -> dict[str, str]:
-    everywhere = bool(unit.get("everywhere"))
-    where = next((place["machine"] for place in places(unit)), "")
-    target = "global" if everywhere else legend(known.get(where), where, full=full) if where else "-"
+def _row(unit: UnitView, known: Mapping[str, MachineView], full: bool) -> dict[str, str]:
+    where = next((place.machine for place in unit.places), "")
+    target = "global" if unit.everywhere else legend(known.get(where), where, full=full) if where else "-"
     return {
-        "unit": unit["name"],
-        "hash": unit.get("hash", "") if full else unit.get("hash", "")[:7],
-        "dstate": unit["target"],
-        "state": "-" if everywhere else unit.get("current", "inactive"),
+        "unit": unit.name,
+        "hash": unit.hash if full else unit.hash[:7],
+        "dstate": unit.target,
+        "state": "-" if unit.everywhere else unit.current,
         "target": target,
         "tmachine": target,
-        "global": "true" if everywhere else "false",
-        "desc": unit.get("description", ""),
+        "global": "true" if unit.everywhere else "false",
+        "desc": unit.description,
     }

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 
 import click
 
+from argosy.api.shapes import MachineView, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, placed_on, reported_on, state_on, units, where_seen
+from argosy.cli.cluster import machines, placed_on, reported_on, units, where_seen
 from argosy.cli.outcome import legend
-from argosy.cli.session import asks, json_option, list_options
+from argosy.cli.session import asks, json_option, list_options, show_json
 from argosy.cli.table import chosen, show
-from argosy.terminal import echo_json
+from argosy.model import UnitState
 from argosy.verdict import sub_state
 
 FIELDS = ("unit", "machine", "active", "sub", "load", "hash", "target", "since", "pid", "note")
@@ -31,30 +32,30 @@ def list_units(client: Client, full: bool, no_legend: bool, fields: str | None, 
     columns = chosen(fields, FIELDS, DEFAULT)
     found, _ = units(client)
     if as_json:
-        echo_json(found)
+        show_json(found)
         return
     known = machines(client) if "machine" in columns else {}
     rows = [row for unit in found for row in rows_of(unit, known, full)]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
 
 
-def rows_of(unit: View, known: Mapping[str, View], full: bool) -> Iterator[dict[str, str]]:
+def rows_of(unit: UnitView, known: Mapping[str, MachineView], full: bool) -> Iterator[dict[str, str]]:
     """A row for each machine; one for a unit that is wanted and nowhere."""
     wheres = list(where_seen(unit))
-    if not wheres and unit["target"] == "inactive":
+    if not wheres and unit.target == "inactive":
         return
     for machine_id in wheres or [""]:
-        state = state_on(unit, machine_id)
-        shown = state or {}
+        state = reported_on(unit, machine_id)
+        shown = state or UnitState(unit.name, machine_id)
         yield {
-            "unit": unit["name"],
-            "load": shown.get("load", "not-found") if state else "-",
-            "active": shown.get("active", "inactive"),
-            "sub": sub_state(placed_on(unit, machine_id), reported_on(unit, machine_id)) if machine_id else "waiting",
+            "unit": unit.name,
+            "load": state.load if state else "-",
+            "active": shown.active,
+            "sub": sub_state(placed_on(unit, machine_id), state) if machine_id else "waiting",
             "machine": legend(known.get(machine_id), machine_id, full=full) if machine_id else "-",
-            "hash": unit.get("hash", "") if full else unit.get("hash", "")[:7],
-            "target": unit["target"],
-            "since": str(int(shown.get("since", 0))) if shown.get("since") else "-",
-            "pid": str(shown.get("pid") or "-"),
-            "note": shown.get("note", ""),
+            "hash": unit.hash if full else unit.hash[:7],
+            "target": unit.target,
+            "since": str(int(shown.since)) if shown.since else "-",
+            "pid": str(shown.pid or "-"),
+            "note": shown.note,
         }

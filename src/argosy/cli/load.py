@@ -12,6 +12,7 @@ from argosy.cli.outcome import loaded
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
 from argosy.cli.wishes import wishes_for
+from argosy.model import Target
 
 
 @click.command()
@@ -24,5 +25,5 @@ def load(client: Client, words: tuple[str, ...], replace: bool, no_block: bool, 
 
     Example: argosy load hello.service
     """
-    wishes = wishes_for(client, "load", with_needed(given(words)), replace=replace, target="loaded")
+    wishes = wishes_for(client, "load", with_needed(given(words)), replace=replace, target=Target.LOADED)
     sys.exit(bring(client, "load", wishes, lambda unit, _, machines: loaded(unit, machines), no_block=no_block, attempts=block_attempts))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import sys
-import traceback
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -89,7 +87,7 @@ class Verbs(click.Group):
             content(ctx.get_help() + "\n")
             ctx.exit()
         if args[0] not in VERBS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            close = importlib.import_module("difflib").get_close_matches(args[0], VERBS, n=1)
             ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]}?" if close else ""))
         return super().resolve_command(ctx, args)
 
@@ -152,7 +150,7 @@ def cli(endpoint: str | None) -> None:
 
 
 def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    echo_traceback(traceback.format_exception(kind, error, trace))
+    echo_traceback(importlib.import_module("traceback").format_exception(kind, error, trace))
 
 
 def main() -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import click
 
+from argosy.api.shapes import Ordered, Place, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machine_path, places, units
+from argosy.cli.cluster import machine_path, units
 from argosy.cli.progress import Progress
-from argosy.cli.session import asks, json_option, machine_argument
+from argosy.cli.session import asks, json_option, machine_argument, show_json
 from argosy.errors import ArgosyError
-from argosy.terminal import echo, echo_json
+from argosy.terminal import echo
 
 LONGEST_READ = 10.0
 
@@ -25,7 +26,7 @@ def cordon(client: Client, machine: str, as_json: bool) -> None:
 
     Example: argosy cordon m2
     """
-    answer = client.ask("POST", machine_path(machine, "cordon"), {})
+    answer = client.request(Ordered, "POST", machine_path(machine, "cordon"), {})
     _tell(answer, as_json, f"is cordoned: nothing new is placed there. Undo with: argosy uncordon {machine}")
 
 
@@ -38,7 +39,7 @@ def uncordon(client: Client, machine: str, as_json: bool) -> None:
 
     Example: argosy uncordon m2
     """
-    _tell(client.ask("POST", machine_path(machine, "uncordon"), {}), as_json, "takes units again")
+    _tell(client.request(Ordered, "POST", machine_path(machine, "uncordon"), {}), as_json, "takes units again")
 
 
 @click.command()
@@ -61,13 +62,13 @@ def drain(client: Client, machine: str, no_block: bool, block_attempts: int, as_
     Example: argosy drain m2
     """
     before, _ = units(client)
-    answer = client.ask("POST", machine_path(machine, "drain"), {})
+    answer = client.request(Ordered, "POST", machine_path(machine, "drain"), {})
     if not no_block:
-        _wait_until_empty(client, machine, answer["machine"], before, block_attempts, quiet=as_json)
+        _wait_until_empty(client, machine, answer.machine, before, block_attempts, quiet=as_json)
     _tell(answer, as_json, f"is {'draining' if no_block else 'drained'}. Undo with: argosy uncordon {machine}")
 
 
-def _wait_until_empty(client: Client, machine: str, machine_id: str, before: Sequence[View], limit: int, *, quiet: bool) -> None:
+def _wait_until_empty(client: Client, machine: str, machine_id: str, before: Sequence[UnitView], limit: int, *, quiet: bool) -> None:
     left = _on(before, machine_id)
     index = 0
     with Progress() as progress:
@@ -89,17 +90,17 @@ def _wait_until_empty(client: Client, machine: str, machine_id: str, before: Seq
             progress.say(f"still on {machine}: {', '.join(sorted(here))}")
 
 
-def _on(found: Sequence[View], machine_id: str) -> set[str]:
+def _on(found: Sequence[UnitView], machine_id: str) -> set[str]:
     """The units that a drain moves away."""
-    return {unit["name"] for unit in found if not unit.get("everywhere") and any(_holds(place, machine_id) for place in places(unit))}
+    return {unit.name for unit in found if not unit.everywhere and any(_holds(place, machine_id) for place in unit.places)}
 
 
-def _holds(place: View, machine_id: str) -> bool:
-    return bool(place["machine"] == machine_id and not place.get("finished"))
+def _holds(place: Place, machine_id: str) -> bool:
+    return place.machine == machine_id and not place.finished
 
 
-def _tell(answer: View, as_json: bool, what: str) -> None:
+def _tell(answer: Ordered, as_json: bool, what: str) -> None:
     if as_json:
-        echo_json(answer)
+        show_json(answer)
     else:
-        echo(f"Machine {answer['machine'][:8]}... {what}")
+        echo(f"Machine {answer.machine[:8]}... {what}")

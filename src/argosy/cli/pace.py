@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from argosy.api.shapes import UnitList, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import UNITS, View
+from argosy.cli.cluster import UNITS
 
 Verb = Callable[..., Any]
 
@@ -40,6 +41,6 @@ def pace_options(function: Verb) -> Verb:
     return parallel(timeout(steady(first(function))))
 
 
-def everything(client: Client) -> dict[str, View]:
+def everything(client: Client) -> dict[str, UnitView]:
     """All units with their texts, by name."""
-    return {unit["name"]: unit for unit in client.ask("GET", f"{UNITS}?text=true")["units"]}
+    return {unit.name: unit for unit in client.get(UnitList, f"{UNITS}?text=true").units}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from argosy.cli.cluster import Reported, View, reported_on
+from argosy.api.shapes import MachineView, StatusAnswer, StatusOn, UnitView
+from argosy.cli.cluster import reported_on
 from argosy.cli.outcome import describe_trouble, legend
 from argosy.cli.table import coloured, size, span
+from argosy.model import Detail, LogLine, Observed, UnitState
 from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
 from argosy.verdict import ACTIVE, ENDINGS
 
@@ -15,25 +17,25 @@ DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●"
 MOST_PROCESSES = 20
 
 
-def running(answer: View) -> bool:
+def running(answer: StatusAnswer) -> bool:
     """Whether the unit runs on every machine where it is, and is somewhere."""
-    details = [machine.get("detail") for machine in answer["machines"]]
-    return bool(details) and all(detail and detail["observed"].get("active") in ACTIVE for detail in details)
+    details = [machine.detail for machine in answer.machines]
+    return bool(details) and all(detail is not None and detail.observed.active in ACTIVE for detail in details)
 
 
-def page(answer: View, machines: Mapping[str, View], now: float) -> list[Line]:
+def page(answer: StatusAnswer, machines: Mapping[str, MachineView], now: float) -> list[Line]:
     """The lines of one unit's page."""
-    unit = answer["unit"]
-    if answer["machines"]:
+    unit = answer.unit
+    if answer.machines:
         lines: list[Line] = []
-        for on in answer["machines"]:
+        for on in answer.machines:
             lines += [*([""] if lines else []), *_on_machine(unit, on, machines, now)]
         return lines
-    what = "waiting for a machine" if unit["target"] != "inactive" else "not asked for"
+    what = "waiting for a machine" if unit.target != "inactive" else "not asked for"
     return [
-        [*_heading(Coloured("○"), unit["name"], unit.get("description", ""))],
+        [*_heading(Coloured("○"), unit.name, unit.description)],
         f"     Loaded: on no machine ({what})",
-        f"     Target: {unit['target']} (argosy {'why' if unit['target'] != 'inactive' else 'start'} {unit['name']})",
+        f"     Target: {unit.target} (argosy {'why' if unit.target != 'inactive' else 'start'} {unit.name})",
     ]
 
 
@@ -41,68 +43,66 @@ def _heading(dot: Coloured, name: str, description: str) -> list[str | Coloured]
     return [dot, f" {name}" + (f" - {description}" if description else "")]
 
 
-def _on_machine(unit: View, on: View, machines: Mapping[str, View], now: float) -> Iterator[Line]:
-    where = legend(machines.get(on["machine"]), on["machine"]) + (f" ({on['name']})" if on.get("name") else "")
-    detail = on.get("detail")
+def _on_machine(unit: UnitView, on: StatusOn, machines: Mapping[str, MachineView], now: float) -> Iterator[Line]:
+    where = legend(machines.get(on.machine), on.machine) + (f" ({on.name})" if on.name else "")
+    detail = on.detail
     if detail is None:
-        yield _heading(Coloured("?"), unit["name"], unit.get("description", ""))
+        yield _heading(Coloured("?"), unit.name, unit.description)
         yield f"    Machine: {where}"
-        yield f"      Error: {on.get('error') or 'it gave no answer'}"
+        yield f"      Error: {on.error or 'it gave no answer'}"
         return
-    seen = detail["observed"]
-    active = seen.get("active", "inactive")
-    yield _heading(coloured(active, DOTS.get(active, "○")), unit["name"], detail.get("description") or unit.get("description", ""))
-    yield f"     Loaded: {seen.get('load', 'loaded')}" + (f" ({detail['path']})" if detail.get("path") else "")
+    seen = detail.observed
+    active = seen.active
+    yield _heading(coloured(active, DOTS.get(active, "○")), unit.name, detail.description or unit.description)
+    yield f"     Loaded: {seen.load}" + (f" ({detail.path})" if detail.path else "")
     yield ["     Active: ", coloured(active, _active(seen)), _since(seen, now)]
     yield f"    Machine: {where}"
-    yield from _trouble(seen, reported_on(unit, on["machine"]), now)
+    yield from _trouble(seen, reported_on(unit, on.machine), now)
     yield from _processes(detail, seen)
-    if on.get("lines"):
+    if on.lines:
         yield ""
-        for line in on["lines"]:
-            yield from log_lines(line, unit["name"])
+        for line in on.lines:
+            yield from log_lines(line, unit.name)
 
 
-def _active(seen: View) -> str:
+def _active(seen: Observed) -> str:
     """`active (running)`; a failure says how, as systemctl does."""
-    if seen.get("active") == "failed":
-        return f"failed (Result: {seen.get('result', 'success')})"
-    sub = seen.get("sub", "dead")
-    result = seen.get("result", "success")
-    return f"{seen.get('active', 'inactive')} ({sub})" + (f" (Result: {result})" if result != "success" else "")
+    if seen.active == "failed":
+        return f"failed (Result: {seen.result})"
+    return f"{seen.active} ({seen.sub})" + (f" (Result: {seen.result})" if seen.result != "success" else "")
 
 
-def _since(seen: View, now: float) -> str:
-    if not seen.get("since"):
+def _since(seen: Observed, now: float) -> str:
+    if not seen.since:
         return ""
-    stamp = datetime.datetime.fromtimestamp(seen["since"]).astimezone()
-    return f" since {stamp:%a %Y-%m-%d %H:%M:%S %Z}; {span(now - seen['since'])} ago"
+    stamp = datetime.datetime.fromtimestamp(seen.since).astimezone()
+    return f" since {stamp:%a %Y-%m-%d %H:%M:%S %Z}; {span(now - seen.since)} ago"
 
 
-def _trouble(seen: View, state: Reported | None, now: float) -> Iterator[str]:
+def _trouble(seen: Observed, state: UnitState | None, now: float) -> Iterator[str]:
     words = describe_trouble(state, now) if state is not None else ""
     if words:
         yield f"    Trouble: {words}"
-    if seen.get("restarts"):
-        yield f"   Restarts: {seen['restarts']}"
+    if seen.restarts:
+        yield f"   Restarts: {seen.restarts}"
 
 
-def _processes(detail: View, seen: View) -> Iterator[str]:
+def _processes(detail: Detail, seen: Observed) -> Iterator[str]:
     """Main process, memory, time, and the tree of processes."""
-    if seen.get("pid"):
-        program = detail.get("main_command", "").partition(" ")[0].rpartition("/")[2]
-        yield f"   Main PID: {seen['pid']}" + (f" ({program})" if program else "")
-    elif seen.get("code") is not None:
-        yield f"    Process: code=exited, status={seen['code']}{'/SUCCESS' if seen['code'] == 0 else ''}"
-    elif seen.get("result") in ("signal", "core-dump"):
-        yield f"    Process: {ENDINGS[seen['result']]}"
-    processes: Sequence[tuple[int, str]] = detail.get("processes", [])
+    if seen.pid:
+        program = detail.main_command.partition(" ")[0].rpartition("/")[2]
+        yield f"   Main PID: {seen.pid}" + (f" ({program})" if program else "")
+    elif seen.code is not None:
+        yield f"    Process: code=exited, status={seen.code}{'/SUCCESS' if seen.code == 0 else ''}"
+    elif seen.result in ("signal", "core-dump"):
+        yield f"    Process: {ENDINGS[seen.result]}"
+    processes = detail.processes
     if processes:
         yield f"      Tasks: {len(processes)}"
-    if detail.get("memory"):
-        yield f"     Memory: {size(detail['memory'])}"
-    if detail.get("cpu"):
-        yield f"        CPU: {_cpu(detail['cpu'])}"
+    if detail.memory:
+        yield f"     Memory: {size(detail.memory)}"
+    if detail.cpu:
+        yield f"        CPU: {_cpu(detail.cpu)}"
     for number, (pid, command) in enumerate(processes[:MOST_PROCESSES]):
         branch = "└─" if number == len(processes) - 1 else "├─"
         yield f"{'  Processes: ' if number == 0 else ' ' * 13}{branch}{pid} {command}"
@@ -114,12 +114,12 @@ def _cpu(seconds: float) -> str:
     return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}s" if seconds < 60 else span(seconds)
 
 
-def log_lines(line: View, unit: str) -> list[str]:
+def log_lines(line: LogLine, unit: str) -> list[str]:
     """A record of the log as journalctl's short form shows it: colours left out, further lines indented below the first."""
-    if line.get("error"):
-        return [f"-- {line['error']} --"]
-    stamp = datetime.datetime.fromtimestamp(line.get("time", 0.0)).astimezone()
-    source = line.get("source") or unit.rpartition(".")[0]
-    pid = f"[{line['pid']}]" if line.get("pid") else ""
+    if line.error:
+        return [f"-- {line.error} --"]
+    stamp = datetime.datetime.fromtimestamp(line.time).astimezone()
+    source = line.source or unit.rpartition(".")[0]
+    pid = f"[{line.pid}]" if line.pid else ""
     head = printable(f"{stamp:%b %d %H:%M:%S} {source}{pid}: ")
-    return indented(head + without_colours(line.get("text", "")), " " * width_of(head))
+    return indented(head + without_colours(line.text), " " * width_of(head))

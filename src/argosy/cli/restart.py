@@ -48,7 +48,7 @@ def restart(
     """
     if rolling:
         everyone = everything(client)
-        running = [name for name, unit in everyone.items() if unit["target"] == "launched"]
+        running = [name for name, unit in everyone.items() if unit.target == "launched"]
         wanted = restarts(known(expanded(words, running)), everyone)
         again = f"See what is wrong, and run argosy restart --rolling {shlex.join(words)} again."
         rules = {"parallel": parallel, "timeout": timeout, "steady": steady, "start_first": start_first}
@@ -56,14 +56,14 @@ def restart(
     if as_json:
         raise click.UsageError("--json is told of --rolling only")
     if any(not GLOB.isdisjoint(word) for word in words):
-        words = tuple(expanded(words, [unit["name"] for unit in units(client)[0] if unit["target"] != "inactive"]))
-    wishes = plain((unit["name"] for unit in standing(client, known(words), "restart")), restart=True)
+        words = tuple(expanded(words, [unit.name for unit in units(client)[0] if unit.target != "inactive"]))
+    wishes = plain((unit.name for unit in standing(client, known(words), "restart")), restart=True)
     sys.exit(
         bring(
             client,
             "restart",
             wishes,
-            lambda unit, written, machines: started(unit, written.get("launch", 0), machines),
+            lambda unit, written, machines: started(unit, written.launch, machines),
             no_block=no_block,
             attempts=block_attempts,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from argosy.cli.cluster import View
+from argosy.api.shapes import RolloutOrder, RolloutUnitOrder, UnitView
 from argosy.cli.files import Given
 from argosy.errors import Conflict, InvalidInput, NotFound
 from argosy.unit.names import is_template, template_of
@@ -21,22 +21,16 @@ class Wanted(NamedTuple):
     templates: Mapping[str, str] = {}
     restart: bool = False
 
-    def order(self, **rules: object) -> dict[str, Any]:
+    def order(self, **rules: Any) -> RolloutOrder:
         """The order that the API takes."""
         texts = [*dict.fromkeys([*self.texts.values(), *self.templates.values()])]
-        units: list[dict[str, Any]] = [{"name": name, "revision": self.revisions[name]} for name in self.names]
-        for unit in units:
-            if self.restart:
-                unit["restart"] = True
-            elif unit["name"] in self.texts:
-                unit["text"] = texts.index(self.texts[unit["name"]])
-        templates = [
-            {"name": name, "revision": self.revisions.get(name, 0), "text": texts.index(text)} for name, text in self.templates.items()
-        ]
-        return {"units": units, "texts": texts, "templates": templates, **rules}
+        places = {name: texts.index(text) for name, text in self.texts.items() if not self.restart}
+        units = [RolloutUnitOrder(name, self.revisions[name], places.get(name), self.restart) for name in self.names]
+        templates = [RolloutUnitOrder(name, self.revisions.get(name, 0), texts.index(text)) for name, text in self.templates.items()]
+        return RolloutOrder(units, texts, templates, **rules)
 
 
-def updates(given: Sequence[Given], known: Mapping[str, View], *, from_template: bool = False) -> Wanted:
+def updates(given: Sequence[Given], known: Mapping[str, UnitView], *, from_template: bool = False) -> Wanted:
     """A template stands for all its instances, and gets its text last. An instance takes the text of its own file here, of its template's
     file here, or of its template in the cluster (`from_template`: of that only). Raises NotFound for a unit that the cluster does not know,
     InvalidInput for one without a text to update it to."""
@@ -54,39 +48,39 @@ def updates(given: Sequence[Given], known: Mapping[str, View], *, from_template:
             )
         for name in instances:
             names.setdefault(name, text)
-        if text and text != known.get(one.name, {}).get("text"):
+        template = known.get(one.name)
+        if text and (template is None or text != template.text):
             templates[one.name] = text
     changed = {name: wanted for name, text in names.items() if (wanted := _text(name, text, known))}
-    revisions = {name: known[name].get("revision", 0) for name in (*names, *templates) if name in known}
+    revisions = {name: known[name].revision for name in (*names, *templates) if name in known}
     return Wanted(tuple(names), revisions, changed, templates)
 
 
-def restarts(names: Sequence[str], known: Mapping[str, View]) -> Wanted:
+def restarts(names: Sequence[str], known: Mapping[str, UnitView]) -> Wanted:
     """The same texts started anew. Raises NotFound, and Conflict for a unit that is not asked to run."""
     for name in names:
         if name not in known:
             raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
-        if known[name]["target"] != "launched":
-            raise Conflict(f"unit {name} is not launched: its target is {known[name]['target']}", remedy=f"argosy start {name} starts it")
-    return Wanted(tuple(names), {name: known[name].get("revision", 0) for name in names}, restart=True)
+        if known[name].target != "launched":
+            raise Conflict(f"unit {name} is not launched: its target is {known[name].target}", remedy=f"argosy start {name} starts it")
+    return Wanted(tuple(names), {name: known[name].revision for name in names}, restart=True)
 
 
-def _text(name: str, text: str, known: Mapping[str, View]) -> str:
+def _text(name: str, text: str, known: Mapping[str, UnitView]) -> str:
     """The text that the unit gets; "" if it has that already."""
     unit = known.get(name)
     if unit is None:
         raise NotFound(f"the cluster does not know {name}", remedy="argosy start starts it")
     text = text or _of_template(name, known)
-    return "" if text == unit.get("text", "") else text
+    return "" if text == unit.text else text
 
 
-def _of_template(name: str, known: Mapping[str, View]) -> str:
+def _of_template(name: str, known: Mapping[str, UnitView]) -> str:
     template = template_of(name)
     if not template:
         raise InvalidInput(f"there is no file {name} here, so there is nothing to update it to", remedy="name the file with its folder")
-    text = known.get(template, {}).get("text", "")
-    if not text:
+    if template not in known or not known[template].text:
         raise NotFound(
             f"neither a file of {name} or {template} is here, nor {template} in the cluster", remedy="name the file with its folder"
         )
-    return str(text)
+    return known[template].text

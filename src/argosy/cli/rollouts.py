@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from argosy.api.shapes import RolloutAnswer, RolloutChange, RolloutList, RolloutView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View
 from argosy.cli.completing import complete_rollouts
 from argosy.cli.following import ROLLOUTS, SUMS, follow, having, rollout_path
-from argosy.cli.session import asks, json_option, list_options
+from argosy.cli.session import asks, json_option, list_options, show_json
 from argosy.cli.table import chosen, show, span
-from argosy.terminal import echo, echo_json
+from argosy.model import RolloutWish
+from argosy.terminal import echo
 
 FIELDS = ("rollout", "state", "units", "age", "reason")
 
@@ -39,21 +40,21 @@ def rollouts(client: Client, full: bool, no_legend: bool, fields: str | None, as
     Example: argosy rollouts
     """
     columns = chosen(fields, FIELDS, FIELDS)
-    found = client.ask("GET", ROLLOUTS)["rollouts"]
+    found = client.get(RolloutList, ROLLOUTS).rollouts
     if as_json:
-        echo_json(found)
+        show_json(found)
         return
     rows = [_row(rollout, full) for rollout in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
 
 
-def _row(rollout: View, full: bool) -> dict[str, str]:
-    reason = rollout.get("reason", "")
+def _row(rollout: RolloutView, full: bool) -> dict[str, str]:
+    reason = rollout.reason
     return {
-        "rollout": rollout["name"],
-        "state": rollout["state"],
-        "units": f"{len(having(rollout, *SETTLED))} of {len(rollout.get('groups', []))}",
-        "age": span(time.time() - rollout.get("created", 0.0)),
+        "rollout": rollout.name,
+        "state": rollout.state,
+        "units": f"{len(having(rollout, *SETTLED))} of {len(rollout.groups)}",
+        "age": span(time.time() - rollout.created),
         "reason": reason if full or len(reason) <= 80 else f"{reason[:77]}...",
     }
 
@@ -80,27 +81,27 @@ def rollout(client: Client, name: str, pause: bool, resume: bool, abort: bool, r
         raise click.UsageError("give one of --pause, --resume and --abort; --rollback goes with --abort")
     wish = "pause" if pause else "run" if resume else "rollback" if rollback else "abort" if abort else ""
     if wish:
-        client.ask("PUT", rollout_path(name), {"wish": wish})
+        client.request(RolloutAnswer, "PUT", rollout_path(name), RolloutChange(RolloutWish(wish)))
         if not as_json:
             echo(f"rollout {name} {WISHES[wish]}")
     if following:
         sys.exit(follow(client, name, f"argosy rollout {name} shows its steps.", as_json=as_json))
-    found = client.ask("GET", rollout_path(name))["rollout"]
+    found = client.get(RolloutAnswer, rollout_path(name)).rollout
     if as_json:
-        echo_json(found)
+        show_json(found)
     elif not wish:
         _show(found)
 
 
-def _show(rollout: View) -> None:
+def _show(rollout: RolloutView) -> None:
     now = time.time()
-    ended = f", ended {span(now - rollout['ended'])} ago" if rollout.get("ended") else ""
-    echo(f"{rollout['name']}: {rollout['state']}, asked for {span(now - rollout.get('created', now))} ago{ended}")
-    if rollout.get("reason"):
-        echo(f"  {rollout['reason']}")
+    ended = f", ended {span(now - rollout.ended)} ago" if rollout.ended else ""
+    echo(f"{rollout.name}: {rollout.state}, asked for {span(now - rollout.created or now)} ago{ended}")
+    if rollout.reason:
+        echo(f"  {rollout.reason}")
     for what, stages in SUMS:
         names = having(rollout, *stages)
         if names:
             echo(f"  {what}: {', '.join(names)}")
-    for step in rollout.get("steps", []):
-        echo(f"  {time.strftime('%H:%M:%S', time.localtime(step['at']))} {step['text']}")
+    for step in rollout.steps:
+        echo(f"  {time.strftime('%H:%M:%S', time.localtime(step.at))} {step.text}")

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
+import msgspec
 
 from argosy.cli.client import Client, endpoints
 from argosy.cli.completing import complete_machines, complete_units
+from argosy.terminal import echo_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +36,11 @@ def connect() -> Client:
 
 def json_option(function: Verb) -> Verb:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(function)
+
+
+def show_json(value: object, indent: int | None = 2) -> None:
+    """Print what the API answered, as it says it."""
+    echo_json(msgspec.to_builtins(value), indent)
 
 
 def list_options(known: Sequence[str], default: Sequence[str]) -> Callable[[Verb], Verb]:

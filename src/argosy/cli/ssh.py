@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import click
 
+from argosy.api.shapes import MachineView
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, places, units
+from argosy.cli.cluster import machines, units
 from argosy.cli.completing import complete_machines
 from argosy.cli.names import named
 from argosy.cli.session import asks
@@ -64,22 +65,22 @@ def _address(client: Client, machine: str | None, unit: str | None, target: str 
         return _of_unit(client, found, named(target))
     if len(matching) != 1:
         raise NotFound(f"{len(matching) or 'no'} machines are called {word}", remedy=SHOWN)
-    return str(matching[0].get("address", ""))
+    return matching[0].address
 
 
-def _called(found: Mapping[str, View], word: str) -> list[View]:
-    exact = [machine for machine in found.values() if word in (machine["id"], machine.get("name"), machine.get("address"))]
+def _called(found: Mapping[str, MachineView], word: str) -> list[MachineView]:
+    exact = [machine for machine in found.values() if word in (machine.id, machine.name, machine.address)]
     begun = word.partition("...")[0]
-    return exact or [machine for machine in found.values() if begun and machine["id"].startswith(begun)]
+    return exact or [machine for machine in found.values() if begun and machine.id.startswith(begun)]
 
 
-def _of_unit(client: Client, found: Mapping[str, View], name: str) -> str:
+def _of_unit(client: Client, found: Mapping[str, MachineView], name: str) -> str:
     listed, _ = units(client, [name])
     if not listed:
         raise NotFound(f"there is neither a machine nor a unit {name}", remedy=SHOWN)
-    wheres = [place["machine"] for place in places(listed[0])]
+    wheres = [place.machine for place in listed[0].places]
     if not wheres:
         raise NotFound(f"unit {name} is on no machine", remedy=f"argosy why {name} tells why")
     if wheres[0] not in found:
         raise NotFound(f"the machine of {name} is lost", remedy="argosy list-units shows where units are")
-    return str(found[wheres[0]].get("address", ""))
+    return found[wheres[0]].address

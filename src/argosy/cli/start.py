@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import click
+import msgspec
 
 from argosy.cli.client import Client
 from argosy.cli.cluster import units
@@ -13,6 +14,7 @@ from argosy.cli.outcome import needs_launch, started
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.waiting import bring, waits
 from argosy.cli.wishes import wishes_for
+from argosy.model import Target
 
 
 @click.command()
@@ -29,18 +31,16 @@ def start(client: Client, words: tuple[str, ...], replace: bool, no_block: bool,
 
     Example: argosy start hello.service worker@{1..3}
     """
-    wishes = wishes_for(client, "start", with_needed(given(words)), replace=replace, target="launched")
-    known, _ = units(client, [wish["name"] for wish in wishes.wishes])
-    resting = {unit["name"] for unit in known if needs_launch(unit)}
-    for wish in wishes.wishes:
-        if wish["name"] in resting:
-            wish["restart"] = True
+    wishes = wishes_for(client, "start", with_needed(given(words)), replace=replace, target=Target.LAUNCHED)
+    known, _ = units(client, [wish.name for wish in wishes.wishes])
+    resting = {unit.name for unit in known if needs_launch(unit)}
+    wishes = wishes._replace(wishes=[msgspec.structs.replace(wish, restart=wish.name in resting) for wish in wishes.wishes])
     sys.exit(
         bring(
             client,
             "start",
             wishes,
-            lambda unit, written, machines: started(unit, written.get("launch", 0), machines),
+            lambda unit, written, machines: started(unit, written.launch, machines),
             no_block=no_block,
             attempts=block_attempts,
         )

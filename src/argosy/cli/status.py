@@ -7,14 +7,15 @@ import time
 
 import click
 
+from argosy.api.shapes import StatusAnswer
 from argosy.cli.client import Client
 from argosy.cli.cluster import machines, unit_path
 from argosy.cli.failing import complain
 from argosy.cli.names import known
 from argosy.cli.page import page, running
-from argosy.cli.session import asks, json_option, unit_arguments
+from argosy.cli.session import asks, json_option, show_json, unit_arguments
 from argosy.errors import NotFound
-from argosy.terminal import echo, echo_json
+from argosy.terminal import echo
 
 NOT_RUNNING = 3
 UNKNOWN = 4
@@ -36,12 +37,12 @@ def status(client: Client, words: tuple[str, ...], lines: int, ssh_port: str | N
     unknown = False
     for name in known(words):
         try:
-            answers.append(client.ask("GET", unit_path(name, f"status?lines={lines}")))
+            answers.append(client.get(StatusAnswer, unit_path(name, f"status?lines={lines}")))
         except NotFound as error:
             unknown = True
             complain(error)
     if as_json:
-        echo_json(answers[0] if len(words) == 1 and answers else answers)
+        show_json(answers[0] if len(words) == 1 and answers else answers)
     elif answers:
         found = machines(client)
         for number, answer in enumerate(answers):

@@ -12,6 +12,7 @@ from argosy.cli.outcome import stopped
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.telling import plain
 from argosy.cli.waiting import bring, standing, waits
+from argosy.model import Target
 
 
 @click.command()
@@ -23,5 +24,5 @@ def stop(client: Client, words: tuple[str, ...], no_block: bool, block_attempts:
 
     Example: argosy stop hello
     """
-    wishes = plain((unit["name"] for unit in standing(client, known(words), "stop")), target="loaded")
+    wishes = plain((unit.name for unit in standing(client, known(words), "stop")), target=Target.LOADED)
     sys.exit(bring(client, "stop", wishes, lambda unit, _, machines: stopped(unit, machines), no_block=no_block, attempts=block_attempts))

@@ -32,5 +32,5 @@ def submit(client: Client, words: tuple[str, ...], replace: bool) -> None:
     needed = [unit for unit in with_needed(wanted) if unit.file is not None]
     written, refused = tell(client, wishes_for(client, "submit", needed, replace=replace))
     for name, unit_written in written.items():
-        echo(f"Unit {name} {unit_written.get('target', 'inactive')}")
+        echo(f"Unit {name} {unit_written.target}")
     sys.exit(int(bool(refused)))

@@ -3,45 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from argosy.api.shapes import BATCH, Batch, BatchAnswer, NamedWish, Written
 from argosy.cli.client import Client, meant
-from argosy.cli.cluster import UNITS, View
+from argosy.cli.cluster import UNITS
 from argosy.cli.failing import complain
 from argosy.errors import ArgosyError
+from argosy.model import Target
 from argosy.terminal import echo
-
-BATCH = 1000
-"""Units that the API takes at once."""
 
 
 class Wishes(NamedTuple):
-    """`wishes` as the API takes them, in order; `warnings` and `notes` are for the person."""
+    """`wishes` in order; `warnings` and `notes` are for the person."""
 
-    wishes: list[dict[str, Any]]
+    wishes: list[NamedWish]
     warnings: list[str]
     notes: list[str]
 
 
-def plain(names: Iterable[str], **what: Any) -> Wishes:
+def plain(names: Iterable[str], *, target: Target | None = None, restart: bool = False) -> Wishes:
     """The same wish for each unit, without a text."""
-    return Wishes([{"name": name, **what} for name in names], [], [])
+    return Wishes([NamedWish(name=name, target=target, restart=restart) for name in names], [], [])
 
 
-def tell(client: Client, wishes: Wishes) -> tuple[dict[str, View], list[ArgosyError]]:
+def tell(client: Client, wishes: Wishes) -> tuple[dict[str, Written], list[ArgosyError]]:
     """Sends wishes; what was written by name, and what was refused. Raises the refusal if there is nothing else."""
     for line in wishes.warnings:
         echo(line, err=True)
     for line in wishes.notes:
         echo(line)
-    written: dict[str, View] = {}
+    written: dict[str, Written] = {}
     refused: list[ArgosyError] = []
     for start in range(0, len(wishes.wishes), BATCH):
-        for result in client.ask("POST", UNITS, {"units": wishes.wishes[start : start + BATCH]})["results"]:
-            if result.get("error"):
-                refused.append(_named(result["name"], meant(result["error"]["code"], result["error"])))
+        for result in client.request(BatchAnswer, "POST", UNITS, Batch(wishes.wishes[start : start + BATCH])).results:
+            if result.error:
+                refused.append(_named(result.name, meant(result.error)))
             else:
-                written[result["name"]] = result
+                written[result.name] = result
     if refused and not written and len(refused) == 1:
         raise refused[0]
     for error in refused:

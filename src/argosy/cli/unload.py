@@ -12,6 +12,7 @@ from argosy.cli.outcome import unloaded
 from argosy.cli.session import asks, unit_arguments
 from argosy.cli.telling import plain
 from argosy.cli.waiting import bring, waits
+from argosy.model import Target
 
 
 @click.command()
@@ -23,7 +24,7 @@ def unload(client: Client, words: tuple[str, ...], no_block: bool, block_attempt
 
     Example: argosy unload hello
     """
-    wishes = plain(known(words), target="inactive")
+    wishes = plain(known(words), target=Target.INACTIVE)
     sys.exit(
         bring(client, "unload", wishes, lambda unit, _, machines: unloaded(unit, machines), no_block=no_block, attempts=block_attempts)
     )

@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from argosy.api.shapes import MachineView, Version
 from argosy.cli import ports
 from argosy.cli.client import Client
+from argosy.cli.cluster import machines
 from argosy.cli.progress import Progress
 from argosy.config import Config, load, parse_metadata
 from argosy.errors import ArgosyError, InvalidInput, Unsuitable
@@ -110,22 +112,22 @@ def _start(config: Config) -> tuple[Path, subprocess.Popen[bytes]]:
 def _answering(client: Client) -> str | None:
     """The id of the machine whose agent answers, if one does."""
     try:
-        return str(client.ask("GET", "/version", timeout=5)["machine"])
+        return client.get(Version, "/version", 5).machine
     except ArgosyError:
         return None
 
 
-def _ready(client: Client, log: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _ready(client: Client, log: Path, process: subprocess.Popen[bytes]) -> MachineView:
     """Waits until the agent answers and its machine is among those alive; returns that machine."""
     begun = log.stat().st_size
     last = "it does not answer"
     with Progress() as progress:
         while progress.waited < PATIENCE and process.poll() is None:
             try:
-                mine = client.ask("GET", "/version", timeout=5)["machine"]
-                for machine in client.ask("GET", "/machines", timeout=5)["machines"]:
-                    if machine["id"] == mine:
-                        return dict(machine)
+                mine = client.get(Version, "/version", 5).machine
+                found = machines(client, 5)
+                if mine in found:
+                    return found[mine]
                 last = "its machine has not joined"
             except ArgosyError as error:
                 last = error.message
@@ -137,8 +139,8 @@ def _ready(client: Client, log: Path, process: subprocess.Popen[bytes]) -> dict[
     raise ArgosyError(f"the agent is not ready after {PATIENCE:.0f} s: {last}{said}", remedy=f"argosy down stops it; its log is {log}")
 
 
-def _tell(config: Config, machine: dict[str, Any], log: Path, path: str | None) -> None:
-    kind = machine.get("runtime", "")
+def _tell(config: Config, machine: MachineView, log: Path, path: str | None) -> None:
+    kind = machine.runtime
     why = ", because no systemd manager answers here that you may use" if kind == "supervisor" and config.runtime.kind == "auto" else ""
     store, _, where = config.store.url.partition(":")
     rows = [
@@ -149,7 +151,7 @@ def _tell(config: Config, machine: dict[str, Any], log: Path, path: str | None) 
         ("web traffic", _router(config)),
         ("log", str(log)),
     ]
-    echo(f"Argosy is up on this machine ({machine['id'][:8]}...).")
+    echo(f"Argosy is up on this machine ({machine.id[:8]}...).")
     for what, text in rows:
         echo(f"  {what:<17}{text}")
     if str(config.socket) != f"{default_dirs(os.environ, os.getuid())[1]}/argosy.sock":

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from argosy.api.shapes import UnitView, WhyAnswer, Written
 from argosy.cli.client import Client
-from argosy.cli.cluster import View, machines, unit_path, units, where_seen
-from argosy.cli.outcome import Judge, Outcome, unplaced
+from argosy.cli.cluster import machines, unit_path, units, where_seen
+from argosy.cli.outcome import Judge, Machines, Outcome, unplaced
 from argosy.cli.progress import AFTER, Progress
 from argosy.cli.telling import Wishes, tell
 from argosy.errors import Conflict, NotFound
@@ -33,19 +34,25 @@ def waits(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--no-block", is_flag=True, help="Do not wait.")(attempts(function))
 
 
-def standing(client: Client, names: Sequence[str], verb: str) -> list[View]:
+def standing(client: Client, names: Sequence[str], verb: str) -> list[UnitView]:
     """The named units, to `verb` them. Raises NotFound, and Conflict if one is inactive."""
-    found = {unit["name"]: unit for unit in units(client, names)[0]}
+    found = {unit.name: unit for unit in units(client, names)[0]}
     for name in names:
         if name not in found:
             raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
-        if found[name]["target"] == "inactive":
+        if found[name].target == "inactive":
             raise Conflict(f"Unable to {verb} unit {name} in state inactive", remedy=f"argosy start {name} starts it")
     return [found[name] for name in names]
 
 
 def bring(
-    client: Client, verb: str, wishes: Wishes, judge: Callable[[View, View, Mapping[str, View]], Outcome], *, no_block: bool, attempts: int
+    client: Client,
+    verb: str,
+    wishes: Wishes,
+    judge: Callable[[UnitView, Written, Machines], Outcome],
+    *,
+    no_block: bool,
+    attempts: int,
 ) -> int:
     """Sends wishes and waits for what comes of them; returns the exit status. `judge` has the unit, what was written of it, machines."""
     written, refused = tell(client, wishes)
@@ -53,10 +60,10 @@ def bring(
         return int(bool(refused))
     if no_block:
         for unit in units(client, list(written))[0]:
-            echo(f"Triggered {'global unit' if unit.get('everywhere') else 'unit'} {unit['name']} {verb}")
+            echo(f"Triggered {'global unit' if unit.everywhere else 'unit'} {unit.name} {verb}")
         return int(bool(refused))
     waiter = Waiter(client, attempts)
-    good = waiter.until(list(written), lambda unit: judge(unit, written[unit["name"]], waiter.machines))
+    good = waiter.until(list(written), lambda unit: judge(unit, written[unit.name], waiter.machines))
     return INTERRUPTED if waiter.interrupted else int(bool(refused) or not good)
 
 
@@ -89,7 +96,7 @@ class Waiter:
         while waiting:
             found, index = units(self.client, list(waiting), index, self._patience() if index else 0.0)
             self._learn(found)
-            present = {unit["name"]: unit for unit in found}
+            present = {unit.name: unit for unit in found}
             for name in list(waiting):
                 outcome = self._judged(name, present.get(name), judge)
                 if outcome.done:
@@ -105,23 +112,23 @@ class Waiter:
                 self.progress.say(f"waiting for {_few(list(waiting))}: {next(iter(waiting.values()))}")
         return good
 
-    def _judged(self, name: str, unit: View | None, judge: Judge) -> Outcome:
+    def _judged(self, name: str, unit: UnitView | None, judge: Judge) -> Outcome:
         """The judge's outcome. A unit that is nowhere for long is explained, and not waited for if it wants no machine in particular."""
         if unit is None:
             return Outcome(True, False, f"Unit {name} was destroyed meanwhile")
         outcome = judge(unit)
-        if outcome.done or unit["target"] == "inactive" or any(where_seen(unit)) or self.progress.waited <= AFTER:
+        if outcome.done or unit.target == "inactive" or any(where_seen(unit)) or self.progress.waited <= AFTER:
             return outcome
         first, *more = self._why(name)
-        if unit.get("everywhere"):
+        if unit.everywhere:
             return Outcome(True, True, first, tuple(more))
         self._tell([first, *more])
         return outcome
 
-    def _give_up(self, waiting: Mapping[str, str], present: Mapping[str, View]) -> None:
+    def _give_up(self, waiting: Mapping[str, str], present: Mapping[str, UnitView]) -> None:
         self.progress.clear()
         for name, what in waiting.items():
-            if not any(where_seen(present[name])) and present[name]["target"] != "inactive":
+            if not any(where_seen(present[name])) and present[name].target != "inactive":
                 self._tell(self._why(name))
             echo(f"Error: gave up waiting for {name}: {what}", err=True)
 
@@ -132,12 +139,12 @@ class Waiter:
             patience = AFTER - self.progress.waited + 0.05
         return patience if self.limit is None else min(patience, max(0.05, self.limit - self.progress.waited))
 
-    def _learn(self, found: Sequence[View]) -> None:
+    def _learn(self, found: Sequence[UnitView]) -> None:
         if any(machine not in self.machines for unit in found for machine in where_seen(unit)):
             self.machines.update(machines(self.client))
 
     def _why(self, name: str) -> list[str]:
-        return unplaced(name, self.client.ask("GET", unit_path(name, "why")), self.machines)
+        return unplaced(name, self.client.get(WhyAnswer, unit_path(name, "why")), self.machines)
 
     def _tell(self, lines: Sequence[str]) -> None:
         if tuple(lines) not in self._told:
