@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -81,10 +82,10 @@ class Client:
         if answer.status >= 400:
             raise failure(answer.status, data)
         try:
-            return msgspec.json.decode(data, type=kind)
+            return _decoded(data, kind)
         except msgspec.ValidationError as error:
             raise Unreachable(f"the agent at {where.shown} answers what this argosy does not understand: {error}", remedy=SAME) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise Unreachable(f"what answers at {where.shown} is no agent: it sends no JSON", remedy=OTHER) from error
 
     def stream(self, kind: type[T], path: str) -> Iterator[T]:
@@ -95,8 +96,8 @@ class Client:
                 raise failure(answer.status, answer.read())
             for line in answer.lines():
                 if line.strip():
-                    yield msgspec.json.decode(line, type=kind)
-        except (OSError, wire.Broken, msgspec.DecodeError, UnicodeDecodeError) as error:
+                    yield _decoded(line, kind)
+        except (OSError, wire.Broken, ValueError) as error:
             raise _silent(self._where(), error) from error
 
     def _send(self, method: str, path: str, body: object, timeout: float | None) -> wire.Answer:
@@ -140,6 +141,16 @@ class Client:
         raise _nobody(refused)
 
 
+def _decoded(data: bytes, kind: type[T]) -> T:
+    """Raises msgspec.ValidationError for JSON of another shape, else ValueError."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError:
+        raise
+    except ValueError:  # lone surrogates, perhaps, which msgspec does not take
+        return msgspec.convert(importlib.import_module("json").loads(data), kind)
+
+
 def _well(stream: socket.socket, where: Endpoint) -> bool:
     """Whether an agent that listens answers, and its store does."""
     try:
@@ -174,9 +185,9 @@ def _silent(where: Endpoint, error: Exception) -> Unreachable:
 def failure(status: int, data: bytes) -> ArgosyError:
     """The error that an answer means: its own words where it has them."""
     try:
-        told = msgspec.json.decode(data)["error"]
+        told = _decoded(data, dict[str, Any])["error"]
         known = told if isinstance(told, dict) else {"message": str(told)}
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):  # not an agent of ours, perhaps a proxy
+    except (ValueError, KeyError):  # not an agent of ours, perhaps a proxy
         known = {"message": data.decode(errors="replace").strip()[:500]}
     return meant(Fault(status, str(known.get("message") or ""), str(known.get("remedy") or "")))
 

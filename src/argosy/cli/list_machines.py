@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from argosy.api.shapes import MachineView
 from argosy.cli.client import Client
-from argosy.cli.cluster import machines
-from argosy.cli.session import asks, json_option, list_options, show_json
+from argosy.cli.cluster import MACHINES, machines
+from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show, size
-from argosy.terminal import echo
+from argosy.terminal import echo, echo_json
 
 FIELDS = (
     "machine",
@@ -41,10 +43,10 @@ def list_machines(client: Client, full: bool, no_legend: bool, fields: str | Non
     Example: argosy list-machines --fields machine,name,state,units,load
     """
     columns = chosen(fields, FIELDS, DEFAULT)
-    found = machines(client).values()
     if as_json:
-        show_json(list(found))
+        echo_json(client.get(dict[str, Any], MACHINES)["machines"])
         return
+    found = machines(client).values()
     rows = [_row(machine, full) for machine in found]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
     for machine in found:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from argosy.api.shapes import MachineView, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import machines, units
+from argosy.cli.cluster import UNITS, machines, units
 from argosy.cli.outcome import legend
-from argosy.cli.session import asks, json_option, list_options, show_json
+from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show
+from argosy.terminal import echo_json
 
 FIELDS = ("unit", "hash", "dstate", "state", "target", "tmachine", "global", "desc")
 DEFAULT = ("unit", "hash", "dstate", "state", "target")
@@ -28,10 +30,10 @@ def list_unit_files(client: Client, full: bool, no_legend: bool, fields: str | N
     Example: argosy list-unit-files --fields unit,dstate,desc
     """
     columns = chosen(fields, FIELDS, DEFAULT)
-    found, _ = units(client)
     if as_json:
-        show_json(found)
+        echo_json(client.get(dict[str, Any], UNITS)["units"])
         return
+    found, _ = units(client)
     known = machines(client) if {"target", "tmachine"} & set(columns) else {}
     show([[_row(unit, known, full)[column] for column in columns] for unit in found], None if no_legend else columns)
 

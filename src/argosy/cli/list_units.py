@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import click
 
 from argosy.api.shapes import MachineView, UnitView
 from argosy.cli.client import Client
-from argosy.cli.cluster import machines, placed_on, reported_on, units, where_seen
+from argosy.cli.cluster import UNITS, machines, placed_on, reported_on, units, where_seen
 from argosy.cli.outcome import legend
-from argosy.cli.session import asks, json_option, list_options, show_json
+from argosy.cli.session import asks, json_option, list_options
 from argosy.cli.table import chosen, show
 from argosy.model import UnitState
+from argosy.terminal import echo_json
 from argosy.verdict import sub_state
 
 FIELDS = ("unit", "machine", "active", "sub", "load", "hash", "target", "since", "pid", "note")
@@ -30,10 +32,10 @@ def list_units(client: Client, full: bool, no_legend: bool, fields: str | None, 
     Example: argosy list-units --fields unit,sub,note
     """
     columns = chosen(fields, FIELDS, DEFAULT)
-    found, _ = units(client)
     if as_json:
-        show_json(found)
+        echo_json(client.get(dict[str, Any], UNITS)["units"])
         return
+    found, _ = units(client)
     known = machines(client) if "machine" in columns else {}
     rows = [row for unit in found for row in rows_of(unit, known, full)]
     show([[row[column] for column in columns] for row in rows], None if no_legend else columns)
