@@ -121,6 +121,8 @@ class Catalog:
             yield b"abc"
             if kind == "breaks":
                 raise StoreUnavailable("gone")
+            if kind == "defect":
+                raise ZeroDivisionError("secret")
             while kind == "endless":
                 yield b"x" * 1_000_000
             yield b"def"
@@ -231,11 +233,15 @@ class ListenerContract:
             assert await client.ask("GET", "/lines/none") == (404, "catalog: no such log")
             assert await client.ask("GET", "/lines/breaks") == (200, '{"line":1}\n{"error":"the log is gone"}\n')
 
-    async def test_nobody_takes_a_part_for_the_whole(self, ground: Ground, catalog: Catalog) -> None:
+    async def test_nobody_takes_a_part_for_the_whole(self, ground: Ground, catalog: Catalog, caplog: pytest.LogCaptureFixture) -> None:
         async with serving(ground, catalog.api()) as client:
             assert await client.ask("GET", "/bytes/whole") == (200, "abcdef")
             with pytest.raises(aiohttp.ClientError):
                 await client.ask("GET", "/bytes/breaks")
+            assert caplog.records == []
+            with pytest.raises(aiohttp.ClientError):
+                await client.ask("GET", "/bytes/defect")
+            assert "ZeroDivisionError" in caplog.text
 
     async def test_a_client_that_takes_nothing_is_cut_off(self, ground: Ground, catalog: Catalog) -> None:
         async with (

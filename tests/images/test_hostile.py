@@ -26,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def no_tracebacks(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing that a client sends is a defect."""
     yield
-    assert [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR] == []
+    assert [record for record in caplog.get_records("call") if record.exc_info or record.levelno >= logging.ERROR] == []
 
 
 async def said(port: int, *pieces: bytes, close: bool = False) -> bytes:

@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Metric("argosy_requests", "Requests answered, by door and status", ("door", "status"), registry=self.registry)
+        self._answered: dict[tuple[str, int], Metric] = {}
         self._refused = Metric("argosy_tls_refused", "Connections refused for their certificate", registry=self.registry)
         self._store = Gauge("argosy_store_up", "1 while the store answers", registry=self.registry)
         self._leader = Gauge("argosy_leader", "1 on the machine whose engine decides", registry=self.registry)
@@ -28,7 +29,10 @@ class Metrics:
         self._bad = Gauge("argosy_router_refused_routes", "Routes refused by each machine's router", ("machine",), registry=self.registry)
 
     def counted(self, door: str, status: int) -> None:
-        self._requests.labels(door, str(status)).inc()
+        counter = self._answered.get((door, status))
+        if counter is None:
+            counter = self._answered[door, status] = self._requests.labels(door, str(status))
+        counter.inc()
 
     def refused(self) -> None:
         self._refused.inc()

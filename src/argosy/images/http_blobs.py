@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 from aiohttp import web
@@ -19,6 +18,7 @@ from argosy.images.target import TARGET
 from argosy.images.uploads import Upload, out_of_order
 from argosy.web.answers import stream
 from argosy.web.bodies import pieces
+from argosy.web.errors import BEGUN
 
 OCTETS = "application/octet-stream"
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,18})-(\d{1,18})(?:/(?:\d{1,18}|\*))?")
@@ -80,13 +80,18 @@ class BlobDoor:
         self, request: web.Request, blob: Blob, status: int, headers: dict[str, str], start: int, end: int
     ) -> web.StreamResponse:
         blobs, storage = self._registry.blobs, self._registry.storage
-        with contextlib.suppress(FileNotFoundError):
+        try:
             return await send(request, blobs, storage, blob, start, end, status=status, headers=headers)
+        except FileNotFoundError:
+            if BEGUN in request:
+                raise
         blobs.forget(blob.digest)  # removed and pushed again since its record was remembered
         blob = await self._find(request[TARGET].repository, blob.digest, pushing=False, content=False)
         try:
             return await send(request, blobs, storage, blob, start, end, status=status, headers=headers)
         except FileNotFoundError:
+            if BEGUN in request:
+                raise
             raise StoreUnavailable(
                 f"the data of {blob.digest} is not in the image store any more",
                 remedy="restore it, or remove the blob's record and push again",

@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from argosy.errors import ArgosyError, StoreUnavailable
+from argosy.errors import StoreUnavailable
 from argosy.images.blobs import Blob, Blobs, spans
 from argosy.images.faults import Code, Fault
 from argosy.images.storage import Storage
-from argosy.web.answers import cut_off, stream
+from argosy.web.answers import stream
 from argosy.web.limits import LIMITS
 
 SENT_AT_ONCE = 2 * 1024 * 1024
@@ -71,8 +71,6 @@ async def send(
             opened.close()
             opened = None
         await response.write_eof()
-    except (OSError, TimeoutError, RuntimeError, ArgosyError) as error:
-        raise cut_off(request) from error
     finally:
         if opened is not None:
             opened.close()
@@ -114,6 +112,9 @@ async def _send_file(request: web.Request, file: BinaryIO, offset: int, last: in
         count = min(SENT_AT_ONCE, last - offset)
         if not _in_memory(file.fileno(), offset, offset + count):
             await asyncio.to_thread(_fetch, file.fileno(), offset, offset + count)
-        async with asyncio.timeout(silence):
-            await loop.sendfile(request.transport, file, offset, count)
+        try:
+            async with asyncio.timeout(silence):
+                await loop.sendfile(request.transport, file, offset, count)
+        except RuntimeError as error:  # so the event loop says that the transport is closing
+            raise ConnectionResetError("the client has gone") from error
         offset += count

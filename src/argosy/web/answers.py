@@ -61,8 +61,8 @@ async def stream(
 
     `size` in bytes, if it is known. `hold`: the seconds that the head waits for the first piece (None: until it is there); what fails
     before the head is sent is raised, and so becomes an ordinary answer. `beat` is sent whenever nothing has come for `Limits.beat`.
-    `broken` words what fails later; without it the connection is cut, so that nobody takes a part for the whole. A client that takes
-    nothing for `Limits.silence` is cut off too.
+    `broken` words what fails later; without it the guard cuts the connection, as it does with a client that takes nothing for
+    `Limits.silence`.
     """
     limits = request.app[LIMITS]
     response = web.StreamResponse(status=status, headers=headers)
@@ -74,20 +74,17 @@ async def stream(
             if done:
                 coming.result()
             await response.prepare(request)
-            try:
-                while True:
-                    done, _ = await asyncio.wait({coming}, timeout=limits.beat if beat else None)
-                    piece = _piece(coming, broken) if done else beat
-                    if piece is None:
-                        break
-                    if piece:
-                        async with asyncio.timeout(limits.silence):
-                            await response.write(piece)
-                    if done:
-                        coming = asyncio.ensure_future(anext(pieces, None))
-                await response.write_eof()
-            except (OSError, TimeoutError, ArgosyError) as error:
-                raise cut_off(request) from error
+            while True:
+                done, _ = await asyncio.wait({coming}, timeout=limits.beat if beat else None)
+                piece = _piece(coming, broken) if done else beat
+                if piece is None:
+                    break
+                if piece:
+                    async with asyncio.timeout(limits.silence):
+                        await response.write(piece)
+                if done:
+                    coming = asyncio.ensure_future(anext(pieces, None))
+            await response.write_eof()
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
@@ -102,10 +99,3 @@ def _piece(coming: asyncio.Future[bytes | None], broken: Callable[[ArgosyError],
         if broken is None:
             raise
         return broken(error)
-
-
-def cut_off(request: web.Request) -> ConnectionResetError:
-    """Hang up in the middle of an answer; returns what is to be raised."""
-    if request.transport is not None:
-        request.transport.abort()
-    return ConnectionResetError("the answer could not be sent whole")

@@ -47,7 +47,11 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """A request that the parser refuses is 400: one line at debug, and nothing of it in the answer."""
+        """A request that the parser refuses is 400: one line at debug, and nothing of it in the answer. An answer that was not sent whole
+        is one too."""
+        if isinstance(exc, ConnectionError):
+            log.debug("%s %s: %s", request.method, request.path, exc)
+            raise exc
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return super().handle_error(request, status, exc, message)
         log.debug("%s sent a malformed HTTP request (%s)", self.peer.address or "a client", type(exc).__name__)

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = "1"
 """Seconds, for clients that ask while something that answers need is away."""
 
+BEGUN = web.RequestKey("begun", bool)
+"""In the request once the head of its answer has been sent: nothing else can be answered then."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Failed = Callable[[ArgosyError], web.Response]
 """Words a failure as an API has it: makes the body of an answer from status, message and remedy."""
@@ -71,11 +74,22 @@ def guard(listener: str, admission: Admission, failed: Failed, quiet: Collection
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
+            if BEGUN in request:
+                raise _cut_off(request, error) from error
             response = _refusal(request, error, failed, quiet)
         counted(listener, response.status)
         return response
 
     return guarded
+
+
+def _cut_off(request: web.Request, error: Exception) -> ConnectionResetError:
+    """Hang up in the middle of an answer, so that nobody takes a part for the whole; returns what is to be raised."""
+    if not isinstance(error, OSError | ArgosyError):
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError("the answer could not be sent whole")
 
 
 def _refusal(request: web.Request, raised: Exception, failed: Failed, quiet: Collection[int]) -> web.Response:

@@ -21,7 +21,7 @@ from argosy.web.addresses import address_of, split_address
 from argosy.web.admission import Admission
 from argosy.web.bridges import BridgeListeners
 from argosy.web.connections import BACKLOG, Runner
-from argosy.web.errors import Failed, Handler, failure, guard
+from argosy.web.errors import BEGUN, Failed, Handler, failure, guard
 from argosy.web.limits import LIMITS, PATIENT, Limits
 from argosy.web.listeners import OnBridges, Tcp, Unix, tcp_listener, unix_listener, unlink_own
 from argosy.web.tls import TlsAcceptor
@@ -142,6 +142,7 @@ class Server:
 
         async def sign(request: web.Request, response: web.StreamResponse) -> None:
             """Says who answers, and not what it is made of."""
+            request[BEGUN] = True
             response.headers.update(signature)
 
         app.on_response_prepare.append(sign)
