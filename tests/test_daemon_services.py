@@ -162,7 +162,7 @@ async def test_units_run_on_whichever_service_fails_and_list_machines_says_so(tm
         await machine.until("the unit runs", up)
         before = await machine.unit()
         assert before is not None
-        for names in (("router", "images", "probes", "engine", "upkeep"), ("lease", "agent", "api")):
+        for names in (("router", "images", "probes", "engine", "upkeep"), ("lease", "agent", "api", "keys")):
             for name in names:
                 machine.sabotage[name].failing.set()
 

@@ -182,7 +182,8 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
             "lease": Service(lease.run),
             "fence": Service(fence.run, needs=("lease",)),
             "agent": Service(agent.run, needs=("lease", "fence"), has_started=lambda: agent.has_joined),
-            "api": Service(api.run, has_started=api.opened.is_set),
+            "keys": Service(api.keys.run),
+            "api": Service(api.run, needs=("keys",), has_started=api.opened.is_set),
             "ready": Service(lambda: _say_ready(api), needs=("api",)),
         }
         if client is not None and machine.door:

@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from argosy.api.inspector import Inspector, RouterInspector
+from argosy.api.keys.space import Keyspace
 from argosy.api.peers import Peers
 from argosy.api.server import Api
 from argosy.config import Config, load
@@ -192,13 +193,30 @@ async def a_house(
     try:
         async with Cache(kept, clock, fresh=fresh) as cache:
             api = Api(cache, config, machine_id, inspector, clock, peers or Peers(None), limits=limits, router=router, containers=labelled)
-            async with api.serving(), _session(config.api.socket) as session, aiohttp.ClientSession(auto_decompress=False) as tcp:
+            async with (
+                api.serving(),
+                _running(api.keys),
+                _session(config.api.socket) as session,
+                aiohttp.ClientSession(auto_decompress=False) as tcp,
+            ):
                 house = House(api, cache, kept, clock, session, tcp)
                 await house.machine(machine_id)
                 yield house
     finally:
         if own_store is not None:
             await own_store.close()
+
+
+@asynccontextmanager
+async def _running(space: Keyspace) -> AsyncIterator[None]:
+    """The service that keeps users' keys current."""
+    task = asyncio.create_task(space.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        assert isinstance(ended, asyncio.CancelledError | None), ended
 
 
 def _session(path: str) -> aiohttp.ClientSession:

@@ -65,9 +65,10 @@ OPEN_PATHS = frozenset({f"{PREFIX}/health", f"{PREFIX}/version", f"{PREFIX}/metr
 
 
 class Api:
-    """The APIs of a machine. `inspector` is its agent (None: there is none), `peers` asks other machines. `tls` and `door` (HOST:PORT) are
-    those of the door for other machines, `address` is the machine's own; without them the configuration says. `containers`: the process
-    ids of containers that may write keys."""
+    """The APIs of a machine. `keys` are users' keys; `keys.run`, which keeps them current, is a service of its own. `inspector` is the
+    machine's agent (None: there is none), `peers` asks other machines. `tls` and `door` (HOST:PORT) are those of the door for other
+    machines, `address` is the machine's own; without them the configuration says. `containers`: the process ids of containers that may
+    write keys."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class Api:
         self._machine_id = machine_id
         self._units = UnitService(cache, clock)
         self._machines = MachineService(cache)
-        self._space = Keyspace(cache.store, clock, config.keys)
+        self.keys = Keyspace(cache.store, clock, config.keys)
         self.routers = RouterService(cache, machine_id, router, peers)
         self._rollouts = RolloutService(cache, clock)
         self._remote = Remote(cache, machine_id, inspector, peers, config.api.exec)
@@ -119,14 +120,12 @@ class Api:
         """The same, for as long as the block lasts."""
         listeners = await asyncio.to_thread(self._listeners)
         self._server = Server(listeners, self._clock, counted=self.metrics.counted, refused=self.metrics.refused)
-        async with self._server.serving(), asyncio.TaskGroup() as group:
-            space = group.create_task(self._space.run(), name="keys")
+        async with self._server.serving():
             self.opened.set()
             try:
                 yield
             finally:
                 self.opened.clear()
-                space.cancel()
 
     def _listeners(self) -> list[Listener]:
         """Reads certificates and the database of groups."""
@@ -163,7 +162,7 @@ class Api:
         return HttpApi([*fleet.routes(), *own.routes()], limits=self._limits, quiet=STORE_AWAY)
 
     def _keys_api(self) -> HttpApi:
-        keys = Keys(self._space, self._machine_id, self.config.machine.name)
+        keys = Keys(self.keys, self._machine_id, self.config.machine.name)
         return HttpApi(keys.routes(), keys.failed, self._limits, quiet=STORE_AWAY)
 
 

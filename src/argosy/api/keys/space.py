@@ -124,6 +124,7 @@ class Keyspace:
                 for task in tidying:
                     task.cancel()
         finally:
+            self.ready.clear()
             self._close_waiters()
 
     async def _keep_current(self) -> None:
