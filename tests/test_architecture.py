@@ -240,3 +240,24 @@ def test_every_room_has_its_page() -> None:
     for path in sorted(SOURCE.iterdir()):
         if path.is_dir() and (path / "__init__.py").exists():
             assert (docs / f"{path.name}.md").exists(), f"docs/{path.name}.md is missing"
+
+
+def test_texts_of_units_are_read_in_one_place_only() -> None:
+    for path in FILES:
+        if name(path) != "unit.text":
+            assert "argosy.unit.parse.parse" not in imports(path), f"{name(path)} parses by itself: ask argosy.unit.text.unit_text"
+
+
+JUDGES = re.compile(r"(verdict|launches)$|agent\.(systemd|systemd_unit|supervise\..*)$")
+"""The one verdict, and the runtimes whose words it reads."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_what_a_unit_does_is_judged_in_one_place_only(path: Path) -> None:
+    if JUDGES.match(name(path)):
+        return
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr in {"active", "load"}:
+            assert not any(isinstance(part, ast.Constant | ast.Tuple) for part in node.comparators), (
+                f"{name(path)} line {node.lineno} judges"
+            )

@@ -14,7 +14,7 @@ from argosy.engine.world import NO_PLACES, World
 from argosy.launches import is_overtaken
 from argosy.model import Placement, Target, UnitState, Workload
 from argosy.unit.text import unit_text
-from argosy.verdict import Phase, ended, ending, is_given_up, judge
+from argosy.verdict import Phase, at_rest, ended, ending, is_active, is_failing, is_given_up, judge
 
 READY = Health(Verdict.READY)
 
@@ -149,11 +149,11 @@ def _follower(name: str, group: Group, asked: Asked, world: World) -> str:
         where = legend(world, machine)
         if state is None:
             return f"waiting for {where} to start {name}"
-        if state.active == "active":
+        if is_active(state):
             along = before.get(machine) == state.invocation
             if along and _restarted(name, machine, group, asked, world, frozenset()):
                 return f"{name} has not been restarted on {where} yet"
-        elif state.active != "inactive" or state.result != "success" or state.failures or before:
+        elif not at_rest(state) or is_failing(state) or before:
             return f"{name} is {state.active} ({state.sub}) on {where}{_why(state)}"
     return ""
 
@@ -193,12 +193,12 @@ def _served(scene: Scene) -> frozenset[Route]:
 
 def _active(world: World, name: str) -> dict[str, str]:
     states = world.states.get(name, {})
-    return {machine: state.invocation for machine, state in states.items() if state.active == "active"}
+    return {machine: state.invocation for machine, state in states.items() if is_active(state)}
 
 
 def _run(unit: Workload, machine: str, world: World) -> tuple[str, ...]:
     """One run of the unit, told from any other; () where none is active."""
     state = world.state(unit.name, machine)
-    if state is None or state.active != "active":
+    if state is None or not is_active(state):
         return ()
     return (unit.name, machine, str(state.launch), state.invocation)
