@@ -14,9 +14,10 @@ import pytest_asyncio
 
 from argosy.install import program
 from argosy.lab.lab import Lab
+from argosy.lab.leaders import engine_leader
 from argosy.lab.load import Load
 from argosy.reconcile import SystemClock
-from tests.lab.cluster import Cluster, whole
+from tests.lab.cluster import Cluster, placed_on, whole
 from tests.lab.conftest import raised
 
 pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(300)]
@@ -171,29 +172,61 @@ async def test_an_app_that_runs_but_does_not_answer_stops_it_too(web: Web) -> No
     assert "put back: hello@1.service" in said, said
 
 
+async def updating(web: Web, until: bytes, *words: str) -> tuple[asyncio.subprocess.Process, bytes]:
+    """The program at an update of hello, once it has printed that; and all it has printed."""
+    environ = {**os.environ, "ARGOSY_LAB": web.cluster.lab.name}
+    command = (program(), "update", "hello@.service", *words)
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT, cwd=web.folder, env=environ)
+    assert process.stdout is not None
+    said = b""
+    while until not in said:
+        line = await process.stdout.readline()
+        assert line, said
+        said += line
+    return process, said
+
+
 @on_light
-async def test_interrupted_it_leaves_a_whole_cluster_and_goes_on_when_run_again(web: Web) -> None:
+async def test_interrupted_the_rollout_goes_on_by_itself_and_is_looked_at_again(web: Web) -> None:
+    before = await web.launches()
     web.write(says="next-%i")
     async with web.under_load():
-        process = await asyncio.create_subprocess_exec(
-            program(),
-            "update",
-            "hello@.service",
-            *BRISK,
-            stdout=PIPE,
-            cwd=web.folder,
-            env={**os.environ, "ARGOSY_LAB": web.cluster.lab.name},
-        )
-        assert process.stdout is not None
-        while b"hello@2.service: updating" not in (line := await process.stdout.readline()):
-            assert line, "it ended before"
+        process, _ = await updating(web, b"hello@2.service: updating", *BRISK)
         process.send_signal(2)
-        await process.communicate()
+        out, _ = await process.communicate()
         assert process.returncode == 130
-        code, said = await web.argosy("update", "hello@.service", *BRISK)
+        name = out.decode().partition("rollout ")[2].partition(" ")[0]
+        code, said = await web.argosy("rollout", name, "--follow")
+        assert (code, said.splitlines()[-1]) == (0, "Done: 4 are changed and healthy"), said
+    after = await web.launches()
+    assert [after[name] - before[name] for name in APPS] == [1, 1, 1, 1]
+
+
+@on_light
+async def test_a_rollout_whose_leader_is_killed_in_the_middle_finishes_by_itself_without_a_failed_request(web: Web) -> None:
+    before = await web.launches()
+    web.write(says="handed-on-%i")
+    async with web.under_load():
+        process, said = await updating(web, b"hello@2.service: updating", *BRISK)
+        leader = await engine_leader(web.cluster["m1"])
+        await web.cluster.kill_program(leader, "argosy", "agent")
+        rest, _ = await process.communicate()
+        assert process.returncode == 0, (said + rest).decode()
+    assert b"Done: 4 are changed and healthy" in rest
+    after = await web.launches()
+    assert [after[name] - before[name] for name in APPS] == [1, 1, 1, 1], "no instance is changed twice"
+
+
+@on_light
+async def test_a_single_instance_is_changed_without_a_failed_request_when_its_new_copy_comes_first(web: Web) -> None:
+    code, said = await web.argosy("unload", *[name for name in (*APPS, *SIDEKICKS) if "@1." not in name])
+    assert code == 0, said
+    before = placed_on(await web.cluster["m1"].units(), APPS[0])
+    async with web.under_load():
+        code, said = await web.argosy("restart", "--rolling", "--start-first", "hello@1", *BRISK)
         assert code == 0, said
-        assert "hello@1.service: updating" not in said
-        assert "hello@4.service: updating" in said
+    assert "its new copy is healthy" in said
+    assert placed_on(await web.cluster["m1"].units(), APPS[0]) != before
 
 
 ROLLING = """[Service]

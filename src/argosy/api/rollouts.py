@@ -59,7 +59,7 @@ class RolloutService:
                 return await desired.unit(self._cache.store, name)
 
         stored = dict(zip(names, await asyncio.gather(*(read(name) for name in names)), strict=True))
-        texts = dict.fromkeys(order.texts)
+        texts: dict[str, int] = {}
         units = [_unit(unit, stored[unit.name], order.texts, texts) for unit in order.units]
         templates = [_template(unit, stored[unit.name], order.texts, texts) for unit in order.templates]
         rules = RolloutRules(order.parallel, order.timeout, order.steady, order.rollback, order.start_first)
@@ -78,8 +78,8 @@ class RolloutService:
             await self._cache.wait(index, topics, wait)
 
 
-def _unit(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[str], kept: dict[str, None]) -> RolloutUnit:
-    """The unit as it is recorded; `kept` are the texts of the request, each once, and gain its text before."""
+def _unit(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[str], kept: dict[str, int]) -> RolloutUnit:
+    """The unit as it is recorded; `kept`: the places of the texts that the request holds, which gain those of this unit."""
     name = order.name
     if stored is None:
         raise NotFound(f"unit {name} does not exist", remedy="argosy start is for new units")
@@ -93,11 +93,10 @@ def _unit(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[str], 
     place = _place(order, texts, kept)
     if place is None:
         return RolloutUnit(name, order.revision, restart=order.restart)
-    kept.setdefault(stored.unit.text)
-    return RolloutUnit(name, order.revision, [*kept].index(stored.unit.text), place, order.restart)
+    return RolloutUnit(name, order.revision, kept.setdefault(stored.unit.text, len(kept)), place, order.restart)
 
 
-def _template(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[str], kept: dict[str, None]) -> RolloutUnit:
+def _template(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[str], kept: dict[str, int]) -> RolloutUnit:
     if not is_template(order.name) or order.text is None or order.restart:
         raise InvalidInput(f"{order.name}: templates only get texts", remedy="name a template and the place of its text in texts")
     stands = stored.revision if stored else 0
@@ -106,14 +105,14 @@ def _template(order: RolloutUnitOrder, stored: Stored | None, texts: Sequence[st
     return RolloutUnit(order.name, order.revision, text=_place(order, texts, kept))
 
 
-def _place(order: RolloutUnitOrder, texts: Sequence[str], kept: dict[str, None]) -> int | None:
+def _place(order: RolloutUnitOrder, texts: Sequence[str], kept: dict[str, int]) -> int | None:
     check_name(order.name)
     if order.text is None:
         return None
     if order.text >= len(texts):
         raise InvalidInput(f"{order.name}: there is no text {order.text} among {len(texts)}", remedy="count the texts from 0")
     validate(order.name, texts[order.text])
-    return [*kept].index(texts[order.text])
+    return kept.setdefault(texts[order.text], len(kept))
 
 
 def _view(rollout: Rollout, progress: RolloutProgress | None, *, steps: bool) -> RolloutView:
