@@ -11,6 +11,7 @@ from typing import Self
 import msgspec
 
 from argosy.engine.loop import Engine
+from argosy.engine.rollouts.routers import AskRouters, no_routers
 from argosy.errors import StoreUnavailable
 from argosy.model import Machine, Order, Placement, Target, Unit, UnitState
 from argosy.state import keys
@@ -134,11 +135,12 @@ class Harness:
         self.leases: dict[str, int] = {}
         self.engines: dict[str, tuple[Engine, Line, asyncio.Task[None]]] = {}
         self.launches = 0
+        self.ask_routers: AskRouters = no_routers
 
     async def engine(self, name: str) -> Line:
         line = Line(self.store)
         lease = Lease(line, self.clock, TTL)
-        engine = Engine(Cache(line, self.clock), name, self.clock, lease)
+        engine = Engine(Cache(line, self.clock), name, self.clock, lease, self.ask_routers)
         self.engines[name] = (engine, line, asyncio.create_task(run(engine, lease), name=f"engine {name}"))
         await settle()
         return line
@@ -223,10 +225,13 @@ class Harness:
 
 
 @asynccontextmanager
-async def harness(clock: FakeClock, *machines: str, engines: Sequence[str] = ("e1",)) -> AsyncIterator[Harness]:
+async def harness(
+    clock: FakeClock, *machines: str, engines: Sequence[str] = ("e1",), ask_routers: AskRouters = no_routers
+) -> AsyncIterator[Harness]:
     """A cluster with these machines whose engines have been in touch with the store for long enough to believe that a machine is lost."""
     async with SqliteStore(":memory:", clock) as store:
         cluster = Harness(store, clock)
+        cluster.ask_routers = ask_routers
         for name in machines:
             await cluster.machine(name)
         for name in engines:

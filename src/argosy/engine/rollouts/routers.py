@@ -21,6 +21,10 @@ APPS_AT_ONCE = 200
 """Apps that one question names: if there are more, all are asked for."""
 
 
+FRESH = 20.0
+"""Seconds for which an answer says how it is now: longer than asking a machine that does not answer takes."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What the routers served of `apps`, asked at `begun` (monotonic seconds)."""
 
@@ -53,6 +57,10 @@ class RouteWatch:
 
     def covers(self, apps: frozenset[str]) -> bool:
         return self.answer.begun >= 0 and apps <= self.answer.apps
+
+    def tells(self, since: float) -> bool:
+        """Whether the newest answer says how it is now: it was asked for after `since`, and not long ago."""
+        return self.answer.begun > max(since, self._clock.monotonic() - FRESH)
 
     async def run(self) -> None:
         """Never returns."""

@@ -161,8 +161,8 @@ class Run:
         """What was seen before the group was told says nothing."""
         if units_revision < self._seen_from.get(item.name, 0):
             return Health(Verdict.WAITING, "what it was told has not been seen yet")
-        if self.groups[item.name].routes and item.told and routers.answer.begun < item.told:
-            return Health(Verdict.WAITING, "the routers have not been asked yet")
+        if self.groups[item.name].routes and item.stage in MOVING and not routers.tells(since=item.told):
+            return Health(Verdict.WAITING, "the routers have not answered yet")
         return health(self.groups[item.name], self.memory.asked[item.name], scene)
 
     # ---------------------------------------------------------------- steps
