@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from argosy.cli.client import Client, Unreachable
@@ -13,6 +14,8 @@ from argosy.cli.following import SILENT, Follower
 from argosy.errors import StoreUnavailable
 from tests.cli.stage import Stage
 from tests.cli.test_update import NEW, OLD, QUICK, begin, obedient, text
+
+T = TypeVar("T")
 
 
 async def test_interrupted_it_goes_on_and_is_looked_at_again(stage: Stage) -> None:
@@ -99,11 +102,11 @@ class Script(Client):
         self.answers = list(answers)
         self.now = 0.0
 
-    def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None) -> Any:
+    def request(self, kind: type[T], method: str, path: str, body: object = None, timeout: float | None = None) -> T:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return msgspec.convert(answer, kind)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -121,7 +124,7 @@ def test_each_step_is_said_once_and_a_store_that_is_away_is_waited_for() -> None
     said: list[str] = []
     away = StoreUnavailable("the store is away")
     script = Script(answer(1), away, Unreachable("no agent"), answer(1, 2), answer(5, 6, ended=9.0))
-    assert script.follower(said).until_ended()["state"] == "done"
+    assert script.follower(said).until_ended().state == "done"
     assert said == ["step 1", "step 2", "... and 2 steps before", "step 5", "step 6"]
 
 
