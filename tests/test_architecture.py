@@ -14,7 +14,7 @@ from argosy.web.server import Listener
 SOURCE = Path(__file__).parent.parent / "src" / "argosy"
 
 FLOORS = {
-    "errors": 0, "files": 0, "locks": 0, "proc": 0, "notify": 0, "programs": 0, "launches": 0,
+    "errors": 0, "files": 0, "locks": 0, "proc": 0, "notify": 0, "programs": 0, "signals": 0, "launches": 0,
     "unit": 1, "store": 1, "docker": 1, "reconcile": 1, "folders": 1, "trust": 1,
     "terminal": 1, "logs": 1, "sockdiag": 1, "verdict": 1, "requirements": 1, "services": 1,
     "model": 2, "config": 2,
@@ -30,7 +30,7 @@ SIDEWAYS = {
 """The few arrows within one floor, and why: the tools that whole floors stand on (errors, the loop), and the verbs that call the house."""
 
 IMPURE = {"asyncio", "socket", "subprocess", "sqlite3", "time", "random", "os", "logging"}
-IMPURE_OWN = {"files", "locks", "proc", "notify", "programs"}
+IMPURE_OWN = {"files", "locks", "proc", "notify", "programs", "signals"}
 PURE_ROOMS = {"unit", "placement", "compose"}
 PURE_FILES = {"plan", "render", "naming", "merge", "translate", "model", "verdict", "launches", "requirements"}
 MAX_FILE = 600

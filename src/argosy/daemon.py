@@ -6,7 +6,6 @@ import asyncio
 import importlib
 import logging
 import os
-import signal
 import socket
 import stat
 import sys
@@ -47,6 +46,7 @@ from argosy.router.opening import open_router
 from argosy.router.process import enabled
 from argosy.router.report import Reporter
 from argosy.services import Service, Services
+from argosy.signals import first_signal
 from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.store.base import Store
@@ -143,15 +143,12 @@ async def run(config: Config, clock: Clock | None = None) -> None:
     if config.tls.key:
         await asyncio.to_thread(check_key, config.tls.key)
     sys.setswitchinterval(SWITCH_SECONDS)
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = first_signal()
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(machine_services(config, clock))
         async with asyncio.TaskGroup() as group:
             running = group.create_task(services.run())
-            await stopping.wait()
+            await stopping
             log.info("stopping; units go on running")
             running.cancel()
 

@@ -35,7 +35,9 @@ from argosy.router.modules import stream_module
 from argosy.router.nginx import PIDFILE, Nginx
 from argosy.router.sources import read_sources
 from argosy.router.tuning import tuning_text
+from argosy.signals import first_signal
 from argosy.trust import contexts
+from argosy.web.addresses import split_address
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ async def publish(asked: Asked, kind: str, endpoint: str | None, output: Path, r
     file = ConfigFile(output, _checker(kind, output), _words(reload))
     publisher = Publisher(asked.wanted, await asyncio.to_thread(renderer, asked, kind), file, SystemClock())
     agents = agents_of(asked, endpoint)
-    await _until(_told(), [publisher.run, lambda: agents.follow(publisher.know)])
+    await _until(first_signal(signal.SIGTERM, signal.SIGINT, signal.SIGHUP), [publisher.run, lambda: agents.follow(publisher.know)])
 
 
 def _checker(kind: str, output: Path) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ def _words(command: str) -> list[str]:
 
 async def serve(asked: Asked, endpoint: str | None) -> None:
     """Until SIGTERM or SIGINT, which let requests finish and end nginx, or SIGHUP, which leaves it running for the next argosy entry."""
-    told = _told()
+    told = first_signal(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     folder = Path(asked.folder)
     proxy = Nginx(folder / NGINX)
     with await asyncio.to_thread(prepared, asked, folder) as module:
@@ -175,24 +177,11 @@ def _held(asked: Asked, folder: Path, module: str) -> Iterator[str]:
 
 
 def _show_metrics(listen: str) -> None:
-    host, _, port = listen.rpartition(":")
+    host, port = split_address(listen)
     try:
-        start_http_server(int(port), host.strip("[]"), registry=metrics.REGISTRY)
+        start_http_server(port, host, registry=metrics.REGISTRY)
     except OSError as error:
         raise Conflict(f"metrics cannot listen on {listen}: {error.strerror or error}", remedy="name another address") from error
-
-
-def _told() -> asyncio.Future[int]:
-    """The signal that tells the program to end, once it has come."""
-    told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def tell(number: int) -> None:
-        if not told.done():
-            told.set_result(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, tell, number)
-    return told
 
 
 async def _until(told: asyncio.Future[int], works: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from argosy.images.service import SERVICE, Serving, collecting, serving
 from argosy.images.tokens import Tokens, load_key
 from argosy.logs import log_to_stderr
 from argosy.reconcile import SystemClock
+from argosy.signals import first_signal
 from argosy.terminal import echo
 
 DAY = 24.0
@@ -66,15 +66,12 @@ def _section(options: dict[str, object]) -> ImagesSection:
 
 
 async def _serve(section: ImagesSection) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = first_signal()
     clock = SystemClock()
     async with serving(section, TlsSection(), clock) as made, asyncio.TaskGroup() as group:
         _say(made)
         collector = group.create_task(collecting(made.storage, section, clock))
-        await stopping.wait()
+        await stopping
         echo("Stopping: what is being pushed or pulled has a few seconds.", err=True)
         collector.cancel()
 

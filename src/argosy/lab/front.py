@@ -17,6 +17,7 @@ from argosy.programs import PATH
 from argosy.reconcile import Clock
 from argosy.router.entry.ports import said, why_taken
 from argosy.router.render import check_listen
+from argosy.web.addresses import split_address
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 8080, 100
 DEADLINE = 15.0
@@ -73,10 +74,10 @@ async def start(lab: LabRecord, clock: Clock, say: Callable[[str], None]) -> Non
 
 
 async def _listens(listen: str, place: Path, end: float, clock: Clock) -> None:
-    host, _, port = listen.rpartition(":")
+    host, port = split_address(listen)
     while True:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1" if host == "*" else host.strip("[]"), int(port))
+            _, writer = await asyncio.open_connection("127.0.0.1" if host == "*" else host, port)
         except OSError as error:
             if clock.monotonic() > end:
                 told = await asyncio.to_thread((place / "log").read_text, errors="replace")

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +24,9 @@ from argosy.router.feed import Feed, JoinedFeed
 from argosy.router.loop import Router
 from argosy.router.render import SETTINGS
 from argosy.router.tail import Tail
+from argosy.signals import first_signal
 from argosy.terminal import content
+from argosy.web.addresses import join_address
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def keys_doors(environ: Mapping[str, str], given: str = "") -> tuple[str, ...]:
     InvalidInput."""
     host = environ.get("HOST_IP", "")
     if not given and host:
-        given = f"http://{f'[{host}]' if ':' in host else host}:{environ.get('ETCD_PORT') or ETCD_PORT}"
+        given = f"http://{join_address(host, environ.get('ETCD_PORT') or ETCD_PORT)}"
     return endpoints_of(environ, given)
 
 
@@ -71,17 +72,14 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 async def serve(router: Router, proxy: Proxy, folder: Path, clock: Clock, grace: float) -> None:
     """Until SIGTERM or SIGINT; then requests may take `grace` seconds to finish, and nginx ends too."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+    stopping = first_signal()
     logs = [(await asyncio.to_thread(Tail, folder / name), name == ERRORS) for name in (ERRORS, REQUESTS)]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(router.run(), name="router"), group.create_task(_relay(logs, clock), name="logs")]
             if os.getpid() == 1:
                 tasks.append(group.create_task(_reap(clock), name="reaper"))
-            await stopping.wait()
+            await stopping
             log.info("stopping: requests have %g s to finish", grace)
             for task in tasks:
                 task.cancel()

@@ -16,7 +16,7 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def join_address(host: str, port: int) -> str:
+def join_address(host: str, port: int | str) -> str:
     """HOST:PORT, [IPV6]:PORT."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -10,8 +10,10 @@ import ssl
 from collections.abc import Callable
 
 from argosy.agent.probes.loop import Link, Unanswered
+from argosy.errors import InvalidInput
 from argosy.model import ProbeTarget
 from argosy.trust.names import machine_name
+from argosy.web.addresses import split_address
 
 CONNECT = 0.25
 """Seconds to wait for an answer to a connection attempt."""
@@ -57,10 +59,10 @@ class TlsDial:
 
     async def __call__(self, target: ProbeTarget, answered: Callable[[], None]) -> Link | None:
         loop = asyncio.get_running_loop()
-        host, _, port = target.door.rpartition(":")
         try:
-            family, kind, protocol, _, address = (await loop.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM))[0]
-        except (OSError, ValueError):
+            host, port = split_address(target.door)
+            family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+        except (OSError, ValueError, InvalidInput):
             return None  # a name that cannot be looked up says nothing about the machine
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(socket.socket(family, kind, protocol))

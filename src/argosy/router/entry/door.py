@@ -23,6 +23,7 @@ from argosy.model import RouterReport
 from argosy.reconcile import Backoff, Clock
 from argosy.router.entry.plan import Member
 from argosy.trust.names import machine_name
+from argosy.web.addresses import join_address
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def agent(text: str, secure: bool) -> Agent:
         parts, host, port = urlsplit(""), None, 0
     if parts.scheme not in ("http", "https") or not host or parts.path not in ("", "/") or parts.query or parts.username is not None:
         raise InvalidInput(f"{text!r} is no agent", remedy="write unix:///run/argosy/argosy.sock or https://10.0.0.1:8700")
-    url = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    url = f"{parts.scheme}://{join_address(host, port)}"
     if parts.scheme == "https" and not secure:
         raise InvalidInput(f"{text} asks for a certificate", remedy="give --ca, --cert and --key; argosy ca issue makes them")
     return Agent(url, url, name=ANY_MACHINE if parts.scheme == "https" else "")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from argosy.errors import Conflict
 from argosy.web import listeners
+from argosy.web.addresses import split_address
 
 PRIVILEGED = "ports below 1024 take root, or the capability CAP_NET_BIND_SERVICE; name one above with --listen"
 
@@ -30,5 +31,4 @@ def said(error: OSError) -> str:
 
 def why_taken(listen: str) -> OSError | None:
     """What stands in the way of listening on `HOST:PORT`, `[IPV6]:PORT` or `*:PORT`, or None."""
-    host, _, port = listen.rpartition(":")
-    return listeners.why_taken(host.strip("[]"), int(port))
+    return listeners.why_taken(*split_address(listen))
