@@ -48,6 +48,10 @@ class Door:
         if self.error is not None:
             raise self.error
 
+    async def renew(self, key: str, value: str, ttl: int) -> bool:
+        await self.put(key, value, ttl)
+        return True
+
     async def remove(self, key: str, value: str) -> None: ...
 
 

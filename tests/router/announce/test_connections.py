@@ -142,6 +142,10 @@ class StoreDoor:
     async def put(self, key: str, value: str, ttl: int) -> None:
         await self.here.store.commit([], [Put(keys.WEB + key.removeprefix("/services/web/"), encode(Entry(value, ttl=ttl)))])
 
+    async def renew(self, key: str, value: str, ttl: int) -> bool:
+        await self.put(key, value, ttl)
+        return True
+
     async def remove(self, key: str, value: str) -> None:
         await self.here.store.commit([], [Delete(keys.WEB + key.removeprefix("/services/web/"))])
 

@@ -41,6 +41,12 @@ class MemoryDoor:
         self.puts.append(self.clock.monotonic() - 1000.0)
         self.keys[key] = (value, self.clock.monotonic() + ttl)
 
+    async def renew(self, key: str, value: str, ttl: int) -> bool:
+        mine = self.get(key) in (None, value)
+        if mine:
+            await self.put(key, value, ttl)
+        return mine
+
     async def remove(self, key: str, value: str) -> None:
         if self.wrong is not None:
             raise self.wrong
@@ -97,6 +103,17 @@ async def test_the_key_is_put_at_once_and_refreshed_each_third_of_its_ttl(clock:
         await clock.advance(65)
         assert here.door.puts == [0.0, 20.0, 40.0, 60.0]
         assert here.announced()
+
+
+async def test_a_copy_elsewhere_that_has_announced_itself_since_is_left_alone_until_it_is_gone(clock: FakeClock) -> None:
+    async with stage(clock) as here:
+        await clock.advance(0)
+        here.door.keys[KEY] = ("10.0.0.2:3000", clock.monotonic() + 60)
+        await clock.advance(45)
+        assert here.door.get(KEY) == "10.0.0.2:3000"
+        del here.door.keys[KEY]
+        await clock.advance(20)
+        assert here.door.get(KEY) == VALUE
 
 
 async def test_told_to_stop_it_removes_the_key_and_returns(clock: FakeClock) -> None:
@@ -340,10 +357,14 @@ async def test_keys_are_put_and_removed_at_the_real_doors(address: str) -> None:
     assert await asyncio.to_thread(read, address) == "10.0.0.1:3000"
     await door.put(KEY, "a&b=c ü", 60)
     assert await asyncio.to_thread(read, address) == "a&b=c ü"
+    assert await door.renew(KEY, "a&b=c ü", 60)
+    assert not await door.renew(KEY, "somebody else's", 60)
     await door.remove(KEY, "somebody else's")
     assert await asyncio.to_thread(read, address) == "a&b=c ü"
     await door.remove(KEY, "a&b=c ü")
     assert await asyncio.to_thread(read, address) is None
+    await door.remove(KEY, "a&b=c ü")
+    assert await door.renew(KEY, "a&b=c ü", 60)
     await door.remove(KEY, "a&b=c ü")
     with pytest.raises(InvalidInput, match=r"refuses /services/web/hello: 403 Not a file"):
         await door.put("/services/web/hello", "x", 60)

@@ -23,9 +23,12 @@ ENDPOINT_VARIABLES = ("ETCDCTL_ENDPOINTS", "ETCDCTL_ENDPOINT", "ETCDCTL_PEERS")
 
 
 class Door(Protocol):
-    """Where keys are announced. Both raise StoreUnavailable when it cannot be reached and InvalidInput when it refuses."""
+    """Where keys are announced. All raise StoreUnavailable when it cannot be reached and InvalidInput when it refuses."""
 
     async def put(self, key: str, value: str, ttl: int) -> None: ...
+
+    async def renew(self, key: str, value: str, ttl: int) -> bool:
+        """Sets the key again if it still has that value or is gone. False: somebody else has announced it since, and it is left alone."""
 
     async def remove(self, key: str, value: str) -> None:
         """Removes the key if it still has that value: one that somebody else has announced since is left alone."""
@@ -60,6 +63,18 @@ class KeysDoor:
         status, body = await asyncio.to_thread(self._ask, "PUT", _path(key), form)
         if status not in (200, 201):
             raise InvalidInput(f"the keys door refuses {key}: {_reason(status, body)}")
+
+    async def renew(self, key: str, value: str, ttl: int) -> bool:
+        for condition in ({"prevValue": value}, {"prevExist": "false"}):
+            form = urlencode({"value": value, "ttl": ttl, **condition})
+            status, body = await asyncio.to_thread(self._ask, "PUT", _path(key), form)
+            if status in (200, 201):
+                return True
+            if status == 412:  # it has another value, or is there again
+                return False
+            if status != 404:
+                break
+        raise InvalidInput(f"the keys door refuses {key}: {_reason(status, body)}")
 
     async def remove(self, key: str, value: str) -> None:
         status, body = await asyncio.to_thread(self._ask, "DELETE", f"{_path(key)}?{urlencode({'prevValue': value})}", None)

@@ -57,6 +57,7 @@ class Announcer:
         self._wake = Wake()
         self._backoff = Backoff(0.2, min(5.0, intent.ttl / 6))
         self._began = self._until = 0.0
+        self._announced = False
         self._sees = True
         self._known = Known(healthy=None if intent.check else True)
 
@@ -101,7 +102,12 @@ class Announcer:
         renew = self._clock.monotonic() + intent.ttl / 3
         self._known = msgspec.structs.replace(self._known, standing=True)
         try:
-            await self._door.put(intent.key, intent.address, intent.ttl)
+            if not self._announced:
+                await self._door.put(intent.key, intent.address, intent.ttl)
+                self._announced = True
+            elif not await self._door.renew(intent.key, intent.address, intent.ttl):
+                log.debug("%s was announced by somebody else since: left alone", intent.key)
+                self._tell(f"STATUS={intent.key} was announced by somebody else since")
         except (StoreUnavailable, InvalidInput):
             renew = 0.0  # it may stand or not: put it again
             raise
@@ -115,6 +121,7 @@ class Announcer:
 
     async def _remove(self, reason: str) -> None:
         await self._door.remove(self._intent.key, self._intent.address)
+        self._announced = False
         self._known = msgspec.structs.replace(self._known, standing=False, lingers=self._clock.monotonic() + self._intent.linger)
         self._tell(f"STATUS=removed {self._intent.key}: {reason}")
         log.info("removed %s: %s", self._intent.key, reason)
