@@ -5,46 +5,26 @@ Runs inside one full machine of a lab; hosts that cannot boot one measure nothin
 
 from __future__ import annotations
 
-import asyncio
-import json
 import statistics
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from argosy.agent.runtime import Runtime
 from argosy.agent.systemd import SystemdRuntime
-from argosy.lab import host
-from argosy.lab.lab import Lab
+from bench.inside import FOLDER, main, run_inside, running
 
 UNITS = 40
 ROUNDS = 5
 TEXT = "[Unit]\nDescription=One of many\n[Service]\nExecStart=/bin/sleep 1000\n"
-ROOT = Path(__file__).parent.parent
-INSIDE = "inside"
 
 
 async def run() -> dict[str, Any]:
-    if obstacles := await host.obstacles():
-        print(f"systemd: no full machine can be booted here: {'; '.join(obstacles)}")
-        return {}
-    lab = Lab("bench-agent")
-    await lab.up(1, entry="")
-    try:
-        done = await lab.exec("m1", ["sh", "-c", f"cd {ROOT} && exec {sys.executable} -m bench.agent_start {INSIDE}"], timeout=120)
-    finally:
-        await lab.down()
-    if done.code:
-        raise RuntimeError(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return await run_inside("bench.agent_start", 120)
 
 
 async def measure() -> dict[str, Any]:
     """In a machine with a systemd."""
-    runtime = await SystemdRuntime.connect("system", Path("/run/argosy-bench/units"))
+    runtime = await SystemdRuntime.connect("system", FOLDER)
     names = [f"bench@{number}.service" for number in range(UNITS)]
     loads, starts, alls, bare = [], [], [], []
     for number in range(ROUNDS):
@@ -76,17 +56,9 @@ def transient(round: int) -> float:
     return took
 
 
-async def running(runtime: Runtime, names: list[str]) -> None:
-    async for _ in runtime.changes():
-        units = await runtime.units()
-        if all(units[name].active == "active" for name in names):
-            return
-
-
 def milliseconds(times: list[float], reach: str | None) -> dict[str, Any]:
     return {"value": 1000 * statistics.median(times), "unit": "ms", "reach": reach}
 
 
 if __name__ == "__main__":
-    if INSIDE in sys.argv:
-        print(json.dumps(asyncio.run(measure())))
+    main(measure)

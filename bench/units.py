@@ -5,40 +5,19 @@ Runs inside one full machine of a lab; hosts that cannot boot one measure nothin
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from argosy.agent.runtime import Runtime
 from argosy.agent.systemd import SystemdRuntime
-from argosy.lab import host
-from argosy.lab.lab import Lab
+from bench.inside import FOLDER, main, run_inside, running
 
 UNITS = 5_000
 RUNNING = 1_000
 TEXT = "[Unit]\nDescription=One of many\n[Service]\nExecStart=/bin/sleep 1000000\n"
-ROOT = Path(__file__).parent.parent
-FOLDER = Path("/run/argosy-bench/units")
-INSIDE = "inside"
 
 
 async def run() -> dict[str, Any]:
-    if obstacles := await host.obstacles():
-        print(f"systemd: no full machine can be booted here: {'; '.join(obstacles)}")
-        return {}
-    lab = Lab("bench-units")
-    await lab.up(1, entry="")
-    try:
-        done = await lab.exec("m1", ["sh", "-c", f"cd {ROOT} && exec {sys.executable} -m bench.units {INSIDE}"], timeout=280)
-    finally:
-        await lab.down()
-    if done.code:
-        raise RuntimeError(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return await run_inside("bench.units", 280)
 
 
 async def measure() -> dict[str, Any]:
@@ -68,18 +47,9 @@ async def measure() -> dict[str, Any]:
     return figures
 
 
-async def running(runtime: Runtime, names: list[str]) -> None:
-    waiting = set(names)
-    async for changed in runtime.changes():
-        waiting -= {name for name, seen in (await runtime.units(changed & waiting)).items() if seen.active == "active"}
-        if not waiting:
-            return
-
-
 def since(began: float) -> dict[str, Any]:
     return {"value": time.perf_counter() - began, "unit": "s", "reach": None}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == [INSIDE]:
-        print(json.dumps(asyncio.run(measure())))
+    main(measure)
