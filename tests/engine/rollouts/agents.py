@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from argosy.model import Placement, Rollout, RolloutProgress, RolloutRules, RolloutUnit, Target, Unit, UnitState
+from argosy.reconcile import Clock
 from argosy.state import desired, keys
 from argosy.state.cache import Cache
 from argosy.state.kinds import PLACEMENTS
 from argosy.state.records import encode
 from argosy.state.rollouts import create_rollout, rollouts
-from argosy.store.base import Delete, Put
+from argosy.store.base import Delete, Put, Store
 from argosy.unit.text import unit_text
 from tests.engine.harness import Harness
 
@@ -24,11 +26,20 @@ def text(word: str, more: str = "") -> str:
     return f"[Service]\nExecStart=/bin/{word}\n{more}"
 
 
+class Ground(Protocol):
+    """A cluster's store and its time."""
+
+    @property
+    def store(self) -> Store: ...
+    @property
+    def clock(self) -> Clock: ...
+
+
 class Agents:
     """`started` are the launches in their order, as (unit, machine, launch); `active` where each unit runs; `gaps` are units that came to
     run nowhere after they had run."""
 
-    def __init__(self, cluster: Harness) -> None:
+    def __init__(self, cluster: Ground) -> None:
         self.cluster = cluster
         self.started: list[tuple[str, str, int]] = []
         self.active: dict[str, set[str]] = {}
@@ -99,7 +110,7 @@ class Agents:
 
 
 @asynccontextmanager
-async def played(cluster: Harness) -> AsyncIterator[Agents]:
+async def played(cluster: Ground) -> AsyncIterator[Agents]:
     agents = Agents(cluster)
     playing = asyncio.create_task(agents.run())
     try:
@@ -116,12 +127,12 @@ async def launch(cluster: Harness, **units: str) -> None:
     await cluster.pass_time(3.0, 0.5)
 
 
-async def ask(cluster: Harness, rules: RolloutRules, *, name: str = "r", restart: bool = False, **texts: str) -> Rollout:
+async def ask(cluster: Ground, rules: RolloutRules, *, name: str = "r", restart: bool = False, **texts: str) -> Rollout:
     """See `ask_for`."""
     return await ask_for(cluster, rules, texts, name, restart=restart)
 
 
-async def ask_for(cluster: Harness, rules: RolloutRules, texts: Mapping[str, str], name: str = "r", *, restart: bool = False) -> Rollout:
+async def ask_for(cluster: Ground, rules: RolloutRules, texts: Mapping[str, str], name: str = "r", *, restart: bool = False) -> Rollout:
     """Asks for a rollout of these units (without .service) to these texts; with `restart` to the same."""
     units, bodies = [], []
     for stem, body in texts.items():
@@ -134,7 +145,7 @@ async def ask_for(cluster: Harness, rules: RolloutRules, texts: Mapping[str, str
     return (await create_rollout(cluster.store, asked))[0]
 
 
-async def progress(cluster: Harness, name: str = "r") -> RolloutProgress:
+async def progress(cluster: Ground, name: str = "r") -> RolloutProgress:
     found = (await rollouts(cluster.store))[0][name].progress
     return found or RolloutProgress(name)
 
@@ -153,7 +164,7 @@ async def ended(cluster: Harness, name: str = "r", seconds: float = 60.0) -> Rol
     return await until(cluster, lambda found: found.ended > 0, name, seconds)
 
 
-async def unit(cluster: Harness, stem: str) -> Unit:
+async def unit(cluster: Ground, stem: str) -> Unit:
     stored = await desired.unit(cluster.store, f"{stem}.service")
     assert stored is not None
     return stored.unit
