@@ -109,6 +109,8 @@ class Own:
     async def list_units(self, asked: Asked) -> web.StreamResponse:
         query: UnitsQuery = asked.query
         found = await self.units.read(query.name, query.index, query.wait)
+        if await self.encoded.prepare(found, query.name or found.names(), text=query.text):
+            found = await self.units.read()
         names = [name for name in sorted(set(query.name)) if name in found.units] if query.name else found.names()
         return answer(shapes.EncodedList([self.encoded.encoded(found, name, text=query.text) for name in names], found.index))
 

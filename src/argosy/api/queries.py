@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -21,6 +22,9 @@ from argosy.verdict import was_launched
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
+
+SLICE = 100
+"""Units that are encoded before other tasks have their turn, where many have to be."""
 
 SPARE = 1_000
 """Answers about units that are gone which may be kept."""
@@ -101,6 +105,20 @@ class EncodedUnits:
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Table[Unit], dict[tuple[str, bool], tuple[tuple[object, ...], msgspec.Raw]]] = WeakKeyDictionary()
+
+    async def prepare(self, units: Units, names: Sequence[str], *, text: bool = False) -> bool:
+        """Encode many units that have not been asked for yet, and give other tasks their turn meanwhile. Return False if there was nothing
+        to do; otherwise the units must be read anew."""
+        known = self._known.setdefault(units.table, {})
+        missing = [name for name in names if (name, text) not in known]
+        if len(missing) <= SLICE:
+            return False
+        for number, name in enumerate(missing, 1):
+            if name in units.units:
+                self.encoded(units, name, text=text)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        return True
 
     def encoded(self, units: Units, name: str, *, text: bool = False) -> msgspec.Raw:
         """Return `units.view(name, text=text)` as JSON."""

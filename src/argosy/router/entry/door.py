@@ -1,8 +1,8 @@
 """Learning which machines there are, from any agent's API: through a unix socket, plain HTTP on loopback, or mutual TLS.
 
-One agent is asked at a time, by blocking reads, so that a change is heard of at once. They are long, since each costs the agent several
-calls to its store; beside them its health is checked. When it falls silent, or its store is away, the next one is asked; beside those
-that the operator named, every machine that has ever been told of is one to ask.
+One agent is asked at a time, by blocking reads, so that a change is heard of at once. They are long, so that little is
+asked while nothing happens; beside them its health is checked. When it falls silent, or its store is away, the next one is asked; beside
+those that the operator named, every machine that has ever been told of is one to ask.
 """
 
 from __future__ import annotations
