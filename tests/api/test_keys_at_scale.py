@@ -91,7 +91,7 @@ async def test_a_recursive_delete_is_done_when_it_is_answered_and_routers_and_do
         async with asyncio.timeout(DEADLINE):
             changes = await anext(routed)
             await watching
-        assert (len(changes.items), set(changes.items.values())) == (COUNT, {None}), "in one piece"
+        assert (changes.reset, dict(changes.items)) == (True, {}), "in one piece"
         assert [(event.action, event.node.path, event.revision) for event in events] == [("delete", "/services/web", index)]
         assert other.tree.get("/services/web") is None
 

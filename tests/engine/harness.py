@@ -31,7 +31,8 @@ PLAIN = "[Service]\nExecStart=/bin/sleep 1000\n"
 class Line:
     """One process's line to the store. `cut`: calls fail and watches are silent. `commits_left`: it is cut after so many commits of
     placements; with `answers_lost` the last of them is applied, but its answer does not arrive. `ahead` is what somebody else writes just
-    before the next commit of placements. `counted` is the prefix that both look for. `commits` are those that went through."""
+    before the next commit of placements. `broken`: such a commit fails as by a defect. `counted` is the prefix of these.
+    `commits` are those that went through."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -41,6 +42,7 @@ class Line:
         self.answers_lost = False
         self.counted = keys.PLACEMENTS
         self.ahead: list[Write] = []
+        self.broken = False
         self.commits: list[tuple[Sequence[Condition], Sequence[Write]]] = []
 
     def cut(self) -> None:
@@ -66,6 +68,8 @@ class Line:
         await asyncio.sleep(0)
         self._check()
         counts = any(isinstance(write, Put | Delete) and write.key.startswith(self.counted) for write in writes)
+        if counts and self.broken:
+            raise KeyError("a defect")
         if counts and self.ahead:
             ahead, self.ahead = self.ahead, []
             await self._store.commit([], ahead)

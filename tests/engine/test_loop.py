@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from argosy.engine.loop import Engine
 from argosy.model import Leader, Order, Placement, Target
 from argosy.state import keys
+from argosy.state.cache import Cache
 from argosy.state.kinds import LEADER
+from argosy.state.lease import Lease
 from argosy.state.records import encode
 from argosy.store.base import Delete, Put
+from argosy.store.sqlite import SqliteStore
 from tests import stored
 from tests.conftest import FakeClock, settle
 from tests.engine.harness import PLAIN, TTL, harness
@@ -372,4 +378,54 @@ async def test_an_engine_that_cannot_resign_makes_up_for_it_before_it_stands_aga
         line.mend()
         await cluster.pass_time(1)
         assert cluster.leaders() == ["e1"]
+        await cluster.until_on("a.service", "m1")
+
+
+async def test_a_term_ends_with_the_machines_lease_and_another_engine_leads_at_once(clock: FakeClock) -> None:
+    async with harness(clock, "m1", engines=["e1", "e2"]) as cluster:
+        (first,) = cluster.leaders()
+        record = await cluster.store.get(keys.ENGINE_LEADER)
+        assert record is not None
+        await cluster.store.revoke(record.lease)
+        await settle(300)
+        (second,) = set(cluster.leaders()) - {first}
+        await cluster.pass_time(TTL / 5)
+        assert cluster.leaders() == [second]
+        await cluster.submit("a.service")
+        await cluster.until_on("a.service", "m1")
+
+
+async def test_an_engine_leads_only_under_a_lease_of_its_machine_which_stands_when_it_resigns(clock: FakeClock) -> None:
+    async with SqliteStore(":memory:", clock) as store, Cache(store, clock) as cache:
+        lease = Lease(store, clock, TTL)
+        engine = Engine(cache, "m1", clock, lease)
+        running = [asyncio.create_task(lease.run()), asyncio.create_task(engine.run())]
+        await clock.advance(3 * TTL)
+        assert await store.get(keys.ENGINE_LEADER) is None
+        lease.publish("/other", b"")
+        await lease.take()
+        await settle(200)
+        assert engine.leading
+        record = await store.get(keys.ENGINE_LEADER)
+        assert record is not None
+        assert record.lease == lease.id
+        running[1].cancel()
+        await settle(200)
+        assert await store.get(keys.ENGINE_LEADER) is None
+        assert await store.get("/other") is not None, "the lease is the machine's"
+        running[0].cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_an_engine_that_fails_resigns_so_that_another_leads_at_once(clock: FakeClock) -> None:
+    async with harness(clock, "m1", engines=["e1", "e2"]) as cluster:
+        (first,) = cluster.leaders()
+        _, line, task = cluster.engines[first]
+        line.broken = True
+        await cluster.submit("a.service")
+        await settle(300)
+        assert task.done()
+        with pytest.raises(ExceptionGroup):
+            await task
+        assert cluster.leaders() != [first]
         await cluster.until_on("a.service", "m1")

@@ -81,7 +81,8 @@ class Election:
 
     async def _until_replaced(self, term: Term) -> None:
         async for changes in self._cache.follow(LEADER_ALONE):
-            if changes.modified.get("") != term.revision:
+            # the view may still be behind the commit that won; a store that has gone back in time ends the lease
+            if changes.revision >= term.revision and changes.modified.get("") != term.revision:
                 raise LeaseLost("somebody else has written or deleted the leader's key")
 
     async def resign(self, term: Term) -> None:
