@@ -23,6 +23,7 @@ from argosy.placement.spot import Spot, traits_of
 from argosy.placement.workloads import read
 from argosy.unit.globs import matches
 
+ANYTHING = Depends.ANYTHING
 NO_PLACES: Mapping[str, Placement] = {}
 
 
@@ -317,7 +318,7 @@ class World:
         if old is not None and old.text != placement.text:
             self._touch_waiting(*OTHERS)
         if old is None:
-            self._touch_waiting(Depends.ANYTHING)
+            self._touch_waiting(ANYTHING)
             for follower in followers(self.cluster, name):
                 self.touch(follower)
         for pushed in pushed_by(self.cluster, name, machine):
@@ -388,6 +389,8 @@ class World:
 
     def _touch_waiting(self, *reasons: Depends) -> None:
         for depends in reasons:
+            if not self._waiting[depends]:
+                continue
             for name, machine in self._waiting[depends]:
                 self.touch(name, machine)
             self._waiting[depends].clear()

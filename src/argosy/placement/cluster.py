@@ -33,7 +33,9 @@ NAME_KEYS = ("container", "unit")
 
 class Cluster:
     """Machines (`spots`; their ids in order: `ring`), known workloads (`jobs`) and where each is placed (`where`: name to machine ids, in
-    order)."""
+    order).
+
+    `followers`: by name, who names it in MachineOf=. `replacers` counts known and placed workloads with Replaces=."""
 
     def __init__(self, strategy: Strategy = STRATEGIES["spread"]) -> None:
         self.spots: dict[str, Spot] = {}
@@ -48,6 +50,7 @@ class Cluster:
         self._short: dict[str, set[str]] = {}
         self._alone: dict[str, tuple[str, ...]] = {}
         self._names: SortedNames | None = None
+        self.replacers = 0
         self._datasets: dict[str, dict[str, set[str]]] = {}
         self._improvements = Improvements()
         self.queues = Queues(self.spots, self._improvements, strategy.rank)
@@ -114,7 +117,8 @@ class Cluster:
                 self._names.add(name)
         else:
             self.where[name] = tuple(sorted((*places, machine)))
-        self._match(name, machine, 1)
+        if self.globs.patterns or self.affinities.patterns:
+            self._match(name, machine, 1)
         if job is not None:
             self._place_as(name, machine, job)
         self._hold(job or self.jobs.get(name), machine)
@@ -134,7 +138,8 @@ class Cluster:
             del self.where[name]
             if self._names is not None:
                 self._names.discard(name)
-        self._match(name, machine, -1)
+        if self.globs.patterns or self.affinities.patterns:
+            self._match(name, machine, -1)
         self._release(self.job_on(name, machine), machine)
         self._place_as(name, machine, None)
         self._improved(machine)
@@ -188,9 +193,10 @@ class Cluster:
         self._improvements.add(machine, len(self.spots))
 
     def _match(self, name: str, machine: str, change: int) -> None:
-        for patterns in (self.globs, self.affinities):
-            for glob in patterns.matching(name) if patterns else ():
-                glob.match(machine, change)
+        for glob in self.globs.matching(name):
+            glob.match(machine, change)
+        for glob in self.affinities.matching(name) if self.affinities.patterns else ():
+            glob.match(machine, change)
 
     def _link(self, job: Job, places: tuple[str, ...]) -> None:
         wanted = job.requirements
@@ -203,6 +209,7 @@ class Cluster:
                 self._glob(self.globs, pattern).replacing.add(job.name)
             for expression in wanted.affinities:
                 self._glob(self.affinities, expression.pattern).conflicting.add(job.name)
+            self.replacers += bool(wanted.replaces)
         for machine in self._as_known(job.name, places):
             self._hold(job, machine)
             if self.strategy.improves:
@@ -223,6 +230,7 @@ class Cluster:
             self._discard(self.globs, pattern, job.name)
         for expression in wanted.affinities:
             self._discard(self.affinities, expression.pattern, job.name)
+        self.replacers -= bool(wanted.replaces)
 
     def _as_known(self, name: str, places: tuple[str, ...]) -> list[str]:
         """Return the places where the workload is with the requirements that it is known with."""
@@ -230,16 +238,20 @@ class Cluster:
         return [machine for machine in places if machine not in other]
 
     def _hold(self, job: Job | None, machine: str) -> None:
-        if job is None or job.requirements is NOTHING:
+        if job is None:
             return
         wanted = job.requirements
+        if wanted is NOTHING:
+            return
         for pattern in wanted.conflicts:
             self._glob(self.globs, pattern).held.setdefault(machine, set()).add(job.name)
         for pattern in wanted.replaces:
             self._glob(self.globs, pattern).pushing.setdefault(machine, set()).add(job.name)
+        self.replacers += bool(wanted.replaces)
         for dataset in wanted.datasets:
             self._datasets.setdefault(dataset, {}).setdefault(machine, set()).add(job.name)
-        self.spots[machine].hold(job.name, wanted, 1)
+        if wanted.memory or wanted.cpus or wanted.ports:
+            self.spots[machine].hold(job.name, wanted, 1)
 
     def _release(self, job: Job | None, machine: str) -> None:
         if job is None or job.requirements is NOTHING:
@@ -251,11 +263,13 @@ class Cluster:
                 _remove(glob.held, machine, job.name)
                 _remove(glob.pushing, machine, job.name)
                 self._discard(self.globs, pattern)
+        self.replacers -= bool(wanted.replaces)
         for dataset in wanted.datasets:
             _remove(self._datasets[dataset], machine, job.name)
             if not self._datasets[dataset]:
                 del self._datasets[dataset]
-        self.spots[machine].hold(job.name, wanted, -1)
+        if wanted.memory or wanted.cpus or wanted.ports:
+            self.spots[machine].hold(job.name, wanted, -1)
 
     def _discard(self, patterns: Globs, pattern: str, name: str = "") -> None:
         """Forget that the known workload `name` holds a pattern, and the pattern if nobody does."""

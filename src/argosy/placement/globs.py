@@ -46,28 +46,25 @@ class Globs:
 
     def __init__(self, syntax: Syntax) -> None:
         self._syntax = syntax
-        self._globs: dict[str, Glob] = {}
+        self.patterns: dict[str, Glob] = {}
         self._literal: dict[str, Glob] = {}
         self._wild: dict[str, list[Glob]] = {}
         self._lengths: dict[int, int] = {}
         self._asked: tuple[str, tuple[Glob, ...]] = ("", ())
 
-    def __bool__(self) -> bool:
-        return bool(self._globs)
-
     def get(self, pattern: str) -> Glob | None:
-        return self._globs.get(pattern)
+        return self.patterns.get(pattern)
 
     def pushing(self) -> list[Glob]:
         """The patterns that placed units hold in Replaces=."""
-        return [glob for glob in self._globs.values() if glob.pushing]
+        return [glob for glob in self.patterns.values() if glob.pushing]
 
     def matching(self, name: str) -> tuple[Glob, ...]:
         """The patterns that match the name, in order."""
-        if not self._globs:
-            return ()
         if self._asked[0] == name:
             return self._asked[1]
+        if not self.patterns:
+            return ()
         literal = self._literal.get(name)
         found = [] if literal is None else [literal]
         for length in self._lengths:
@@ -81,7 +78,7 @@ class Globs:
 
     def add(self, pattern: str) -> Glob:
         """Makes a (well-formed) pattern known; the caller fills in whom it concerns."""
-        glob = self._globs[pattern] = Glob(pattern, self._syntax.literal_prefix(pattern))
+        glob = self.patterns[pattern] = Glob(pattern, self._syntax.literal_prefix(pattern))
         if self._syntax.is_literal(pattern):
             self._literal[pattern] = glob
         else:
@@ -93,7 +90,7 @@ class Globs:
 
     def discard(self, glob: Glob) -> None:
         """Forgets a pattern that no unit holds any more."""
-        del self._globs[glob.pattern]
+        del self.patterns[glob.pattern]
         self._asked = ("", ())
         if self._literal.get(glob.pattern) is glob:
             del self._literal[glob.pattern]

@@ -6,14 +6,16 @@ pass the machine that is taken. What a filter declares beyond that decides only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from functools import cache
+from operator import attrgetter
 
 import msgspec
 
 from argosy.model import Job
 from argosy.placement.cluster import Cluster
 from argosy.placement.filters import FILTERS
-from argosy.placement.filters.base import LASTING, OTHERS, Depends, Filter
+from argosy.placement.filters.base import LASTING, OTHERS, Depends, Filter, nobody
 from argosy.placement.filters.ready import reason as why_not_ready
 from argosy.placement.queue import Answer, Question
 from argosy.placement.spot import Spot
@@ -48,22 +50,9 @@ def pick(cluster: Cluster, job: Job, avoid: Collection[str] = (), filters: Seque
     Soft constraints and affinities count like the others at first; if no machine meets all of them, none of them counts (as in Swarm).
     The cost does not grow with the cluster: machines are tried in the strategy's order until one fits.
     """
-    found = _pick(cluster, job, avoid, filters)
-    if found is None:
-        hard = without_soft(job)
-        if hard is not job:
-            return _pick(cluster, hard, avoid, filters)
-    return found
-
-
-def _pick(cluster: Cluster, job: Job, avoid: Collection[str], filters: Sequence[Filter]) -> Spot | None:
-    asked: list[tuple[Filter, Question]] = []
+    asked = filters_asked(cluster, job, filters)
     few: Collection[str] | None = None
-    for one in filters:
-        question = one.question(cluster, job)
-        if question is None:
-            continue
-        asked.append((one, (one.name, question)))
+    for one, _ in asked:
         if one.candidates is not None:
             found = one.candidates(cluster, job)
             if found is not None and (few is None or len(found) < len(few)):
@@ -71,28 +60,68 @@ def _pick(cluster: Cluster, job: Job, avoid: Collection[str], filters: Sequence[
     if few is not None and len(few) <= FEW:
         spots = [cluster.spots[machine] for machine in few if machine not in avoid]
         fitting = [spot for spot in spots if not any(one.refuses(cluster, job, spot) for one, _ in asked)]
-        return min(fitting, key=cluster.strategy.order(job.name, cluster.ring), default=None)
+        best = min(fitting, key=cluster.strategy.order(job.name, cluster.ring), default=None)
+    else:
+        best = _search(cluster, job, asked, avoid)
+    if best is None:
+        hard = without_soft(job)
+        if hard is not job:
+            return pick(cluster, hard, avoid, filters)
+    return best
+
+
+def _search(cluster: Cluster, job: Job, asked: list[tuple[Filter, Question]], avoid: Collection[str]) -> Spot | None:
+    """Return the first machine that no filter refuses, from the queue that leaves out the most that are refused."""
     queues = cluster.queues
-    costly = [(one, question) for one, question in asked if queues.costly(question)] if queues.any_costly else []
-    queue = queues.get(tuple([question for _, question in costly]))
-    return cluster.strategy.first(job.name, cluster.ring, queue, _asker(cluster, job, asked, costly), avoid)
+    costly: tuple[Question, ...] = ()
+    if queues.costly:
+        costly = tuple([question for _, question in asked if question in queues.costly])
 
-
-def _asker(
-    cluster: Cluster, job: Job, asked: list[tuple[Filter, Question]], costly: list[tuple[Filter, Question]]
-) -> Callable[[Spot], Answer]:
     def ask(spot: Spot) -> Answer:
-        for one, _ in costly:
-            if one.refuses(cluster, job, spot):
-                return Answer.FORGET
         for one, question in asked:
             if one.refuses(cluster, job, spot):
+                if question in costly:
+                    return Answer.FORGET
                 if one.depends in LASTING:
-                    cluster.queues.refused(question)
+                    queues.refused(question)
                 return Answer.ASIDE
         return Answer.FITS
 
-    return ask
+    if costly:
+        asked.sort(key=lambda each: each[1] not in costly)
+    return cluster.strategy.first(queues.get(costly) if costly else queues.common, ask, avoid, job.name, cluster.ring)
+
+
+def filters_asked(cluster: Cluster, job: Job, filters: Sequence[Filter]) -> list[tuple[Filter, Question]]:
+    """Return the filters that may refuse a machine to the workload, each with its question."""
+    wanted = job.requirements
+    if filters is FILTERS:  # the same answer as without these lines, sooner
+        held = _FIELDS(wanted)
+        filters = _WITHOUT_FIELD if held == _EMPTY else _of_fields(tuple([bool(value) for value in held]))
+    asked: list[tuple[Filter, Question]] = []
+    for one in filters:
+        field, find = one.field, one.question
+        question: Hashable = getattr(wanted, field) if field else ()
+        if question or not field:
+            if find is not None:
+                question = find(cluster, job)
+                if question is None:
+                    continue
+            asked.append((one, (one.name, question)))
+    return asked
+
+
+_NAMES = tuple(dict.fromkeys(one.field for one in FILTERS if one.field))
+_FIELDS = attrgetter(*_NAMES)
+_EMPTY = _FIELDS(NOTHING)
+_WITHOUT_FIELD = tuple(one for one in FILTERS if not one.field)
+
+
+@cache
+def _of_fields(held: tuple[bool, ...]) -> tuple[Filter, ...]:
+    """Return the filters that may refuse something to workloads of which exactly these fields hold something."""
+    empty = {name for name, holds in zip(_NAMES, held, strict=True) if not holds}
+    return tuple(one for one in FILTERS if one.field not in empty)
 
 
 def place(cluster: Cluster, job: Job, avoid: Collection[str] = ()) -> Verdict:
@@ -123,12 +152,11 @@ def reason_for(cluster: Cluster, job: Job, spot: Spot) -> str:
     if wanted.machine_id:
         return f"MachineID={wanted.machine_id}"
     words = cluster.strategy.words(spot)
+    if not (wanted.metadata or wanted.constraints or wanted.affinities):
+        return words
     asked = [f"{key}={' or '.join(values)}" for key, values in wanted.metadata]
     asked += [str(expression) for expression in (*wanted.constraints, *wanted.affinities)]
-    if not asked:
-        return words
-    missed = " (where it can be met)" if any(expression.soft for expression in (*wanted.constraints, *wanted.affinities)) else ""
-    return f"{words} of the machines with {', '.join(asked)}{missed}"
+    return f"{words} of the machines with {', '.join(asked)}"
 
 
 def refusal(cluster: Cluster, job: Job, spot: Spot) -> Refusal | None:
@@ -154,7 +182,7 @@ def _first_refusal(cluster: Cluster, job: Job, spot: Spot, filters: Sequence[Fil
 def waits_for(cluster: Cluster, job: Job, filters: Sequence[Filter] = FILTERS) -> Depends:
     """Return when to look again at a workload that no machine takes: when a machine changes (MACHINE), also when something leaves
     (OCCUPANTS), or also when something comes (ANYTHING). Those that a filter calls followers are looked at in any case."""
-    if any(one.depends is Depends.ANYTHING and one.followers is None and one.question(cluster, job) is not None for one in filters):
+    if any(one.depends is Depends.ANYTHING and one.followers is None for one, _ in filters_asked(cluster, job, filters)):
         return Depends.ANYTHING
     return Depends.OCCUPANTS if tied(cluster, job.name) else Depends.MACHINE
 
@@ -164,16 +192,17 @@ def tied(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> bo
     job = cluster.jobs.get(name) or Job(name, NOTHING)
     return (
         cluster.differs(name)
-        or any(one.depends in OTHERS and one.question(cluster, job) is not None for one in filters)
-        or next(followers(cluster, name, filters), "") != ""
+        or any(one.depends in OTHERS for one, _ in filters_asked(cluster, job, filters))
+        or bool(followers(cluster, name))
     )
 
 
-def followers(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> Iterator[str]:
-    """Yield the workloads whose place may depend on where this one is."""
-    for one in filters:
-        if one.followers is not None:
-            yield from one.followers(cluster, name)
+def followers(cluster: Cluster, name: str) -> list[str]:
+    """Return the workloads whose place may depend on where this one is."""
+    return [follower for find in _FOLLOWERS for follower in find(cluster, name)]
+
+
+_FOLLOWERS = tuple(one.followers for one in FILTERS if one.followers not in (None, nobody))
 
 
 def why(cluster: Cluster, job: Job) -> tuple[Refusal | Accepted, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from enum import Enum
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any
@@ -27,6 +27,9 @@ class Answer(Enum):
     FITS = 0
     ASIDE = 1
     FORGET = 2
+
+
+FITS = Answer.FITS
 
 
 class Improvements:
@@ -63,26 +66,39 @@ class Queue:
         self._epoch = -1
         self._read = 0
 
-    def first(self, ask: Callable[[Spot], Answer], avoid: Collection[str] = ()) -> Spot | None:
-        """Return the first machine that is not in `avoid` and fits; None if there is none."""
+    def first(self, ask: Callable[[Spot], Answer], avoid: Collection[str] = (), name: str = "", ring: Sequence[str] = ()) -> Spot | None:
+        """Return the first machine that is not in `avoid` and fits; None if there is none. (`name` and `ring` are for other orders.)"""
         self._catch_up()
         aside: list[Rank] = []
         found: Spot | None = None
-        while self._heap:
-            machine = self._top()
-            if machine is None:
+        heap, entries, machines, rank_of = self._heap, self._entries, self.machines, self._rank
+        while heap:
+            rank = heap[0]
+            at = rank[-1]
+            if entries.get(at) != rank:
+                heappop(heap)
                 continue
-            answer = Answer.ASIDE if machine.id in avoid else ask(machine)
-            if answer is Answer.FITS:
+            machine = machines.get(at)
+            if machine is None:
+                heappop(heap)
+                del entries[at]
+                continue
+            now = rank_of(machine)
+            if now != rank:
+                entries[at] = now
+                heapreplace(heap, now)
+                continue
+            answer = Answer.ASIDE if at in avoid else ask(machine)
+            if answer is FITS:
                 found = machine
                 break
-            rank = heappop(self._heap)
+            heappop(heap)
             if answer is Answer.FORGET:
-                del self._entries[machine.id]
+                del entries[at]
             else:
                 aside.append(rank)
         for rank in aside:
-            heappush(self._heap, rank)
+            heappush(heap, rank)
         return found
 
     def fitting(self, ask: Callable[[Spot], Answer], avoid: Collection[str] = ()) -> Iterator[Spot]:
@@ -98,25 +114,6 @@ class Queue:
                     yield machine
                 elif answer is Answer.FORGET:
                     del self._entries[name]
-
-    def _top(self) -> Spot | None:
-        """Return the machine on top if its entry is right; otherwise put the entry right and return None."""
-        rank = self._heap[0]
-        name = rank[-1]
-        if self._entries.get(name) != rank:
-            heappop(self._heap)
-            return None
-        machine = self.machines.get(name)
-        if machine is None:
-            heappop(self._heap)
-            del self._entries[name]
-            return None
-        now = self._rank(machine)
-        if now != rank:
-            self._entries[name] = now
-            heapreplace(self._heap, now)
-            return None
-        return machine
 
     def _catch_up(self) -> None:
         log = self._improvements.log
@@ -139,8 +136,8 @@ class Queue:
 
 
 class Queues:
-    """The common queue, and one for each set of questions that has cost more than building one: there, machines that one of them refuses
-    are left out until they improve."""
+    """The `common` queue, and one for each set of `costly` questions: those for which searches went past more refused machines than there
+    are. There, machines that one of them refuses are left out until they improve."""
 
     def __init__(self, machines: Mapping[str, Spot], improvements: Improvements, rank: Callable[[Spot], Rank]) -> None:
         self._machines = machines
@@ -148,15 +145,8 @@ class Queues:
         self._rank = rank
         self._queues: dict[tuple[Question, ...], Queue] = {}
         self._costs: dict[Question, int] = {}
-        self._costly: set[Question] = set()
-
-    @property
-    def any_costly(self) -> bool:
-        return bool(self._costly)
-
-    def costly(self, question: Question) -> bool:
-        """Return whether searches for this question went past more refused machines than there are."""
-        return question in self._costly
+        self.common = Queue(machines, improvements, rank)
+        self.costly: set[Question] = set()
 
     def refused(self, question: Question) -> None:
         """A search went past a machine that is refused for this question."""
@@ -166,11 +156,11 @@ class Queues:
                 self._costs.clear()
             self._costs[question] = cost
             return
-        if len(self._costly) >= QUESTIONS_WATCHED:
-            self._costly.clear()
+        if len(self.costly) >= QUESTIONS_WATCHED:
+            self.costly.clear()
             self._queues.clear()
         self._costs.pop(question, None)
-        self._costly.add(question)
+        self.costly.add(question)
 
     def get(self, questions: tuple[Question, ...]) -> Queue:
         """Return the queue for workloads that ask these (costly) questions among others."""

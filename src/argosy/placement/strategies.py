@@ -29,7 +29,7 @@ class Strategy(Protocol):
         """Return the whole order for the workload `name`. `ring` are the ids of all machines, sorted."""
         ...
 
-    def first(self, name: str, ring: Sequence[str], queue: Queue, ask: Callable[[Spot], Answer], avoid: Collection[str]) -> Spot | None:
+    def first(self, queue: Queue, ask: Callable[[Spot], Answer], avoid: Collection[str], name: str, ring: Sequence[str]) -> Spot | None:
         """Return the first machine in the workload's order that fits, of those in the queue and not in `avoid`."""
         ...
 
@@ -47,8 +47,7 @@ class _Ranked:
     def order(self, name: str, ring: Sequence[str]) -> Callable[[Spot], Rank]:
         return self.rank
 
-    def first(self, name: str, ring: Sequence[str], queue: Queue, ask: Callable[[Spot], Answer], avoid: Collection[str]) -> Spot | None:
-        return queue.first(ask, avoid)
+    first = staticmethod(Queue.first)
 
 
 class Spread(_Ranked):
@@ -97,7 +96,7 @@ class Random:
             drawn.setdefault(machine, at)
         return lambda spot: (drawn.get(spot.id, PROBES), *_hashed(name, spot))
 
-    def first(self, name: str, ring: Sequence[str], queue: Queue, ask: Callable[[Spot], Answer], avoid: Collection[str]) -> Spot | None:
+    def first(self, queue: Queue, ask: Callable[[Spot], Answer], avoid: Collection[str], name: str, ring: Sequence[str]) -> Spot | None:
         for machine in _draws(name, ring):
             spot = queue.machines[machine]
             if machine not in avoid and ask(spot) is Answer.FITS:

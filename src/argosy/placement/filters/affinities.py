@@ -16,7 +16,7 @@ def _wanted(job: Job) -> tuple[Expression, ...]:
 
 
 def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return _wanted(job) or None if job.requirements.affinities else None
+    return _wanted(job) or None
 
 
 def _candidates(cluster: Cluster, job: Job) -> Collection[str]:
@@ -24,6 +24,8 @@ def _candidates(cluster: Cluster, job: Job) -> Collection[str]:
 
 
 def _followers(cluster: Cluster, name: str) -> Iterable[str]:
+    if not cluster.affinities.patterns:
+        return ()
     return [follower for glob in cluster.affinities.matching(name) for follower in glob.conflicting]
 
 
@@ -36,4 +38,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"affinity {missed} is not met: nothing that matches is placed here"
 
 
-FILTER = Filter("Affinities", _refuses, _reason, question=_question, candidates=_candidates, followers=_followers)
+FILTER = Filter("Affinities", _refuses, _reason, field="affinities", question=_question, candidates=_candidates, followers=_followers)

@@ -16,7 +16,7 @@ def _refused(job: Job) -> tuple[Expression, ...]:
 
 
 def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return _refused(job) or None if job.requirements.affinities else None
+    return _refused(job) or None
 
 
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
@@ -28,4 +28,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"affinity {broken} is not met: something that matches is placed here"
 
 
-FILTER = Filter("AntiAffinities", _refuses, _reason, depends=Depends.OCCUPANTS, question=_question)
+FILTER = Filter("AntiAffinities", _refuses, _reason, depends=Depends.OCCUPANTS, field="affinities", question=_question)

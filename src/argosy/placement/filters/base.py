@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -12,7 +12,7 @@ from argosy.placement.cluster import Cluster
 from argosy.placement.spot import Spot
 
 
-class Depends(Enum):
+class Depends(StrEnum):
     """What a filter's answer depends on, besides its question."""
 
     MACHINE = "the machine's own records"
@@ -25,7 +25,7 @@ LASTING = (Depends.MACHINE, Depends.OCCUPANTS)
 OTHERS = (Depends.OCCUPANTS, Depends.ANYTHING)
 
 
-def _always(cluster: Cluster, job: Job) -> Hashable | None:
+def nobody(cluster: Cluster, name: str) -> Iterable[str]:
     return ()
 
 
@@ -36,8 +36,9 @@ class Filter(msgspec.Struct, frozen=True):
     holds never counts against it. `reason` says in words why; it is called only after `refuses` was true.
 
     The rest makes searches fast and is derived from, never worked around:
+    `field` is the field of Requirements that it is about: it refuses no machine to a workload where that is empty.
     `question` returns all that the answer depends on of the workload, None if the filter refuses no machine to it. Equal questions have
-    equal answers on a machine where neither workload is.
+    equal answers on a machine where neither workload is. By default it is what the field holds.
     `candidates` returns the ids of the only machines that it may let pass, None for no such limit.
     `followers` returns the workloads to whom the answer may change when the named one comes or leaves, for a filter that depends on
     ANYTHING; without it everything that waits is looked at again.
@@ -48,6 +49,7 @@ class Filter(msgspec.Struct, frozen=True):
     reason: Callable[[Cluster, Job, Spot], str]
     staying: bool = False
     depends: Depends = Depends.ANYTHING
-    question: Callable[[Cluster, Job], Hashable | None] = _always
+    field: str = ""
+    question: Callable[[Cluster, Job], Hashable | None] | None = None
     candidates: Callable[[Cluster, Job], Collection[str] | None] | None = None
     followers: Callable[[Cluster, str], Iterable[str]] | None = None

@@ -13,7 +13,7 @@ from argosy.unit.globs import conflict
 
 def _question(cluster: Cluster, job: Job) -> Hashable | None:
     """Return its own globs, and those of others that match its name."""
-    if not cluster.globs:
+    if not cluster.globs.patterns:
         return None
     touching = tuple([glob.pattern for glob in cluster.globs.matching(job.name) if glob.conflicting or glob.held])
     return (job.requirements.conflicts, touching) if touching or job.requirements.conflicts else None
@@ -21,7 +21,7 @@ def _question(cluster: Cluster, job: Job) -> Hashable | None:
 
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
     """A look into the indexes, however many workloads there are."""
-    if not cluster.globs:
+    if not cluster.globs.patterns:
         return False
     machine, name = spot.id, job.name
     touching = cluster.globs.matching(name)

@@ -5,18 +5,12 @@ They are about what is new: a machine whose metadata change keeps what it has.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from argosy.model import Job
 from argosy.placement.cluster import SHORT_ID, Cluster
 from argosy.placement.expressions import matches
 from argosy.placement.filters.base import Depends, Filter
 from argosy.placement.spot import Spot
 from argosy.requirements import Expression
-
-
-def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return job.requirements.constraints or None
 
 
 def _met(wanted: Expression, spot: Spot) -> bool:
@@ -40,4 +34,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"constraint {missed} is not met: the machine {has}"
 
 
-FILTER = Filter("Constraints", _refuses, _reason, depends=Depends.MACHINE, question=_question)
+FILTER = Filter("Constraints", _refuses, _reason, depends=Depends.MACHINE, field="constraints")

@@ -8,10 +8,6 @@ from argosy.placement.filters.base import Depends, Filter
 from argosy.placement.spot import NANO, Spot, nano
 
 
-def _question(cluster: Cluster, job: Job) -> float | None:
-    return job.requirements.cpus or None
-
-
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
     wanted = job.requirements.cpus
     return wanted > 0 and spot.cpus_reserved + nano(wanted) > spot.cpus
@@ -22,4 +18,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"{job.requirements.cpus:g} CPUs are required, {free:g} of {spot.cpus / NANO:g} are not reserved"
 
 
-FILTER = Filter("CPUs", _refuses, _reason, depends=Depends.OCCUPANTS, question=_question)
+FILTER = Filter("CPUs", _refuses, _reason, depends=Depends.OCCUPANTS, field="cpus")

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection
 
 from argosy.model import Job
 from argosy.placement.cluster import SHORT_ID, Cluster
-from argosy.placement.filters.base import Filter
+from argosy.placement.filters.base import Filter, nobody
 from argosy.placement.spot import Spot
-
-
-def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return job.requirements.datasets or None
 
 
 def _candidates(cluster: Cluster, job: Job) -> Collection[str] | None:
     used = [holders for holders in (cluster.holders(dataset, job.name) for dataset in job.requirements.datasets) if holders]
     return min(used, key=len, default=None)
-
-
-def _followers(cluster: Cluster, name: str) -> Iterable[str]:
-    return ()
 
 
 def _elsewhere(cluster: Cluster, job: Job, spot: Spot, dataset: str) -> str:
@@ -38,4 +30,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"dataset {dataset} is in use on {machine[:SHORT_ID]}"
 
 
-FILTER = Filter("Datasets", _refuses, _reason, question=_question, candidates=_candidates, followers=_followers)
+FILTER = Filter("Datasets", _refuses, _reason, field="datasets", candidates=_candidates, followers=nobody)

@@ -10,10 +10,6 @@ from argosy.placement.filters.base import Depends, Filter
 from argosy.placement.spot import Spot
 
 
-def _question(cluster: Cluster, job: Job) -> str | None:
-    return job.requirements.machine_id or None
-
-
 def _candidates(cluster: Cluster, job: Job) -> Collection[str]:
     return cluster.with_id(job.requirements.machine_id)
 
@@ -27,4 +23,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f'agent ID "{spot.id}" does not match required "{job.requirements.machine_id}"'
 
 
-FILTER = Filter("MachineID", _refuses, _reason, staying=True, depends=Depends.MACHINE, question=_question, candidates=_candidates)
+FILTER = Filter("MachineID", _refuses, _reason, staying=True, depends=Depends.MACHINE, field="machine_id", candidates=_candidates)

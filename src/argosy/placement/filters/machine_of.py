@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Iterable
 
 from argosy.model import Job
 from argosy.placement.cluster import NOWHERE, SHORT_ID, Cluster
 from argosy.placement.filters.base import Filter
 from argosy.placement.spot import Spot
-
-
-def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return job.requirements.peers or None
 
 
 def _candidates(cluster: Cluster, job: Job) -> Collection[str]:
@@ -36,4 +32,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"required peer Unit({peer}) is not scheduled locally ({where})"
 
 
-FILTER = Filter("MachineOf", _refuses, _reason, staying=True, question=_question, candidates=_candidates, followers=_followers)
+FILTER = Filter("MachineOf", _refuses, _reason, staying=True, field="peers", candidates=_candidates, followers=_followers)

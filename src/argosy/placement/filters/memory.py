@@ -8,10 +8,6 @@ from argosy.placement.filters.base import Depends, Filter
 from argosy.placement.spot import Spot
 
 
-def _question(cluster: Cluster, job: Job) -> int | None:
-    return job.requirements.memory or None
-
-
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
     wanted = job.requirements.memory
     return wanted > 0 and spot.memory_reserved + wanted > spot.memory
@@ -26,4 +22,4 @@ def _size(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
-FILTER = Filter("Memory", _refuses, _reason, depends=Depends.OCCUPANTS, question=_question)
+FILTER = Filter("Memory", _refuses, _reason, depends=Depends.OCCUPANTS, field="memory")

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from argosy.model import Job
 from argosy.placement.cluster import Cluster
 from argosy.placement.filters.base import Depends, Filter
 from argosy.placement.spot import Spot
-
-
-def _question(cluster: Cluster, job: Job) -> Hashable | None:
-    return job.requirements.ports or None
 
 
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
@@ -24,4 +18,4 @@ def _reason(cluster: Cluster, job: Job, spot: Spot) -> str:
     return f"port {port} is published here by Unit({holder})"
 
 
-FILTER = Filter("Ports", _refuses, _reason, staying=True, depends=Depends.OCCUPANTS, question=_question)
+FILTER = Filter("Ports", _refuses, _reason, staying=True, depends=Depends.OCCUPANTS, field="ports")

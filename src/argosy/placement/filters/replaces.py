@@ -11,10 +11,14 @@ from argosy.placement.spot import Spot
 
 def _question(cluster: Cluster, job: Job) -> str | None:
     """Return the name: a push is ignored that would come back to whom it pushes."""
-    if not cluster.globs:
+    if not cluster.replacers:
         return None
-    touched = job.requirements.replaces or any(glob.replacing or glob.pushing for glob in cluster.globs.matching(job.name))
-    return job.name if touched else None
+    if job.requirements.replaces:
+        return job.name
+    for glob in cluster.globs.matching(job.name):
+        if glob.replacing or glob.pushing:
+            return job.name
+    return None
 
 
 def _refuses(cluster: Cluster, job: Job, spot: Spot) -> bool:
