@@ -106,9 +106,11 @@ class KeysSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EngineSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[engine] `enabled`: this machine may lead."""
+    """[engine] `enabled`: this machine may lead. `strategy`: spread (the machine with the fewest units), binpack (the fullest) or random;
+    that of the machine which leads counts for the cluster."""
 
     enabled: bool = True
+    strategy: str = "spread"
 
 
 class RouterSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -296,6 +298,8 @@ def _complete(config: Config, environ: Mapping[str, str], uid: int) -> Config:
         raise InvalidInput(f"[store] quota is {config.store.quota}", remedy=f"give bytes, {SMALLEST_QUOTA} at least")
     if config.keys.largest < 1 or config.keys.most < 0 or config.keys.most_below < 0:
         raise InvalidInput("[keys] largest, most or most_below is too small", remedy="give bytes: largest 1 or more, the others 0 or more")
+    if config.engine.strategy not in ("spread", "binpack", "random"):
+        raise InvalidInput(f"[engine] strategy is {config.engine.strategy!r}", remedy="spread, binpack or random")
     if config.router.enabled not in ("auto", "yes", "no"):
         raise InvalidInput(f"[router] enabled is {config.router.enabled!r}", remedy="auto, yes or no")
     if config.images.challenge not in ("", "basic", "bearer"):

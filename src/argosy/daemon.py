@@ -185,7 +185,7 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         }
         if client is not None and machine.door:
             table["probes"] = Service(Prober(cache, machine.id, clock, lease, TlsDial(client)).run, needs=("lease", "agent"))
-        engine = Engine(cache, machine.id, clock, lease, partial(routes_served, api.routers))
+        engine = Engine(cache, machine.id, clock, lease, partial(routes_served, api.routers), config.engine.strategy)
         if config.engine.enabled:
             table["engine"] = Service(engine.run, needs=("lease", "agent"))
         table["upkeep"] = Service(Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run)

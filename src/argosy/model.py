@@ -202,11 +202,12 @@ class LogLine(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
-class Leader(msgspec.Struct, frozen=True):
-    """Who leads the engine, under its lease."""
+class Leader(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who leads the engine, under its lease, and the strategy by which it places."""
 
     machine: str
     since: float
+    strategy: str = "spread"
 
 
 class ProbeTarget(msgspec.Struct, frozen=True):

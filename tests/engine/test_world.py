@@ -176,7 +176,7 @@ def test_nothing_is_remembered_of_units_and_machines_that_are_gone() -> None:
     assert not world.cluster.spots
     assert not world.cluster.jobs
     assert not world.cluster.where
-    assert not world.cluster.globs
+    assert not world.cluster.globs.patterns
 
 
 @pytest.mark.parametrize("stopped", ["its agent reports that it stopped", "its state ends with the machine's lease"])

@@ -43,7 +43,7 @@ class Metrics:
     def seen(self, machine_id: str, units: Units, machines: Machines, routers: Iterable[RouterReport]) -> None:
         """Sets what is known of the cluster now."""
         self._store.set(1)
-        self._leader.set(machines.leader == machine_id)
+        self._leader.set(machines.leader is not None and machines.leader.machine == machine_id)
         self._machines.set(len(machines.machines))
         self._units.clear()
         for target in Target:

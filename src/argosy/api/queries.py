@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from argosy.api.shapes import MachineView, Place, UnitView
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.model import Leader, Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.state.cache import Cache, Reading
 from argosy.state.kinds import LEADER, MACHINE, MACHINES, ORDERS, PLACEMENTS, STATES, UNIT, UNITS, Topic
 from argosy.state.table import Table
@@ -144,7 +144,7 @@ class Machines(msgspec.Struct, frozen=True):
 
     machines: Mapping[str, Machine]
     orders: Mapping[str, Order]
-    leader: str
+    leader: Leader | None
     index: int
 
 
@@ -182,7 +182,7 @@ def machines_in(reading: Reading) -> Machines:
     """Return the machines alive as the operator sees them."""
     machines, orders, leader = reading[MACHINES], reading[ORDERS].values, reading[LEADER].get("")
     merged = {name: with_orders(machines.values[name], orders.get(name)) for name in machines.sorted_keys()}
-    return Machines(merged, orders, leader.machine if leader is not None else "", reading.index)
+    return Machines(merged, orders, leader, reading.index)
 
 
 def _ordered(group: Mapping[str, T]) -> Sequence[T]:
@@ -196,7 +196,7 @@ def _machine_view(found: Machines, name: str, placed: int, active: Mapping[str, 
         **msgspec.structs.asdict(machine),
         cordoned=order.cordoned,
         draining=order.draining,
-        leader=found.leader == machine.id,
+        leader=found.leader is not None and found.leader.machine == machine.id,
         units=placed,
         active=dict(active),
     )

@@ -19,7 +19,8 @@ def answer(name: str, units: Units, machines: Machines) -> WhyAnswer:
     placements = {(placement.machine, placement.unit): placement for placement in units.all_placements}
     states = {(state.machine, state.unit): state for state in units.all_states}
     workloads = {name: unit_workload(unit) for name, unit in units.units.items()}
-    explained = explain.why(workloads, machines.machines, machines.orders, placements, states, name)
+    strategy = machines.leader.strategy if machines.leader is not None else "spread"
+    explained = explain.why(workloads, machines.machines, machines.orders, placements, states, name, strategy)
     rows = [
         WhyOn(
             machine=row.machine,

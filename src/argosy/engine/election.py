@@ -37,12 +37,13 @@ class Term(msgspec.Struct, frozen=True):
 class Election:
     """Wins, keeps and resigns leadership for one machine."""
 
-    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease) -> None:
+    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease, strategy: str) -> None:
         self._cache = cache
         self._store = cache.store
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
+        self._strategy = strategy
         self._reports: dict[str, dict[str, Report]] = {}
 
     async def win(self) -> Term:
@@ -102,7 +103,7 @@ class Election:
         # a key under the own lease is that of an attempt whose answer was lost, or of a term that could not be resigned
         if standing is not None and standing.lease != lease and not await self._may_replace(standing):
             return None
-        mine = Leader(self._machine, self._clock.now())
+        mine = Leader(self._machine, self._clock.now(), self._strategy)
         vacant = Condition(keys.ENGINE_LEADER, standing.modified if standing is not None else 0)
         try:
             return Term(lease, await self._lease.commit([vacant], {keys.ENGINE_LEADER: encode(mine)}))

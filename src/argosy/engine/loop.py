@@ -10,6 +10,7 @@ from argosy.engine.election import Election, Term
 from argosy.engine.reign import Reign
 from argosy.engine.rollouts.routers import AskRouters, no_routers
 from argosy.errors import Conflict, LeaseLost, StoreUnavailable, first_error
+from argosy.placement.strategies import STRATEGIES
 from argosy.reconcile import Backoff, Clock
 from argosy.state.cache import Cache
 from argosy.state.lease import Lease
@@ -25,14 +26,23 @@ class Engine:
     (paused, cut off) changes nothing.
     """
 
-    def __init__(self, cache: Cache, machine_id: str, clock: Clock, lease: Lease, ask_routers: AskRouters = no_routers) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        machine_id: str,
+        clock: Clock,
+        lease: Lease,
+        ask_routers: AskRouters = no_routers,
+        strategy: str = "spread",
+    ) -> None:
         self.leading = False
         self._cache = cache
         self._machine = machine_id
         self._clock = clock
         self._lease = lease
         self._ask_routers = ask_routers
-        self._election = Election(cache, machine_id, clock, lease)
+        self._election = Election(cache, machine_id, clock, lease, strategy)
+        self._strategy = STRATEGIES[strategy]
         self._backoff = Backoff()
 
     async def run(self) -> None:
@@ -50,7 +60,16 @@ class Engine:
         log.info("engine: leading")
         self.leading = True
         lease = self._lease
-        reign = Reign(self._cache, term.revision, self._machine, self._clock, lease.contact, lease.ttl, ask_routers=self._ask_routers)
+        reign = Reign(
+            self._cache,
+            term.revision,
+            self._machine,
+            self._clock,
+            lease.contact,
+            lease.ttl,
+            ask_routers=self._ask_routers,
+            strategy=self._strategy,
+        )
         over: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:

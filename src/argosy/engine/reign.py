@@ -23,6 +23,7 @@ from argosy.engine.rollouts.routers import AskRouters, no_routers
 from argosy.engine.world import World
 from argosy.errors import StoreUnavailable
 from argosy.model import Placement, Probes, Target
+from argosy.placement.strategies import SPREAD, Strategy
 from argosy.placement.workloads import KINDS
 from argosy.reconcile import Clock, Wake
 from argosy.state import keys
@@ -83,8 +84,9 @@ class Reign:
         ttl: float,
         grace: float = 2.0,
         ask_routers: AskRouters = no_routers,
+        strategy: Strategy = SPREAD,
     ) -> None:
-        self.world = World(patient=True)
+        self.world = World(patient=True, strategy=strategy)
         self.committed = 0
         self._cache = cache
         self._store = cache.store

@@ -20,7 +20,8 @@ from argosy.placement.jobs import Reading
 from argosy.placement.place import followers
 from argosy.placement.replacing import pushed_by
 from argosy.placement.spot import Spot, traits_of
-from argosy.placement.workloads import read
+from argosy.placement.strategies import SPREAD, Strategy
+from argosy.placement.workloads import placed_job, read
 from argosy.unit.globs import matches
 
 ANYTHING = Depends.ANYTHING
@@ -52,7 +53,7 @@ class World:
     unit which others depend on has left (or where one has changed) in this round: who comes there must not be committed before.
     """
 
-    def __init__(self, *, patient: bool = False) -> None:
+    def __init__(self, *, patient: bool = False, strategy: Strategy = SPREAD) -> None:
         self.workloads: dict[str, Workload] = {}
         self.readings: dict[str, Reading] = {}
         self.unreadable: dict[str, str] = {}
@@ -60,7 +61,7 @@ class World:
         self.orders: dict[str, Order] = {}
         self.placements: dict[str, dict[str, Placement]] = {}
         self.states: dict[str, dict[str, UnitState]] = {}
-        self.cluster = Cluster()
+        self.cluster = Cluster(strategy)
         self.agenda = Agenda()
         self.patient = patient
         self.unreachable: frozenset[str] = frozenset()
@@ -279,9 +280,11 @@ class World:
     def _placed_as(self, placement: Placement) -> Job | None:
         """What the unit asks for by the text it is placed with; None if that is what it is wanted with."""
         name = placement.unit
-        if self.wanted(name) and self.workloads[name].body == placement.text and not self.readings[name].error:
+        current = self.wanted(name) and self.workloads[name].body == placement.text and not self.readings[name].error
+        if current and not placement.finished:
             return None
-        return read(placement.kind, name, placement.text).job
+        job = placed_job(placement)
+        return None if current and job.requirements == self.readings[name].job.requirements else job
 
     def _set_job(self, reading: Reading) -> None:
         old = self.cluster.jobs.get(reading.job.name)
@@ -313,9 +316,9 @@ class World:
         here[machine] = placement
         if name in self._outdated:
             (self._outdated[name].add if self._is_old(placement) else self._outdated[name].discard)(machine)
-        if old is None or old.text != placement.text:
+        if old is None or old.text != placement.text or old.finished != placement.finished:
             self.cluster.put(name, machine, self._placed_as(placement))
-        if old is not None and old.text != placement.text:
+        if old is not None and (old.text != placement.text or placement.finished):
             self._touch_waiting(*OTHERS)
         if old is None:
             self._touch_waiting(ANYTHING)

@@ -15,7 +15,7 @@ from argosy.placement.globs import Glob, Globs
 from argosy.placement.names import SortedNames
 from argosy.placement.queue import Improvements, Queues
 from argosy.placement.spot import Spot, Traits
-from argosy.placement.strategies import STRATEGIES, Strategy
+from argosy.placement.strategies import SPREAD, Strategy
 from argosy.requirements import NOTHING, Expression
 from argosy.unit import globs as unit_globs
 from argosy.unit.globs import check_glob
@@ -37,7 +37,7 @@ class Cluster:
 
     `followers`: by name, who names it in MachineOf=. `replacers` counts known and placed workloads with Replaces=."""
 
-    def __init__(self, strategy: Strategy = STRATEGIES["spread"]) -> None:
+    def __init__(self, strategy: Strategy = SPREAD) -> None:
         self.spots: dict[str, Spot] = {}
         self.ring: list[str] = []
         self.jobs: dict[str, Job] = {}

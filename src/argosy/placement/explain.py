@@ -13,7 +13,8 @@ from argosy.placement.jobs import Reading
 from argosy.placement.place import Accepted, Refusal
 from argosy.placement.place import why as answers
 from argosy.placement.spot import traits_of
-from argosy.placement.workloads import read
+from argosy.placement.strategies import SPREAD, STRATEGIES
+from argosy.placement.workloads import placed_job, read
 from argosy.verdict import has_arrived, may_run
 
 
@@ -42,13 +43,14 @@ def why(
     placements: Mapping[tuple[str, str], Placement],
     states: Mapping[tuple[str, str], UnitState],
     name: str,
+    strategy: str = "spread",
 ) -> Explanation:
-    """Explains one unit; placements and states are by (machine, unit). Raises NotFound."""
+    """Explain one workload; placements and states are by (machine, workload), `strategy` is the leader's. Raises NotFound."""
     workload = workloads.get(name)
     if workload is None:
         raise NotFound(f"unit {name} does not exist", remedy="argosy list-unit-files shows those that do")
     reading = read(workload.kind, name, workload.body)
-    cluster = _cluster(workloads, machines, orders, placements)
+    cluster = _cluster(workloads, machines, orders, placements, strategy)
     placed = cluster.where.get(name, ())
     if reading.error:
         return Explanation(name, placed, f"its text cannot be placed: {reading.error}", ())
@@ -66,9 +68,10 @@ def _cluster(
     machines: Mapping[str, Machine],
     orders: Mapping[str, Order],
     placements: Mapping[tuple[str, str], Placement],
+    strategy: str,
 ) -> Cluster:
     """Units whose text cannot be read stand in nobody's way: they are placed nowhere."""
-    cluster = Cluster()
+    cluster = Cluster(STRATEGIES.get(strategy, SPREAD))
     for machine_id, machine in machines.items():
         cluster.set_machine(machine_id, traits_of(machine, orders.get(machine_id)))
     for name, workload in workloads.items():
@@ -77,7 +80,7 @@ def _cluster(
     for (machine_id, name), placement in placements.items():
         one = workloads.get(name)
         current = one is not None and one.target is not Target.INACTIVE and one.body == placement.text
-        cluster.put(name, machine_id, None if current else read(placement.kind, name, placement.text).job)
+        cluster.put(name, machine_id, None if current and not placement.finished else placed_job(placement))
     return cluster
 
 

@@ -107,7 +107,8 @@ class Random:
         return "drawn at random"
 
 
-STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (Spread(), Binpack(), Random())}
+SPREAD: Strategy = Spread()
+STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in (SPREAD, Binpack(), Random())}
 
 
 def _shares(spot: Spot) -> tuple[int, int]:

@@ -47,6 +47,15 @@ def read(kind: str, name: str, body: str) -> Reading:
     return known.read(name, body)
 
 
+def placed_job(placement: Placement) -> Job:
+    """Return what a workload asks for where it is placed, by the body that it is placed with. One that has finished reserves nothing."""
+    job = read(placement.kind, placement.unit, placement.text).job
+    wanted = job.requirements
+    if not placement.finished or not (wanted.ports or wanted.memory or wanted.cpus):
+        return job
+    return Job(job.name, msgspec.structs.replace(wanted, ports=(), memory=0, cpus=0.0))
+
+
 def body_hash(placement: Placement) -> str:
     """Return the hash that the agent reports for what is placed; "" for a kind that is not known here."""
     known = KINDS.get(placement.kind)

@@ -1,9 +1,10 @@
-"""What [X-Fleet] and [X-Argosy] ask of the cluster (see COMPATIBILITY: fleet's options)."""
+"""What a unit asks of the cluster: [X-Fleet] (as fleet reads it) and [X-Argosy], and what a Quadlet container reserves."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from argosy.requirements import NOTHING, Requirements
 from argosy.unit.globs import check_glob, matches
 from argosy.unit.names import LONGEST_NAME, shortened, shown
 from argosy.unit.parse import UnitFile
+from argosy.unit.quadlet import reservations
 from argosy.unit.quadlet.names import referred
 from argosy.unit.quadlet.reading import joined_containers, kind_of, references
 from argosy.unit.specifiers import expand_fleet, unit_names
@@ -45,7 +47,7 @@ PLACED_BY = ("MachineID", "X-ConditionMachineID", "X-ConditionMachineBootID", "M
 
 def requirements(name: str, file: UnitFile) -> Requirements:
     """What this unit asks for, with specifiers replaced. Raises InvalidUnit for unknown keys, combinations that fleet refuses (in fleet's
-    words), malformed globs and a unit that must run beside itself."""
+    words), malformed globs, a unit that must run beside itself and a PublishPort= that is none."""
     fleet: dict[str, list[str]] = {}
     argosy: dict[str, str] = {}
     binds: list[str] = []
@@ -74,7 +76,16 @@ def requirements(name: str, file: UnitFile) -> Requirements:
         rolling=choices["Update"] == "rolling",
         writes_keys=choices["Keys"] == "write",
         binds_to=tuple(dict.fromkeys(binds)),
+        **_reserved(name, file) if kind == "Container" else {},
     )
+
+
+def _reserved(name: str, file: UnitFile) -> dict[str, Any]:
+    return {
+        "ports": reservations.ports(name, file),
+        "memory": reservations.memory(name, file),
+        "cpus": reservations.cpus(name, file),
+    }
 
 
 def fleet_values(value: str) -> list[str]:

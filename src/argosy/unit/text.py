@@ -13,6 +13,7 @@ from argosy.errors import InvalidUnit
 from argosy.requirements import NOTHING, Requirements
 from argosy.unit.options import BINDING_KEYS, is_oneshot, remains_after_exit, requirements, restart_setting
 from argosy.unit.parse import LARGEST_FILE, Problem, UnitFile, parse
+from argosy.unit.quadlet import reservations
 from argosy.unit.quadlet.reading import kind_of, looks_like_one
 from argosy.unit.specifiers import unit_names
 
@@ -107,7 +108,7 @@ class UnitText:
         if self.kind and "@." in self.text:
             return True
         return any(
-            option.section == "X-Fleet" or (option.section == "Unit" and option.name in BINDING_KEYS)
+            option.section == "X-Fleet" or option.name in ((*BINDING_KEYS, *reservations.KEYS) if self.kind else BINDING_KEYS)
             for option in self.file.options
             if "%" in option.value
         )
