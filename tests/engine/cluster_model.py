@@ -8,7 +8,7 @@ import msgspec
 
 from argosy.engine.actions import Action, Place, Remove
 from argosy.engine.world import Snapshot, World
-from argosy.model import Machine, Order, Placement, Target, Unit, UnitState, with_orders
+from argosy.model import Facts, Machine, Order, Placement, Target, Unit, UnitState, with_orders
 from argosy.placement.jobs import read
 from argosy.placement.workloads import unit_workload
 from argosy.requirements import Requirements
@@ -35,8 +35,12 @@ TEXTS = {
     "pushdb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nReplaces=db*\n",
     "pushweb": "[Service]\nExecStart=/bin/a\n[X-Fleet]\nReplaces=web@*\n",
     "job": "[Service]\nType=oneshot\nExecStart=/bin/a\n",
+    "port": "[Container]\nImage=a\nPublishPort=80:80\n",
+    "ports": "[Container]\nImage=b\nPublishPort=80-82:80-82\nMemory=1g\n",
+    "large": "[Container]\nImage=a\nMemory=2g\n",
     "only": "[Service]\nExecStart=/bin/a\n[X-Argosy]\nOnDisconnect=stop\n",
 }
+MEMORY = 2 * 2**30
 UNITS = ("web@1.service", "web@2.service", "db.service", "job.service", "x.service")
 
 
@@ -86,7 +90,7 @@ class ClusterModel:
         self.world.set_workload(name, None)
 
     def up(self, machine: str, metadata: dict[str, str]) -> None:
-        self.machines[machine] = Machine(machine, metadata=metadata)
+        self.machines[machine] = Machine(machine, metadata=metadata, facts=Facts(memory=MEMORY))
         self.world.set_machine(machine, self.machines[machine])
 
     def down(self, machine: str) -> None:
@@ -145,6 +149,8 @@ class ClusterModel:
         """Rules against placing a unit there now, found without any index."""
         wanted = self.requirements(name)
         found = [text for text in (self._machine_fault(wanted, machine), self._neighbour_fault(name, wanted, machine)) if text]
+        if wanted.memory and wanted.memory + self._reserved(machine) > MEMORY:
+            found.append("its memory is reserved by others")
         others = [where for where, unit in self.placements if unit == name]
         if not wanted.everywhere and others and (len(others) > 1 or not self._draining(others[0])):
             found.append(f"it is on {others} as well")
@@ -195,9 +201,15 @@ class ClusterModel:
             theirs = read(other, self.placements[machine, other].text).job.requirements
             if conflict(name, wanted.conflicts, other, theirs.conflicts):
                 return f"it conflicts with {other}"
+            if any(mine.clashes(used) for mine in wanted.ports for used in theirs.ports):
+                return f"it publishes a port of {other}"
             if any(matches(glob, name) for glob in theirs.replaces) and other not in self._moved_by(name):
                 return f"{other} replaces it"
         return ""
+
+    def _reserved(self, machine: str) -> int:
+        there = {name: placement.text for (where, name), placement in self.placements.items() if where == machine}
+        return sum(read(name, text).job.requirements.memory for name, text in there.items())
 
     def _replaces(self, pusher: str, name: str) -> bool:
         return pusher != name and any(matches(glob, name) for glob in self.requirements(pusher).replaces)

@@ -1,6 +1,7 @@
 """Constraints and affinities in the form of classic Swarm: `storage==ssd`, `node!=web-*`, `operatingsystem==~/debian/`.
 
-Unlike in Swarm, everything but `*` stands for itself in a glob, and regular expressions take linear time.
+Unlike in Swarm, a value may hold `@` (of unit names), everything but `*` stands for itself in a glob, and regular expressions
+take linear time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from argosy.placement.regex import compiled
 from argosy.requirements import Expression
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9\-_.]+")
-_VALUE = re.compile(r"[A-Za-z0-9:\-_\s.*/()?+\[\]\\^$|]+")
+_VALUE = re.compile(r"[A-Za-z0-9:@\-_\s.*/()?+\[\]\\^$|]+")
 
 
 def parse_expression(text: str) -> Expression:
