@@ -8,7 +8,7 @@ from argosy.engine.actions import Action, Remove, Update
 from argosy.engine.world import World, is_current
 from argosy.model import Job, Placement, Target, Workload
 from argosy.placement.jobs import Reading
-from argosy.placement.place import tied
+from argosy.placement.place import followers, follows, tied
 from argosy.placement.workloads import body_hash, read
 from argosy.verdict import ended_well
 
@@ -42,7 +42,7 @@ def ended(world: World, workload: Workload, reading: Reading, placement: Placeme
 def depends(world: World, job: Job, machine: str) -> bool:
     """Whether placing this workload there may be right only after what has been decided before it in this round: its leader has come, or
     somebody whom it conflicts with has left."""
-    return bool(job.requirements.peers) or job.name in world.cluster.followers or machine in world.vacated
+    return machine in world.vacated or follows(world.cluster, job) or bool(followers(world.cluster, job.name))
 
 
 def halted(workload: Workload, old: Placement) -> list[Action]:

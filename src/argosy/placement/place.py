@@ -197,6 +197,14 @@ def tied(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> bo
     )
 
 
+def follows(cluster: Cluster, job: Job) -> bool:
+    """Return whether the workload may fit on a machine because something has come there."""
+    return bool(filters_asked(cluster, job, _ANYTHING))
+
+
+_ANYTHING = tuple(one for one in FILTERS if one.depends is Depends.ANYTHING)
+
+
 def followers(cluster: Cluster, name: str) -> list[str]:
     """Return the workloads whose place may depend on where this one is."""
     return [follower for find in _FOLLOWERS for follower in find(cluster, name)]
