@@ -4,8 +4,8 @@ The engine's own path: workloads in a `World`, `plan_round` until nothing is lef
 other work on the machine does not count). Two mixes:
 
 - units: of ten, four ask for nothing, three are spread over machines by their conflicts, two want metadata and one follows another;
-- reserving: all reserve memory; of ten, four publish a port, three are spread by their conflicts and reserve CPUs, two have constraints and one
-  follows another. At the end three quarters of all memory are reserved. They are of a kind of their own, since no unit says constraints.
+- reserving: all reserve memory; of ten, four publish a port, three are spread by their conflicts and reserve CPUs, two have constraints and
+  one follows another. At the end three quarters of all memory are reserved. They are a kind of their own, since no unit says constraints.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -82,7 +83,7 @@ def measure(of_app: Callable[[int], Iterable[Workload]], count: int, machines: i
         if placed >= len(parts) * len(wanted) // PARTS:
             parts.append((placed, time.process_time()))
     assert placed == len(wanted)
-    costs = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in zip(parts, parts[1:], strict=False)]
+    costs = [(after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(parts)]
     took = parts[-1][1] - parts[0][1]
     return placed / took, took / placed * 1e6, taken / placed * 1e6, costs[-1] / costs[0]
 
