@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
+import pytest_asyncio
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.etcd_server import etcd_server, fast_folder
 
 
 class FakeClock:
@@ -72,3 +75,11 @@ def no_blocking() -> Iterator[BlockBuster]:
             if name.startswith("sqlite3."):  # a private database in memory waits for nothing
                 function.can_block_in("argosy/store/lane.py", "_in_memory")
         yield guard
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def endpoints() -> AsyncIterator[Sequence[str]]:
+    """Where an etcd of the module's own answers."""
+    with fast_folder() as folder:
+        async with etcd_server(folder) as endpoints:
+            yield endpoints

@@ -21,18 +21,10 @@ from argosy.state.cache import Cache
 from argosy.state.records import encode
 from argosy.store.base import MAX_OPERATIONS, DeletePrefix, Put, Store
 from argosy.store.etcd import EtcdStore
-from tests.etcd_server import etcd_server, fast_folder
 
 COUNT = 157 * MAX_OPERATIONS
 DEADLINE = 60.0
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def endpoints() -> AsyncIterator[Sequence[str]]:
-    with fast_folder() as folder:
-        async with etcd_server(folder) as endpoints:
-            yield endpoints
 
 
 @pytest_asyncio.fixture

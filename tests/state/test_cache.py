@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -23,39 +21,17 @@ from argosy.store.sqlite import SqliteStore
 from tests.conftest import FakeClock, settle
 from tests.contracts.cache_contract import GREEN, RED, CacheContract, Fruit, Garden, equal
 from tests.contracts.store_contract import eventually
-from tests.etcd_server import etcd_cluster, etcd_server, fast_folder
+from tests.etcd_server import etcd_cluster, fast_folder
+from tests.opened import OnEtcd, OnSqliteFile
 from tests.relay import relay
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def endpoints() -> AsyncIterator[Sequence[str]]:
-    with fast_folder() as folder:
-        async with etcd_server(folder) as endpoints:
-            yield endpoints
+class TestOnEtcd(OnEtcd, CacheContract):
+    pass
 
 
-class TestOnEtcd(CacheContract):
-    @pytest.fixture
-    async def store(self, endpoints: Sequence[str]) -> AsyncIterator[Store]:
-        async with EtcdStore(endpoints, SystemClock()) as store:
-            yield store
-
-    @pytest.fixture
-    async def other(self, endpoints: Sequence[str]) -> AsyncIterator[Store]:
-        async with EtcdStore(endpoints, SystemClock()) as store:
-            yield store
-
-
-class TestOnSqlite(CacheContract):
-    @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
-        async with SqliteStore(str(tmp_path / "store.db"), SystemClock()) as store:
-            yield store
-
-    @pytest.fixture
-    async def other(self, tmp_path: Path, store: Store) -> AsyncIterator[Store]:
-        async with SqliteStore(str(tmp_path / "store.db"), SystemClock()) as store:
-            yield store
+class TestOnSqlite(OnSqliteFile, CacheContract):
+    pass
 
 
 class Counting(SqliteStore):

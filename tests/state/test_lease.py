@@ -10,7 +10,6 @@ from contextlib import aclosing, asynccontextmanager
 from typing import cast
 
 import pytest
-import pytest_asyncio
 
 from argosy.errors import Conflict, InvalidInput, LeaseLost
 from argosy.reconcile import SystemClock
@@ -20,18 +19,10 @@ from argosy.store.etcd import EtcdStore
 from argosy.store.sqlite import SqliteStore
 from tests.agent.stage import FlakyStore
 from tests.conftest import FakeClock, settle
-from tests.etcd_server import etcd_server, fast_folder
 
 TTL = 5.0
 BEAT = TTL / BEATS
 DEADLINE = 20.0
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def endpoints() -> AsyncIterator[Sequence[str]]:
-    with fast_folder() as folder:
-        async with etcd_server(folder) as endpoints:
-            yield endpoints
 
 
 class Process:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
@@ -19,7 +18,6 @@ from argosy.store.base import Batch, Condition, Delete, DeletePrefix, Put, Recor
 from argosy.store.etcd import EtcdStore
 from argosy.store.sqlite import SqliteStore
 from tests.contracts.store_contract import Watching
-from tests.etcd_server import etcd_server, fast_folder
 
 NAMES = ["a", "a/", "a/b", "a/b/c", "a0", "b", "é", "\U0010ffff"]
 PREFIXES = ["", "a", "a/", "a/b", "b", "c"]
@@ -27,13 +25,6 @@ PREFIXES = ["", "a", "a/", "a/b", "b", "c"]
 names = st.sampled_from(NAMES)
 values = st.binary(max_size=20)
 back = st.integers(min_value=0, max_value=6)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def endpoints() -> AsyncIterator[Sequence[str]]:
-    with fast_folder() as folder:
-        async with etcd_server(folder) as endpoints:
-            yield endpoints
 
 
 class Side:

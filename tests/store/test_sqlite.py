@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,20 +13,11 @@ from argosy.store.database import Database
 from argosy.store.sqlite import SqliteStore
 from tests.conftest import FakeClock, settle
 from tests.contracts.store_contract import StoreContract, watching
+from tests.opened import OnSqliteFile
 
 
-class TestFile(StoreContract):
+class TestFile(OnSqliteFile, StoreContract):
     ttl = 0.6
-
-    @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
-        async with SqliteStore(str(tmp_path / "store.db"), SystemClock()) as store:
-            yield store
-
-    @pytest.fixture
-    async def other(self, tmp_path: Path, store: Store) -> AsyncIterator[Store]:
-        async with SqliteStore(str(tmp_path / "store.db"), SystemClock()) as other:
-            yield other
 
 
 class TestMemory(StoreContract):
