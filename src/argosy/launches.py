@@ -2,7 +2,8 @@
 
 An agent starts a unit once per launch; a restart is a launch more; a stop ends the launch. A runtime remembers which launch holds (NONE:
 the unit was told to stop, or has not been launched by its present text): what runs without a launch was started by the machine's systemd,
-and is its affair. It imports nothing, as `verdict`.
+and is its affair. A counter goes back only where a rollout takes back a launch while the one before still holds somewhere
+(`engine.rollouts.writes`). It imports nothing, as `verdict`.
 """
 
 from __future__ import annotations
