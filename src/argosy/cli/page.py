@@ -67,9 +67,9 @@ def _on_machine(unit: UnitView, on: StatusOn, machines: Mapping[str, MachineView
 
 def _active(seen: Observed) -> str:
     """`active (running)`; a failure says how, as systemctl does."""
-    if seen.active == "failed":
-        return f"failed (Result: {seen.result})"
-    return f"{seen.active} ({seen.sub})" + (f" (Result: {seen.result})" if seen.result != "success" else "")
+    how = f"(Result: {seen.result})"
+    words = {"failed": f"failed {how}"}
+    return words.get(seen.active, f"{seen.active} ({seen.sub})" + (f" {how}" if seen.result != "success" else ""))
 
 
 def _since(seen: Observed, now: float) -> str:
