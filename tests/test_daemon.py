@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -42,3 +44,10 @@ def test_a_key_that_every_user_may_read_is_refused_with_its_remedy(tmp_path: Pat
         return
     with pytest.raises(InvalidInput, match=f"has mode {mode:04o}.*chmod 0600 {key}"):
         check_key(str(key))
+
+
+def test_an_agent_loads_no_driver_before_it_is_asked_for() -> None:
+    drivers = ("grpc", "aetcd", "dbus_fast", "sqlite3", "cryptography", "obstore", "argosy.agent.supervisor", "argosy.unit.verify")
+    asked = f"import sys, argosy.cli.agent; print(*(name for name in {drivers!r} if name in sys.modules))"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.split() == []

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from argosy import __version__
 from argosy.agent import facts
@@ -24,9 +25,7 @@ from argosy.agent.probes.dial import TlsDial
 from argosy.agent.probes.loop import Prober
 from argosy.agent.runtime import Runtime
 from argosy.agent.runtimes import Runtimes
-from argosy.agent.supervisor import SupervisorRuntime
-from argosy.agent.systemd import SystemdRuntime
-from argosy.agent.systemd_bus import Scope, is_there
+from argosy.agent.systemd_scope import Scope, is_there
 from argosy.api.peers import Peers
 from argosy.api.routers import RouterService
 from argosy.api.server import Api
@@ -50,9 +49,6 @@ from argosy.signals import first_signal
 from argosy.state.cache import Cache
 from argosy.state.lease import Lease
 from argosy.store.base import Store
-from argosy.store.etcd import EtcdStore
-from argosy.store.members import EtcdTls
-from argosy.store.sqlite import SqliteStore
 from argosy.trust import contexts
 
 log = logging.getLogger(__name__)
@@ -67,17 +63,26 @@ def open_store(config: Config, clock: Clock) -> Store:
     """Opens lazily: an etcd that is away is no error here. Raises InvalidInput for a url that cannot be used."""
     kind, _, rest = config.store.url.partition(":")
     if kind == "sqlite":
-        return SqliteStore(rest, clock, quota=config.store.quota)
+        sqlite: Store = _load("argosy.store.sqlite").SqliteStore(rest, clock, quota=config.store.quota)
+        return sqlite
+    driver = _load("argosy.store.etcd")
     tls = None
     if not config.store.plain:
         if not config.tls.ca:
             raise InvalidInput(f"[store] url is {config.store.url} and [tls] is empty", remedy="see argosy ca; on loopback: plain = true")
-        tls = EtcdTls(*(_read(path) for path in (config.tls.ca, config.tls.cert, config.tls.key)))
+        tls = driver.EtcdTls(*(_read(path) for path in (config.tls.ca, config.tls.cert, config.tls.key)))
     else:
         log.warning(
             "[store] plain: every user of this machine can write to etcd at %s and start units by that; give etcd certificates", rest
         )
-    return EtcdStore([part.strip() for part in rest.split(",") if part.strip()], clock, tls, quota=config.store.quota)
+    members = [part.strip() for part in rest.split(",") if part.strip()]
+    etcd: Store = driver.EtcdStore(members, clock, tls, quota=config.store.quota)
+    return etcd
+
+
+def _load(module: str) -> Any:
+    """Import a driver. The libraries of those that a machine does not use would take megabytes of its agent's memory."""
+    return importlib.import_module(module)
 
 
 def _read(path: str) -> bytes:
@@ -101,14 +106,20 @@ async def open_runtime(config: Config, machine: Machine, clock: Clock) -> Runtim
     """The runtime that is asked for. `auto`: systemd, the system's for root and else the user's own, or the supervisor."""
     kind = config.runtime.kind
     scope: Scope = "system" if kind == "systemd" or (kind == "auto" and os.getuid() == 0) else "user"
+    runtime: Runtime
     if kind in ("systemd", "systemd-user", "auto"):
         if await asyncio.to_thread(is_there, scope):  # if it does not answer now, the agent says so to the cluster, and tries again
-            return SystemdRuntime(scope, config.run_dir / "units")
+            runtime = _load("argosy.agent.systemd").SystemdRuntime(scope, config.run_dir / "units")
+            return runtime
         if kind != "auto":
-            return await SystemdRuntime.connect(scope, config.run_dir / "units")
+            runtime = await _load("argosy.agent.systemd").SystemdRuntime.connect(scope, config.run_dir / "units")
+            return runtime
         log.info("no systemd of the %s here", scope)
     folder = config.run_dir / "supervisor"
-    return await SupervisorRuntime.connect(folder, clock, environment=config.runtime.environment, machine_id=machine.id, host=machine.name)
+    runtime = await _load("argosy.agent.supervisor").SupervisorRuntime.connect(
+        folder, clock, environment=config.runtime.environment, machine_id=machine.id, host=machine.name
+    )
+    return runtime
 
 
 def describe(config: Config) -> Machine:
@@ -191,8 +202,8 @@ async def machine_services(config: Config, clock: Clock) -> AsyncIterator[Servic
         table["upkeep"] = Service(Upkeep(store, clock, lambda: engine.leading, partial(_tell_of_store, agent)).run)
         if router is not None:
             table["router"] = Service(router.run, needs=("lease",))
-        if config.images.enabled:  # loaded only here: its libraries are large
-            images = importlib.import_module("argosy.images.service")
+        if config.images.enabled:
+            images = _load("argosy.images.service")
             table["images"] = Service(partial(images.run, config.images, config.tls, clock), fatal=(InvalidInput,))
         services = Services(table, clock, partial(_tell_of_service, agent))
         api.metrics.registry.register(services)
@@ -242,8 +253,9 @@ async def clear(config: Config) -> tuple[str, ...]:
     try:
         units = tuple(await runtime.units())
         await runtime.unload(units)
-        if isinstance(runtime, SupervisorRuntime):
-            await runtime.shutdown()
+        if runtime.kind == "supervisor":
+            supervisor: Any = runtime
+            await supervisor.shutdown()
         return units
     finally:
         await runtime.close()

@@ -23,7 +23,8 @@ from dbus_fast import Message
 
 from argosy import proc
 from argosy.agent.journal import read_journal
-from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus, Scope, private_socket
+from argosy.agent.systemd_bus import MANAGER, UNIT, CallFailed, ManagerBus
+from argosy.agent.systemd_scope import Scope, private_socket
 from argosy.agent.systemd_unit import SERVICE_PROPERTIES, UNIT_PROPERTIES, LoadedUnit, Memory
 from argosy.agent.unit_folder import UnitFolder
 from argosy.errors import InvalidUnit, NotFound, RuntimeFailed

@@ -14,16 +14,15 @@ import os
 import struct
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dbus_fast import Message, MessageType
 from dbus_fast._private.unmarshaller import Unmarshaller
 
+from argosy.agent.systemd_scope import Scope
 from argosy.errors import RuntimeFailed
 
 log = logging.getLogger(__name__)
-
-Scope = Literal["system", "user"]
 
 SYSTEMD = "org.freedesktop.systemd1"
 OBJECT = "/org/freedesktop/systemd1"
@@ -50,18 +49,6 @@ _FIXED = struct.Struct("<BBBBIII")
 _STRINGS = b"os"
 _PATH, _MEMBER, _REPLY_SERIAL = 1, 3, 5
 _SIGNAL = MessageType.SIGNAL.value
-
-
-def private_socket(scope: Scope) -> Path:
-    """Where the manager listens: the system's, or that of this process's user."""
-    if scope == "system":
-        return Path("/run/systemd/private")
-    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}", "systemd/private")
-
-
-def is_there(scope: Scope) -> bool:
-    """Whether there is such a systemd at all, be it well or not: for the system's see sd_booted(3)."""
-    return os.path.isdir("/run/systemd/system") if scope == "system" else private_socket(scope).exists()
 
 
 class CallFailed(RuntimeFailed):
