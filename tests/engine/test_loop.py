@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from argosy.engine.loop import Engine
-from argosy.model import Leader, Order, Placement, Target
+from argosy.model import Leader, Machine, Order, Placement, Target, Workload
+from argosy.placement import why
 from argosy.state import keys
 from argosy.state.cache import Cache
 from argosy.state.kinds import LEADER
@@ -47,6 +48,25 @@ async def test_a_thousand_units_at_once_are_spread_evenly(clock: FakeClock) -> N
         await cluster.until_placed(1000)
         counts = [sum(machine == f"m{n}" for machine, _ in await cluster.placements()) for n in range(5)]
         assert counts == [200] * 5
+
+
+async def test_of_four_containers_that_publish_one_port_on_three_machines_one_waits_for_the_port(clock: FakeClock) -> None:
+    text = "[Container]\nImage=localhost/web\nPublishPort=8080:80\n"
+    names = [f"web{number}.service" for number in range(4)]
+    async with harness(clock, "m1", "m2", "m3") as cluster:
+        await cluster.submit(*names, text=text)
+        await cluster.until_placed(3)
+        placements = await cluster.placements()
+        assert {machine for machine, _ in placements} == {"m1", "m2", "m3"}
+        (waiting,) = set(names) - {name for _, name in placements}
+        wanted = {name: Workload(name, text, Target.LAUNCHED, 1) for name in names}
+        explained = why(wanted, {name: Machine(name) for name in ("m1", "m2", "m3")}, {}, placements, {}, waiting)
+        assert explained.reason == "no machine fits: all 3 refuse it"
+        assert [row.filter for row in explained.rows] == ["Ports"] * 3
+        assert all(row.reason.startswith("port 8080/tcp is published here by Unit(web") for row in explained.rows)
+        machine, leaving = next(iter(placements))
+        await cluster.destroy(leaving)
+        await cluster.until_on(waiting, machine)
 
 
 async def test_of_several_engines_one_leads_and_another_takes_over_at_once_when_it_is_told_to_stop(clock: FakeClock) -> None:
