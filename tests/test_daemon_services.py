@@ -139,16 +139,18 @@ async def running(folder: Path) -> AsyncIterator[Machine]:
     for name in (config.state_dir, config.run_dir):
         await asyncio.to_thread(make_own, name, 0o755)
     clock = SystemClock()
-    async with daemon.machine_services(config, clock) as services, SqliteStore(f"{folder}/store.db", clock) as store:
-        machine = Machine(config, services, store)
-        task = asyncio.create_task(services.run())
-        try:
-            yield machine
-        finally:
-            task.cancel()
-            ended = await asyncio.gather(task, return_exceptions=True)
-            assert isinstance(ended[0], asyncio.CancelledError), ended
-    await daemon.clear(config)
+    try:
+        async with daemon.machine_services(config, clock) as services, SqliteStore(f"{folder}/store.db", clock) as store:
+            machine = Machine(config, services, store)
+            task = asyncio.create_task(services.run())
+            try:
+                yield machine
+            finally:
+                task.cancel()
+                ended = await asyncio.gather(task, return_exceptions=True)
+                assert isinstance(ended[0], asyncio.CancelledError), ended
+    finally:
+        await daemon.clear(config)
 
 
 async def test_units_run_on_whichever_service_fails_and_list_machines_says_so(tmp_path: Path) -> None:
