@@ -46,6 +46,8 @@ class Seen(Protocol):
     @property
     def active(self) -> str: ...
     @property
+    def sub(self) -> str: ...
+    @property
     def result(self) -> str: ...
 
 
@@ -58,8 +60,6 @@ class Report(Seen, Protocol):
     def hash(self) -> str: ...
     @property
     def load(self) -> str: ...
-    @property
-    def sub(self) -> str: ...
     @property
     def code(self) -> int | None: ...
     @property
@@ -223,6 +223,13 @@ def trouble(state: Report) -> str:
     if is_failing(state):
         return f"failed{times}: {ending(state)}"
     return state.note
+
+
+def active_state(seen: Seen) -> str:
+    """`active (running)`; a failure says how, as systemctl does."""
+    sub = f" ({seen.sub})" if seen.active != "failed" else ""
+    result = f" (Result: {seen.result})" if seen.result != "success" or not sub else ""
+    return seen.active + sub + result
 
 
 def sub_state(wanted: Wanted | None, state: Report | None) -> str:

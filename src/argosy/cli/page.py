@@ -11,7 +11,7 @@ from argosy.cli.outcome import describe_trouble, legend
 from argosy.cli.table import coloured, size, span
 from argosy.model import Detail, LogLine, Observed, UnitState
 from argosy.terminal import Coloured, Line, indented, printable, width_of, without_colours
-from argosy.verdict import ACTIVE, ENDINGS
+from argosy.verdict import ENDINGS, active_state, is_active
 
 DOTS = {"active": "●", "reloading": "↻", "failed": "×", "activating": "●", "deactivating": "●"}
 MOST_PROCESSES = 20
@@ -20,7 +20,7 @@ MOST_PROCESSES = 20
 def running(answer: StatusAnswer) -> bool:
     """Whether the unit runs on every machine where it is, and is somewhere."""
     details = [machine.detail for machine in answer.machines]
-    return bool(details) and all(detail is not None and detail.observed.active in ACTIVE for detail in details)
+    return bool(details) and all(detail is not None and is_active(detail.observed) for detail in details)
 
 
 def page(answer: StatusAnswer, machines: Mapping[str, MachineView], now: float) -> list[Line]:
@@ -55,7 +55,7 @@ def _on_machine(unit: UnitView, on: StatusOn, machines: Mapping[str, MachineView
     active = seen.active
     yield _heading(coloured(active, DOTS.get(active, "○")), unit.name, detail.description or unit.description)
     yield f"     Loaded: {seen.load}" + (f" ({detail.path})" if detail.path else "")
-    yield ["     Active: ", coloured(active, _active(seen)), _since(seen, now)]
+    yield ["     Active: ", coloured(active, active_state(seen)), _since(seen, now)]
     yield f"    Machine: {where}"
     yield from _trouble(seen, reported_on(unit, on.machine), now)
     yield from _processes(detail, seen)
@@ -63,13 +63,6 @@ def _on_machine(unit: UnitView, on: StatusOn, machines: Mapping[str, MachineView
         yield ""
         for line in on.lines:
             yield from log_lines(line, unit.name)
-
-
-def _active(seen: Observed) -> str:
-    """`active (running)`; a failure says how, as systemctl does."""
-    how = f"(Result: {seen.result})"
-    words = {"failed": f"failed {how}"}
-    return words.get(seen.active, f"{seen.active} ({seen.sub})" + (f" {how}" if seen.result != "success" else ""))
 
 
 def _since(seen: Observed, now: float) -> str:
