@@ -199,10 +199,11 @@ def tied(cluster: Cluster, name: str, filters: Sequence[Filter] = FILTERS) -> bo
 
 def follows(cluster: Cluster, job: Job) -> bool:
     """Return whether the workload may fit on a machine because something has come there."""
-    return bool(filters_asked(cluster, job, _ANYTHING))
+    return any(_ANYTHING_FIELDS(job.requirements)) or bool(filters_asked(cluster, job, _ANYTHING))
 
 
-_ANYTHING = tuple(one for one in FILTERS if one.depends is Depends.ANYTHING)
+_ANYTHING = tuple(one for one in FILTERS if one.depends is Depends.ANYTHING and not one.field)
+_ANYTHING_FIELDS = attrgetter(*(one.field for one in FILTERS if one.depends is Depends.ANYTHING and one.field))
 
 
 def followers(cluster: Cluster, name: str) -> list[str]:
