@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.xdist_group("lab"), pytest.mark.timeout(240)]
 
 SLEEPER = "[Service]\nExecStart=/bin/sleep 100000\n"
 ALONE = SLEEPER + "[X-Fleet]\nConflicts=alone@*.service\n"
+PORT = "[Container]\nImage=localhost/web\nPublishPort=8080:80\n"
 ENDING = SLEEPER + "[X-Argosy]\nOnDisconnect=stop\n"
 
 
@@ -64,6 +65,21 @@ async def test_a_third_instance_that_conflicts_everywhere_waits_and_why_names_ea
     assert all("alone@" in row["reason"] and not row.get("placed") for row in why["machines"])
     await cluster["m1"].ask("DELETE", f"/units/{names[1]}")
     await cluster["m1"].until_running(["alone@4.service"])
+
+
+async def test_containers_that_publish_one_port_are_kept_apart_and_the_one_too_many_waits_for_it(cluster: Cluster) -> None:
+    names = [f"port{number}.service" for number in (1, 2, 3)]
+    await cluster["m1"].wish(names, "launched", PORT)
+    await cluster["m1"].until(lambda units: all(len(placed_on(units, name)) == 1 for name in names), "placed")
+    view = await cluster["m1"].units()
+    assert len({home for name in names for home in placed_on(view, name)}) == 3
+    await cluster["m1"].wish(["port4.service"], "launched", PORT)
+    why = await cluster["m2"].ask("GET", "/units/port4.service/why")
+    assert [row["filter"] for row in why["machines"]] == ["Ports"] * 3
+    assert all("port 8080/tcp is published here by Unit(port" in row["reason"] for row in why["machines"])
+    (freed,) = placed_on(view, names[1])
+    await cluster["m1"].ask("DELETE", f"/units/{names[1]}")
+    await cluster["m1"].until(lambda units: placed_on(units, "port4.service") == {freed}, "placed where the port is free")
 
 
 async def test_an_agent_killed_with_9_changes_no_units_process_and_is_back(cluster: Cluster) -> None:
