@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -63,3 +64,24 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         locks.take(tmp_path / "gone" / "lock")
+
+
+def test_somebody_who_only_looks_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    look = os.open(path, os.O_RDONLY)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    pauses: list[float] = []
+
+    def look_away(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            fcntl.flock(look, fcntl.LOCK_UN)
+
+    taken = locks.take(path, look_away)
+    assert taken is not None
+    assert len(pauses) == 3
+    assert locks.take(path, look_away) is None
+    assert len(pauses) == 3, "one that holds it is not waited for"
+    os.close(taken)
+    os.close(look)

@@ -1,6 +1,6 @@
 """Files that say which process is the one: locked by the kernel (flock), so that a lock ends with its process however that ends.
 
-Everything here blocks for a moment and waits for nobody.
+Nothing here waits for a process that holds a lock. Whoever asks who holds one has it for a moment, shared: `take` waits for those.
 """
 
 from __future__ import annotations
@@ -8,14 +8,25 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Callable
+
+LOOKS = 100
+LOOK_SECONDS = 0.001
+"""How often, and with which pauses, `take` tries while others only look at the lock."""
 
 
-def take(path: str | os.PathLike[str]) -> int | None:
+def take(path: str | os.PathLike[str], sleep: Callable[[float], None] = time.sleep) -> int | None:
     """Lock the file, which is made if need be (mode 0600). Returns the descriptor that holds the lock until it is closed, None if another
     process holds it. Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if _is_free(descriptor, fcntl.LOCK_EX):
-        return descriptor
+    for _ in range(LOOKS):
+        if _is_free(descriptor, fcntl.LOCK_EX):
+            return descriptor
+        if not _is_free(descriptor, fcntl.LOCK_SH):
+            break
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # others only look
+        sleep(LOOK_SECONDS)
     os.close(descriptor)
     return None
 
