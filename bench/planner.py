@@ -5,7 +5,7 @@ other work on the machine does not count). Two mixes:
 
 - units: of ten, four ask for nothing, three are spread over machines by their conflicts, two want metadata and one follows another;
 - reserving: all reserve memory; of ten, four publish a port, three are spread by their conflicts and reserve CPUs, two have constraints and
-  one follows another. At the end three fifths of all memory are reserved, and four fifths where the constraints lead. They are a kind of their own, since no unit says constraints.
+  one follows another. At the end half of all memory is reserved, and two thirds where the constraints lead. They are a kind of their own, since no unit says constraints.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def measure(of_app: Callable[[int], Iterable[Workload]], count: int, machines: i
     """(placements a second, microseconds for one, microseconds to take one workload in, cost in the last tenth / in the first)."""
     KINDS["bench"] = Kind("bench", KINDS["unit"].records, lambda record: record, _read, lambda body: "")
     world = World()
-    facts = Facts(cores=16, memory=40 * 1024 * MIB)
+    facts = Facts(cores=16, memory=48 * 1024 * MIB)
     for number in range(machines):
         name = f"{number:032x}"
         metadata = {"role": "web" if number % 3 == 0 else "db", "rack": str(number % 40), "storage": "ssd" if number % 2 else "disk"}

@@ -21,7 +21,7 @@ class Target(StrEnum):
     LAUNCHED = "launched"
 
 
-class Unit(msgspec.Struct, frozen=True, omit_defaults=True):
+class Unit(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A unit as its user wants it. Written by the api, and by the engine leader where a rollout changes it.
 
     `launch` counts how often it was told to start: agents start a unit once per launch, so a restart is a launch more.
@@ -89,7 +89,7 @@ UNIT = "unit"
 """The kind of workload that is a unit file."""
 
 
-class Workload(msgspec.Struct, frozen=True):
+class Workload(msgspec.Struct, frozen=True, gc=False):
     """What a desired record of any kind wants: a workload of this name and body that comes to `target`. `launch` as in Unit."""
 
     name: str
@@ -99,7 +99,7 @@ class Workload(msgspec.Struct, frozen=True):
     kind: str = UNIT
 
 
-class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
+class Placement(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A workload's place, with all that the machine's agent must know. Written by the engine leader only.
 
     `unit` is the workload's name and `text` its body, whose meaning only its `kind` knows. `finished`: a oneshot that has ended well in
@@ -117,7 +117,7 @@ class Placement(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str = UNIT
 
 
-class UnitState(msgspec.Struct, frozen=True, omit_defaults=True):
+class UnitState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a unit is doing on a machine. Written by that machine's agent only, under its lease.
 
     `launch` is the launch that holds: 0 once it was told to stop, so that what runs with launch 0 was started by systemd itself.
@@ -445,7 +445,7 @@ class RouterReport(msgspec.Struct, frozen=True, omit_defaults=True):
     standalone: bool = False
 
 
-class Job(msgspec.Struct, frozen=True):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """What placement must know of a workload: its name and requirements, without its body."""
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Port(msgspec.Struct, frozen=True, omit_defaults=True):
+class Port(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Ports of the host, `first` to `last` inclusive, that a workload publishes. `address` "" means every address of the machine."""
 
     first: int
@@ -28,7 +28,7 @@ class Port(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-class Expression(msgspec.Struct, frozen=True, omit_defaults=True):
+class Expression(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A constraint or affinity in the form of classic Swarm: `key` == `pattern`, or != where `negated`.
 
     `pattern` is a glob in which `*` stands for any text, or a regular expression between slashes, which may match anywhere. `soft`: a
@@ -44,7 +44,7 @@ class Expression(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.key}{'!=' if self.negated else '=='}{'~' if self.soft else ''}{self.pattern}"
 
 
-class Requirements(msgspec.Struct, frozen=True, omit_defaults=True):
+class Requirements(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Where a workload may run. Every field empty: anywhere.
 
     `metadata` holds a pair for each key: (key, values); one of the values must match (OR), for every key (AND). `peers` are exact names

@@ -11,7 +11,7 @@ from argosy.unit.names import check_name, is_template
 from argosy.unit.text import asks_nothing, unit_text
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """A unit as placement and engine know it. `ends`: a oneshot that is finished when it has ended (no RemainAfterExit=). `error` says why
     the unit cannot be placed anywhere; `job` is then without requirements."""
 

@@ -21,6 +21,10 @@ def matches(pattern: str, name: str) -> bool:
     """Raises InvalidUnit if the pattern is malformed."""
     if pattern == name and not ("[" in pattern or "\\" in pattern):
         return True
+    start, star, end = pattern.partition("*")
+    if star and is_literal(start) and is_literal(end):  # most patterns are like this, and compiling one takes longer than placing a unit
+        middle = name[len(start) : len(name) - len(end)]
+        return len(name) >= len(start) + len(end) and name.startswith(start) and name.endswith(end) and "/" not in middle
     return _compiled(pattern).fullmatch(name) is not None
 
 
@@ -32,7 +36,7 @@ def check_glob(pattern: str) -> None:
 
 def is_literal(pattern: str) -> bool:
     """True where the pattern can match only the very same name."""
-    return not any(character in pattern for character in "*?[\\")
+    return _SPECIAL.search(pattern) is None
 
 
 def literal_prefix(pattern: str) -> str:
