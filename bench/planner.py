@@ -5,7 +5,8 @@ other work on the machine does not count). Two mixes:
 
 - units: of ten, four ask for nothing, three are spread over machines by their conflicts, two want metadata and one follows another;
 - reserving: all reserve memory; of ten, four publish a port, three are spread by their conflicts and reserve CPUs, two have constraints and
-  one follows another. At the end half of all memory is reserved, and two thirds where the constraints lead. They are a kind of their own, since no unit says constraints.
+  one follows another. At the end half of all memory is reserved, two thirds where the constraints lead. They are a kind of their own, since
+  no unit says constraints.
 """
 
 from __future__ import annotations
