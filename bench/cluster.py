@@ -190,7 +190,7 @@ async def run() -> dict[str, Any]:
                 await m1.destroy_all()
             figures[f"{BURST} instances started at once until all run, median"] = figure(statistics.median(bursts), "s", "≤ 1.5")
             memory, percent = await idle(lab, m1)
-            figures["an agent with 50 units, idle: proportional memory"] = figure(memory, "MB", "≤ 60")
+            figures["an agent with 50 units, idle: proportional memory"] = figure(memory, "MB", "≤ 50")
             figures["an agent with 50 units, idle: processor"] = figure(percent, "% of a core", "≤ 1")
             await m1.destroy_all()
             times, failed, asked = await machines_lost(lab, record, askers)
